@@ -1,0 +1,96 @@
+"""The `dagster` command group that every flow has where this package is installed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Any
+
+from metaflow._vendor import click
+from metaflow.exception import MetaflowException
+
+from metaflow_dagster.compiler import Compilation, compile_session
+from metaflow_dagster.diagnostics import CompileError
+from metaflow_dagster.files import difference, write_atomically
+from metaflow_dagster.frontend import Session
+from metaflow_dagster.options import Options
+
+
+class NotCompiled(MetaflowException):
+    """A compile error in the form in which Metaflow shows errors."""
+
+    headline = "Flow not compiled to Dagster"
+
+
+@click.group()
+def cli() -> None:
+    pass
+
+
+@cli.group(help="Commands related to Dagster.")
+def dagster() -> None:
+    pass
+
+
+@dagster.command(help="Compile this flow into a Dagster definitions file.")
+@click.argument("file", required=False, type=click.Path())
+@click.option("--name", default=None, help="Name of the Dagster job. [default: the flow's name]")
+@click.option("--tag", "tags", multiple=True, help="Tag every run with this. Repeatable.")
+@click.option(
+    "--with",
+    "decospecs",
+    multiple=True,
+    help="Add a decorator to every step, such as retry:times=3. Repeatable.",
+)
+@click.option("--namespace", default=None, help="Metaflow namespace of the steps.")
+@click.option(
+    "--workflow-timeout",
+    default=None,
+    type=int,
+    help="Seconds after which Dagster may stop a run.",
+)
+@click.option("--max-workers", default=None, type=int, help="Most steps that run at once.")
+@click.option(
+    "--check",
+    is_flag=True,
+    default=False,
+    help="Write nothing; print how FILE differs from what it would be, and exit 1 if it does.",
+)
+@click.pass_context
+def create(
+    context: Any,
+    file: str | None,
+    name: str | None,
+    tags: tuple[str, ...],
+    decospecs: tuple[str, ...],
+    namespace: str | None,
+    workflow_timeout: int | None,
+    max_workers: int | None,
+    check: bool,
+) -> None:
+    options = Options(name, tags, decospecs, namespace, workflow_timeout, max_workers)
+    session = Session(context.obj, context.find_root())
+    try:
+        compilation = compile_session(session, options, file)
+    except CompileError as error:
+        raise NotCompiled(str(error)) from error
+    if check:
+        _check(compilation)
+    else:
+        write_atomically(compilation.output, compilation.text)
+        _report(compilation)
+
+
+def _check(compilation: Compilation) -> None:
+    diff = difference(compilation.output, compilation.text)
+    if diff:
+        click.echo(diff, nl=False)
+        sys.exit(1)
+    click.echo(f"{compilation.output} is current.")
+
+
+def _report(compilation: Compilation) -> None:
+    file = shlex.quote(str(compilation.output))
+    click.echo(f"Compiled to {compilation.output}. Open it in Dagster's UI, or run it:")
+    click.echo(f"    dagster dev -f {file}")
+    click.echo(f"    dagster job execute -f {file} -j {compilation.job_name}")

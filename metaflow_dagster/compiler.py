@@ -1,0 +1,108 @@
+"""The compiler's recipe: read, check, plan, check, emit, verify."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaflow.exception import MetaflowException
+
+from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
+from metaflow_dagster.emit import emit_module
+from metaflow_dagster.emit.place import place_of
+from metaflow_dagster.files import check_output
+from metaflow_dagster.frontend import Session, library_session, read_flow
+from metaflow_dagster.frontend.read import metaflow_diagnostic
+from metaflow_dagster.ir import Flow
+from metaflow_dagster.names import is_dagster_name
+from metaflow_dagster.options import Options, check_options
+from metaflow_dagster.planner import check_plan, plan_job
+
+
+def synthesize(
+    flow_cls: type,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    tags: Sequence[str] = (),
+    decospecs: Sequence[str] = (),
+    namespace: str | None = None,
+    workflow_timeout: int | None = None,
+    max_workers: int | None = None,
+) -> str:
+    """Compile a flow class into the text of a Dagster definitions file.
+
+    The text is the same as `python FLOW.py dagster create OUTPUT` writes with the same options.
+
+    Parameters
+    ----------
+    flow_cls : subclass of metaflow.FlowSpec, imported from the file that runs it
+    output : where the text will be stored, to which paths in it are relative; default:
+        `<job name in lower case>_dagster.py` in the working directory
+    name : name of the Dagster job; default: the flow's name
+    tags : Metaflow tags for every run (`--tag`)
+    decospecs : step decorators to add, such as "retry:times=3" (`--with`)
+    namespace : Metaflow namespace of the steps
+    workflow_timeout : seconds after which Dagster may stop a run
+    max_workers : most steps that run at once; default: Dagster's own limit
+
+    Raises
+    ------
+    CompileError : the flow or the options cannot be compiled; says all that is wrong
+    """
+    options = Options(name, tuple(tags), tuple(decospecs), namespace, workflow_timeout, max_workers)
+    try:
+        with library_session(flow_cls) as session:
+            return compile_session(session, options, output).text
+    except MetaflowException as error:
+        raise CompileError([metaflow_diagnostic(error)]) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """A compiled flow: the job's name, and the text for the file at `output`."""
+
+    job_name: str
+    output: Path
+    text: str
+
+
+def compile_session(
+    session: Session, options: Options, output: str | os.PathLike[str] | None
+) -> Compilation:
+    """Compile the flow of a session; `CompileError` if it or the options cannot be compiled."""
+    raise_if_any(check_options(options))
+    session.attach(options.decospecs)
+    flow = read_flow(session)
+    job_name = options.name or flow.job_name
+    raise_if_any(_check_job_name(flow, job_name))
+    path = Path(output if output is not None else default_output(job_name))
+    raise_if_any(check_output(path, flow.file))
+    plan = plan_job(flow, job_name)
+    check_plan(plan)
+    text = emit_module(plan, options, place_of(path))
+    _verify(text)
+    return Compilation(job_name, path, text)
+
+
+def default_output(job_name: str) -> str:
+    """The file a job is written to if the user names none."""
+    return f"{job_name.lower()}_dagster.py"
+
+
+def _check_job_name(flow: Flow, job_name: str) -> Iterator[Diagnostic]:
+    if not is_dagster_name(job_name):
+        yield Diagnostic(
+            f"The flow's name, {flow.name}, is not one that Dagster takes for a job.",
+            "Give the job another name with --name.",
+        )
+
+
+def _verify(text: str) -> None:
+    """The text has to be Python; a syntax tree is no proof of that."""
+    try:
+        compile(text, "<generated>", "exec")
+    except (SyntaxError, ValueError) as error:
+        raise InternalError(f"The generated file is not valid Python ({error}).") from error

@@ -1,0 +1,51 @@
+"""What the compiler says when it cannot compile a flow.
+
+Diagnostics are collected by a stage and raised together at its end, so that a user mends a flow
+in one go. A `CompileError` is the user's to mend, an `InternalError` is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from metaflow_dagster.ir import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing that stands in the way: what is wrong, where, and what to do about it."""
+
+    message: str
+    hint: str
+    step: str | None = None
+    location: Location | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.location.file}:{self.location.line}: " if self.location else ""
+        step = f"step {self.step}: " if self.step else ""
+        return f"{place}{step}{self.message} {self.hint}"
+
+
+class CompileError(Exception):
+    """The flow cannot be compiled; `diagnostics` says why, at least once."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("\n".join(map(str, self.diagnostics)))
+
+
+class InternalError(Exception):
+    """The compiler broke one of its own rules."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            f"{message} This is a bug in metaflow-dagster: please report it with the flow."
+        )
+
+
+def raise_if_any(diagnostics: Iterable[Diagnostic]) -> None:
+    """Raise a `CompileError` with all of them, unless there is none."""
+    found = tuple(diagnostics)
+    if found:
+        raise CompileError(found)

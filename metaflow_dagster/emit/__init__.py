@@ -1,0 +1,9 @@
+"""Turns a `JobPlan` into the text of a Python module.
+
+Input: `ir.JobPlan`, the options and the place of the output file. Output: `str`. One construct a
+file; `build` is the only place that spells raw syntax nodes.
+"""
+
+from metaflow_dagster.emit.module import emit_module
+
+__all__ = ["emit_module"]

@@ -1,0 +1,40 @@
+"""The import section, in the order that ruff's isort rules want."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from metaflow_dagster.emit.build import Statement, import_as, import_from
+from metaflow_dagster.emit.library import Imported
+
+
+def import_statements(imports: Iterable[tuple[Imported, str]]) -> Iterator[list[Statement]]:
+    """The standard library's section, then that of other packages; empty ones are left out."""
+    sections: dict[bool, list[tuple[Imported, str]]] = defaultdict(list)
+    for imported, here in imports:
+        top = imported.module.partition(".")[0]
+        sections[top not in sys.stdlib_module_names].append((imported, here))
+    for third_party in sorted(sections):
+        yield list(_section(sections[third_party]))
+
+
+def _section(imports: Iterable[tuple[Imported, str]]) -> Iterator[Statement]:
+    """Modules first, then names out of modules, each sorted."""
+    from_modules: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for imported, here in sorted(imports, key=lambda one: (one[0].module, one[1])):
+        if imported.name is None:
+            yield import_as(imported.module, here)
+        else:
+            from_modules[imported.module].append((imported.name, here))
+    for module, names in sorted(from_modules.items()):
+        yield import_from(module, sorted(names, key=_member_order))
+
+
+def _member_order(name: tuple[str, str]) -> tuple[int, str]:
+    """Constants, classes, functions, as isort's `order-by-type`."""
+    text = name[0]
+    if text.isupper() and len(text) > 1:
+        return 0, text
+    return (1 if text[0].isupper() else 2), text

@@ -1,0 +1,148 @@
+"""The runtime module as a library of helpers that can be cut out one by one.
+
+A helper brings along whatever it refers to: other helpers, constants, imports. What is cut out is
+the source as it stands, comments and docstrings included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import libcst as cst
+import libcst.matchers as m
+
+from metaflow_dagster.emit.build import Statement
+
+_CONSTANT = m.SimpleStatementLine(
+    [m.OneOf(m.Assign([m.AssignTarget(m.Name())]), m.AnnAssign(m.Name()))]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """`from module import name`, or `import module` where name is None."""
+
+    module: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The top level of the runtime module by the name each statement defines, in its order."""
+
+    constants: Mapping[str, cst.SimpleStatementLine]
+    helpers: Mapping[str, Statement]
+    imports: Mapping[str, Imported]
+
+    def closure(self, names: Iterable[str]) -> frozenset[str]:
+        """The names with everything they refer to, directly or not."""
+        found: set[str] = set()
+        pending = list(names)
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                pending += self._references(name)
+        return frozenset(found)
+
+    def _references(self, name: str) -> Iterator[str]:
+        statement = self.helpers.get(name) or self.constants.get(name)
+        if statement is not None:
+            known = self.constants.keys() | self.helpers.keys() | self.imports.keys()
+            yield from (used for used in names_used(statement) if used in known)
+
+
+def names_used(node: cst.CSTNode) -> Iterator[str]:
+    """The identifiers a node refers to, without attributes and keywords of calls."""
+    collector = _NameCollector()
+    node.visit(collector)
+    return iter(dict.fromkeys(collector.names))
+
+
+class _NameCollector(cst.CSTVisitor):
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def visit_Name(self, node: cst.Name) -> None:
+        self.names.append(node.value)
+
+    def visit_Attribute(self, node: cst.Attribute) -> bool:
+        node.value.visit(self)
+        return False
+
+    def visit_Arg(self, node: cst.Arg) -> bool:
+        node.value.visit(self)
+        return False
+
+    def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
+        return False
+
+
+@cache
+def runtime_library() -> Library:
+    """The library of `metaflow_dagster.runtime`."""
+    source = resources.files("metaflow_dagster").joinpath("runtime.py")
+    return read_library(source.read_text(encoding="utf-8"))
+
+
+def read_library(source: str) -> Library:
+    """Take a module apart into constants, helpers and imports."""
+    constants: dict[str, cst.SimpleStatementLine] = {}
+    helpers: dict[str, Statement] = {}
+    imports: dict[str, Imported] = {}
+    for statement in cst.parse_module(source).body:
+        match statement:
+            case cst.FunctionDef(name=name) | cst.ClassDef(name=name):
+                helpers[name.value] = statement
+            case cst.SimpleStatementLine(body=[(cst.Import() | cst.ImportFrom()) as imported]):
+                imports.update(_imported(imported))
+            case cst.SimpleStatementLine() if m.matches(statement, _CONSTANT):
+                constants[constant_name(statement)] = statement
+    return Library(constants, helpers, imports)
+
+
+def constant_name(statement: cst.SimpleStatementLine) -> str:
+    """The name that an assignment defines."""
+    match statement.body[0]:
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))]):
+            return name
+        case cst.AnnAssign(target=cst.Name(value=name)):
+            return name
+        case other:
+            raise TypeError(f"{type(other).__name__} is not the assignment of one name")
+
+
+def _imported(statement: cst.Import | cst.ImportFrom) -> Iterator[tuple[str, Imported]]:
+    match statement:
+        case cst.Import(names=names):
+            for alias in names:
+                yield alias.evaluated_name, Imported(alias.evaluated_name, None)
+        case cst.ImportFrom(module=(cst.Name() | cst.Attribute()) as module, names=[*names]):
+            dotted = cst.Module([]).code_for_node(module)
+            for alias in names:
+                yield alias.evaluated_name, Imported(dotted, alias.evaluated_name)
+
+
+class Renamer(cst.CSTTransformer):
+    """Renames what a helper refers to, where a user's name has taken the original one."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+
+    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.Name:
+        new = self._names.get(original_node.value, original_node.value)
+        return updated_node.with_changes(value=new)
+
+    def leave_Attribute(
+        self, original_node: cst.Attribute, updated_node: cst.Attribute
+    ) -> cst.Attribute:
+        return updated_node.with_changes(attr=original_node.attr)
+
+    def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
+        return updated_node.with_changes(keyword=original_node.keyword)
+
+    def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
+        return False

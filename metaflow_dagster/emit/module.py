@@ -1,0 +1,95 @@
+"""The module as a whole: claims names, builds each part, puts the parts in order.
+
+Parts: header, imports, constants, helpers, config class, ops, job, definitions.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import libcst as cst
+
+from metaflow_dagster.emit.build import Statement, assign, call, list_of, name, spaced
+from metaflow_dagster.emit.config import config_class, needs_raw_config
+from metaflow_dagster.emit.constants import constant_statements, constant_values
+from metaflow_dagster.emit.header import header_lines
+from metaflow_dagster.emit.imports import import_statements
+from metaflow_dagster.emit.job import job_function
+from metaflow_dagster.emit.layout import laid_out
+from metaflow_dagster.emit.library import runtime_library
+from metaflow_dagster.emit.op import op_function
+from metaflow_dagster.emit.place import Place
+from metaflow_dagster.emit.scope import ModuleScope
+from metaflow_dagster.ir import JobPlan
+from metaflow_dagster.names import Scope
+from metaflow_dagster.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class _Identifiers:
+    """The names in the module that are the user's, or that users import."""
+
+    job: str
+    definitions: str
+    config: str | None
+    ops: Mapping[str, str]  # by op name
+    taken: frozenset[str]
+
+
+def emit_module(plan: JobPlan, options: Options, place: Place) -> str:
+    """The text of the definitions file for a plan."""
+    identifiers = _claim(plan)
+    scope = ModuleScope(runtime_library(), identifiers.taken)
+    generated = [laid_out(one) for one in _generated(plan, identifiers, options, scope, place)]
+    # Constants may refer to further names, so they come before the imports are counted.
+    values = constant_values(plan.flow, options, scope, place)
+    constants = [laid_out(one) for one in constant_statements(scope, values)]
+    imports = [
+        spaced(laid_out(statement), 1 if index == 0 else 0)
+        for section in import_statements(scope.imports())
+        for index, statement in enumerate(section)
+    ]
+    header = [
+        cst.EmptyLine(indent=False, comment=cst.Comment(line))
+        for line in header_lines(plan.flow, options, place)
+    ]
+    body = [*imports, *_apart(constants, 0), *_apart(scope.helpers(), 2), *_apart(generated, 2)]
+    return cst.Module(body, header=header).code
+
+
+def _claim(plan: JobPlan) -> _Identifiers:
+    scope = Scope(dir(builtins))
+    job = scope.claim(plan.name)
+    definitions = scope.claim("defs")
+    config = scope.claim(f"{plan.flow.name}Config") if plan.flow.parameters else None
+    ops = {op.name: scope.claim(op.name) for op in plan.ops()}
+    inputs = {one.name for op in plan.ops() for one in op.inputs}
+    locals_of_ops = {"config", "context", "parameters", "task"}
+    own = {job, definitions, *ops.values()} | ({config} if config else set())
+    return _Identifiers(job, definitions, config, ops, frozenset(own | inputs | locals_of_ops))
+
+
+def _generated(
+    plan: JobPlan, identifiers: _Identifiers, options: Options, scope: ModuleScope, place: Place
+) -> Iterator[Statement]:
+    if identifiers.config is not None:
+        yield config_class(identifiers.config, plan.flow, scope, place)
+    raw_config = needs_raw_config(plan.flow)
+    for op in plan.ops():
+        config = identifiers.config if not op.inputs else None
+        yield op_function(identifiers.ops[op.name], op, config, raw_config and bool(config), scope)
+    yield job_function(identifiers.job, plan, identifiers.ops, options, scope)
+    jobs = list_of([name(identifiers.job)])
+    yield assign(
+        name(identifiers.definitions), call(scope.ref("Definitions"), keywords={"jobs": jobs})
+    )
+
+
+def _apart(
+    statements: Sequence[Statement] | Iterator[Statement], lines: int
+) -> Iterator[Statement]:
+    """The statements with blank lines between them, and one before the first at least."""
+    for index, statement in enumerate(statements):
+        yield spaced(statement, max(lines, 1 if index == 0 else 0))

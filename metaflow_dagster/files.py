@@ -1,0 +1,60 @@
+"""Writing and comparing the output file."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from metaflow_dagster.diagnostics import Diagnostic
+
+
+def check_output(path: Path, flow_file: str) -> Iterator[Diagnostic]:
+    """Why the path cannot be written to."""
+    if path.exists() and os.path.samefile(path, flow_file):
+        yield Diagnostic(f"{path} is the flow itself.", "Name another file for the definitions.")
+    elif path.is_dir():
+        yield Diagnostic(f"{path} is a directory.", "Name a file in it.")
+    elif not path.absolute().parent.is_dir():
+        yield Diagnostic(
+            f"The directory {path.absolute().parent} does not exist.",
+            "Create it, or name another file.",
+        )
+    elif path.suffix != ".py":
+        yield Diagnostic(f"{path} is not the name of a Python file.", "Let it end in .py.")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file's content at once: who reads meanwhile sees the old text or the new."""
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    descriptor, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, mode)
+        os.replace(temporary, os.path.realpath(path))
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def difference(path: Path, text: str) -> str:
+    """A unified diff from what the file holds to the text; empty if they are the same."""
+    old = path.read_bytes().decode(errors="replace") if path.exists() else ""
+    lines = difflib.unified_diff(
+        old.splitlines(keepends=True),
+        text.splitlines(keepends=True),
+        f"{path} (as it is)",
+        f"{path} (as compiled)",
+    )
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)

@@ -1,0 +1,11 @@
+"""Reads a Metaflow flow into the `Flow` IR.
+
+Input: a flow in Metaflow's command line context, with its decorators attached and initialised.
+Output: `ir.Flow`, or a `CompileError` with everything that is unsupported. This package is the
+only place that touches Metaflow's objects.
+"""
+
+from metaflow_dagster.frontend.read import read_flow
+from metaflow_dagster.frontend.session import Session, library_session
+
+__all__ = ["Session", "library_session", "read_flow"]

@@ -1,0 +1,81 @@
+"""Metaflow's effective backend configuration, as far as a generated file may hold it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from metaflow import metaflow_config_funcs
+from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
+
+from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.frontend.session import Session
+from metaflow_dagster.ir import Backend
+
+# Settings that decide where a step finds data, code and services. An allowlist: whatever is not
+# named here comes from the environment in which the steps run.
+_SETTINGS = (
+    "AZURE_STORAGE_BLOB_SERVICE_ENDPOINT",
+    "CARD_AZUREROOT",
+    "CARD_GSROOT",
+    "CARD_LOCALROOT",
+    "CARD_S3ROOT",
+    "DATASTORE_SYSROOT_AZURE",
+    "DATASTORE_SYSROOT_GS",
+    "DATASTORE_SYSROOT_S3",
+    "DATATOOLS_AZUREROOT",
+    "DATATOOLS_GSROOT",
+    "DATATOOLS_LOCALROOT",
+    "DATATOOLS_S3ROOT",
+    "DEFAULT_AWS_CLIENT_PROVIDER",
+    "DEFAULT_AZURE_CLIENT_PROVIDER",
+    "DEFAULT_GCP_CLIENT_PROVIDER",
+    "DEFAULT_SECRETS_BACKEND_TYPE",
+    "DEFAULT_SECRETS_ROLE",
+    "S3_ENDPOINT_URL",
+    "S3_SERVER_SIDE_ENCRYPTION",
+    "S3_VERIFY_CERTIFICATE",
+    "SERVICE_INTERNAL_URL",
+    "SERVICE_URL",
+    "UI_URL",
+)
+
+_USER_INFO = re.compile(r"://[^/\s]*@")
+
+
+def check_backend(session: Session) -> Iterator[Diagnostic]:
+    """Backends under which a plain `step` command is not enough."""
+    environment = session.state.environment.TYPE
+    if environment != "local":
+        yield Diagnostic(
+            f"--environment {environment} is not supported yet.",
+            "Compile with --environment local, and install the packages where Dagster runs.",
+        )
+
+
+def read_backend(session: Session) -> Backend:
+    """The backend of the session; see `ir.Backend` for what None means."""
+    state = session.state
+    datastore = state.flow_datastore.TYPE
+    root = session.given("datastore_root")
+    if root is None and datastore != "local":
+        root = state.flow_datastore.datastore_root
+    return Backend(
+        metadata=state.metadata.TYPE,
+        datastore=datastore,
+        datastore_root=os.path.abspath(root) if root and datastore == "local" else root,
+        environment=state.environment.TYPE,
+        event_logger=state.event_logger.TYPE,
+        monitor=state.monitor.TYPE,
+        local_sysroot=os.path.abspath(DATASTORE_SYSROOT_LOCAL) if DATASTORE_SYSROOT_LOCAL else None,
+        settings=tuple(_settings()),
+    )
+
+
+def _settings() -> Iterator[tuple[str, str]]:
+    configured = dict(metaflow_config_funcs.config_values())
+    for name in _SETTINGS:
+        value = configured.get(f"METAFLOW_{name}")
+        if value and not _USER_INFO.search(str(value)):
+            yield f"METAFLOW_{name}", str(value)

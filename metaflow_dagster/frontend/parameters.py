@@ -1,0 +1,150 @@
+"""Flow parameters, with their defaults as of compile time.
+
+A default is baked only where text brings it back unchanged: parameters reach Metaflow as
+environment variables. Any other default is left to Metaflow, which applies it when a run starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from metaflow.includefile import FilePathClass
+from metaflow.parameters import DeployTimeField, JSONTypeClass, deploy_time_eval
+
+from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.frontend.protocols import FlowObject, FlowParameter
+from metaflow_dagster.ir import (
+    Default,
+    DefaultPath,
+    DefaultValue,
+    LeftToMetaflow,
+    Literal,
+    Parameter,
+    ParameterKind,
+    Required,
+)
+
+_SCALARS = {
+    str: ParameterKind.STR,
+    int: ParameterKind.INT,
+    float: ParameterKind.FLOAT,
+    bool: ParameterKind.BOOL,
+}
+
+
+def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
+    """Parameters that cannot be passed on."""
+    seen: dict[str, str] = {}
+    for _, parameter in flow._get_parameters():
+        if parameter.IS_CONFIG_PARAMETER:
+            yield Diagnostic(
+                f"Config {parameter.name} is not supported yet.",
+                "Use a Parameter, or read the file in the start step.",
+            )
+            continue
+        variable = parameter.name.replace("-", "_").lower()
+        if variable in seen:
+            yield Diagnostic(
+                f"Parameters {seen[variable]} and {parameter.name} are one and the same to "
+                "Metaflow's command line.",
+                "Names must differ in more than case, dashes and underscores: rename one.",
+            )
+        seen[variable] = parameter.name
+
+
+def read_parameters(flow: FlowObject) -> Iterator[Parameter]:
+    """The parameters in the order Metaflow lists them."""
+    for _, parameter in flow._get_parameters():
+        kind = _kind(parameter)
+        yield Parameter(
+            name=parameter.name,
+            kind=kind,
+            default=_default(parameter, kind),
+            description=str(parameter.kwargs.get("help") or ""),
+        )
+
+
+def _kind(parameter: FlowParameter) -> ParameterKind:
+    declared = parameter.kwargs["type"]
+    if isinstance(declared, FilePathClass):
+        return ParameterKind.FILE
+    if isinstance(declared, JSONTypeClass):
+        return ParameterKind.JSON
+    if isinstance(declared, type):
+        return _SCALARS.get(declared, ParameterKind.STR)
+    # A click type (IntRange, Choice, …) converts text by itself.
+    return ParameterKind.STR
+
+
+def _default(parameter: FlowParameter, kind: ParameterKind) -> Default:
+    default = parameter.kwargs.get("default")
+    if default is None:
+        return Required() if parameter.kwargs.get("required") else LeftToMetaflow()
+    match kind:
+        case ParameterKind.FILE:
+            return _file_default(default)
+        case ParameterKind.JSON:
+            return _json_default(deploy_time_eval(default))
+        case _:
+            return _scalar_default(default, kind, parameter.kwargs["type"])
+
+
+def _file_default(default: DeployTimeField) -> Default:
+    """Included files are read when a run starts, as under `run`, not when the flow is compiled."""
+    return DefaultPath(os.path.abspath(os.path.expanduser(default(deploy_time=False))))
+
+
+def _json_default(default: Any) -> Default:
+    try:
+        value: Literal = json.loads(default) if isinstance(default, str) else default
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return LeftToMetaflow()
+    # `repr` tells apart what compares equal, such as 1 and True.
+    return DefaultValue(value) if repr(json.loads(text)) == repr(value) else LeftToMetaflow()
+
+
+def _scalar_default(default: Any, kind: ParameterKind, declared: object) -> Default:
+    value: Any = default
+    if isinstance(default, DeployTimeField):
+        value = _from_text(str(deploy_time_eval(default)), kind)
+    if declared not in _SCALARS or not _is_faithful(value, kind):
+        return LeftToMetaflow()
+    return DefaultValue(float(value) if kind is ParameterKind.FLOAT else value)
+
+
+def _from_text(text: str, kind: ParameterKind) -> Literal:
+    """The value of a deploy-time function, which Metaflow hands out as text."""
+    match kind:
+        case ParameterKind.INT:
+            return int(text)
+        case ParameterKind.FLOAT:
+            return float(text)
+        case ParameterKind.BOOL:
+            return text == "True"
+        case _:
+            return text
+
+
+def _is_faithful(value: Any, kind: ParameterKind) -> bool:
+    match kind:
+        case ParameterKind.STR:
+            return type(value) is str and _fits_environment(value)
+        case ParameterKind.INT:
+            return type(value) is int
+        case ParameterKind.FLOAT:
+            return type(value) in (int, float)
+        case ParameterKind.BOOL:
+            return type(value) is bool
+        case _:
+            return False
+
+
+def _fits_environment(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False

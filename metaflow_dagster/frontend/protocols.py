@@ -1,0 +1,105 @@
+"""The part of Metaflow's objects that the frontend reads, as types.
+
+Metaflow is not annotated. Each attribute here is checked against its source in
+`metaflow/graph.py`, `decorators.py`, `parameters.py`, `flowspec.py` or `cli.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+
+class StepDecorator(Protocol):
+    """`decorators.StepDecorator`, or a user's step decorator."""
+
+    name: str
+    attributes: Mapping[str, Any]
+    statically_defined: bool
+    inserted_by: list[str] | None
+
+    def step_task_retry_count(self) -> tuple[int | None, int | None]: ...
+    def make_decorator_spec(self) -> str: ...
+
+
+class FlowDecorator(Protocol):
+    """`decorators.FlowDecorator`."""
+
+    name: str
+
+    def get_top_level_options(self) -> Iterable[tuple[str, Any]]: ...
+
+
+class Node(Protocol):
+    """`graph.DAGNode`."""
+
+    name: str
+    type: str
+    doc: str
+    source_file: str
+    func_lineno: int
+    tail_next_lineno: int
+    out_funcs: list[str]
+    split_parents: list[str]
+    foreach_param: str | None
+    parallel_foreach: bool
+    condition: str | None
+    decorators: list[StepDecorator]
+    wrappers: list[StepDecorator]
+    config_decorators: list[StepDecorator]
+
+
+class Graph(Protocol):
+    """`graph.FlowGraph`."""
+
+    doc: str
+    sorted_nodes: list[str]
+
+    def __getitem__(self, name: str) -> Node: ...
+    def __iter__(self) -> Iterator[Node]: ...
+
+
+class FlowParameter(Protocol):
+    """`parameters.Parameter` after `init`."""
+
+    name: str
+    kwargs: dict[str, Any]
+    separator: str | None
+    IS_CONFIG_PARAMETER: bool
+
+
+class FlowObject(Protocol):
+    """An instance of a `FlowSpec` subclass."""
+
+    name: str
+    _graph: Graph
+    _flow_decorators: Mapping[str, list[FlowDecorator]]
+
+    def _get_parameters(self) -> Iterable[tuple[str, FlowParameter]]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Plugin(Protocol):
+    """A backend of Metaflow, such as a metadata provider."""
+
+    TYPE: str
+
+
+class Datastore(Plugin, Protocol):
+    """`datastore.FlowDataStore`."""
+
+    datastore_root: str
+
+
+class CliState(Protocol):
+    """What Metaflow's command line hands to its commands (`cli.start` fills it)."""
+
+    flow: FlowObject
+    graph: Graph
+    environment: Plugin
+    metadata: Plugin
+    event_logger: Plugin
+    monitor: Plugin
+    flow_datastore: Datastore
+    entrypoint: list[str]
+    logger: Any

@@ -1,0 +1,71 @@
+"""The reading of a flow, part by part, and the collecting of what is unsupported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from metaflow import current, lint
+from metaflow.exception import MetaflowException
+
+from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
+from metaflow_dagster.frontend.backend import check_backend, read_backend
+from metaflow_dagster.frontend.decorators import check_decorators
+from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
+from metaflow_dagster.frontend.protocols import FlowObject
+from metaflow_dagster.frontend.session import Session
+from metaflow_dagster.frontend.steps import read_steps
+from metaflow_dagster.ir import Flow, Location
+from metaflow_dagster.names import ascii_name
+
+
+def read_flow(session: Session) -> Flow:
+    """The flow of a session; `CompileError` lists what Metaflow or we cannot work with."""
+    state = session.state
+    try:
+        lint.linter.run_checks(state.graph)
+        raise_if_any(_unsupported(session))
+        return Flow(
+            name=state.flow.name,
+            file=session.flow_file,
+            steps=tuple(read_steps(state.graph)),
+            description=state.graph.doc.strip(),
+            parameters=tuple(read_parameters(state.flow)),
+            backend=read_backend(session),
+            job_name=ascii_name(_deployed_name(state.flow)),
+            top_options=tuple(_decorator_options(session)),
+            given_options=tuple(session.given_options()),
+        )
+    except MetaflowException as error:
+        raise CompileError([metaflow_diagnostic(error)]) from error
+
+
+def _deployed_name(flow: FlowObject) -> str:
+    """The flow's name, within its project and branch if it has one (`@project`)."""
+    if "project" in flow._flow_decorators:
+        return str(current.project_flow_name)
+    return flow.name
+
+
+def metaflow_diagnostic(error: MetaflowException) -> Diagnostic:
+    """What Metaflow itself objects to, in our form."""
+    location = None
+    if getattr(error, "source_file", None) and getattr(error, "line_no", None):
+        location = Location(error.source_file, error.line_no)
+    return Diagnostic(f"{error.headline}: {error.message}", "", location=location)
+
+
+def _unsupported(session: Session) -> Iterator[Diagnostic]:
+    yield from check_backend(session)
+    yield from check_decorators(session.state.flow, session.state.graph)
+    yield from check_parameters(session.state.flow)
+
+
+def _decorator_options(session: Session) -> Iterator[str]:
+    """Options such as `--branch` that flow decorators need on every command."""
+    for decorators in session.state.flow._flow_decorators.values():
+        for decorator in decorators:
+            for option, value in decorator.get_top_level_options():
+                if value is True:
+                    yield f"--{option}"
+                elif value is not None and value is not False:
+                    yield f"--{option}={value}"

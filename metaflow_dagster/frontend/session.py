@@ -1,0 +1,171 @@
+"""A flow in Metaflow's command line context, from a command line or without one.
+
+Metaflow resolves configuration, mutators and decorators in the top-level callback of its command
+line (`metaflow/cli.py: start`). Under `python flow.py dagster …` that has happened when our
+command starts. `library_session` runs the very same callback for a class, on a copy, so that both
+ways read the same flow and the caller's class stays as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from metaflow import decorators, parameters
+from metaflow._vendor import click
+
+from metaflow_dagster.diagnostics import Diagnostic, raise_if_any
+from metaflow_dagster.frontend.protocols import CliState, FlowObject
+
+# Options that say how Metaflow talks or are given anew by the generated file, not what is compiled.
+_NOT_REPEATED = frozenset({"quiet", "pylint", "local_config_file", "mode"})
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Metaflow's command line state and the top-level options it was made with."""
+
+    state: CliState
+    context: Any  # the click context of Metaflow's top-level command
+
+    @property
+    def flow_file(self) -> str:
+        """Absolute path of the file that runs the flow."""
+        return os.path.abspath(self.state.entrypoint[-1])
+
+    def given(self, parameter: str) -> Any:
+        """The value of a top-level option such as `datastore_root`; None if not given."""
+        return self.context.params.get(parameter)
+
+    def given_options(self) -> Iterator[str]:
+        """The top-level options that differ from Metaflow's defaults, as `--name=value`."""
+        for option in self.context.command.params:
+            value = self.context.params.get(option.name)
+            if option.name in _NOT_REPEATED or value == option.get_default(self.context):
+                continue
+            yield from _as_arguments(option, value)
+
+    def attach(self, decospecs: Sequence[str]) -> None:
+        """Add step decorators, as `--with` of Metaflow's `run` does."""
+        if not decospecs:
+            return
+        flow, state = self.state.flow, self.state
+        known = {id(decorator) for step in flow for decorator in _decorators_of(step)}
+        decorators._attach_decorators(flow, decospecs)
+        type(flow)._init_graph()  # type: ignore[attr-defined]
+        _refuse_mutators(flow, known)
+        added = [d for step in flow for d in step.decorators if id(d) not in known]
+        for wrapper in (w for step in flow for w in step.wrappers if id(w) not in known):
+            wrapper.external_init()
+        decorators._process_late_attached_decorator(
+            sorted({decorator.name for decorator in added}),
+            flow,
+            flow._graph,
+            state.environment,
+            state.flow_datastore,
+            state.logger,
+        )
+        state.graph = flow._graph
+
+
+def _refuse_mutators(flow: FlowObject, known: set[int]) -> None:
+    """Mutators act when Metaflow's command line starts, which has happened already."""
+    late = {m.decorator_name for step in flow for m in step.config_decorators if id(m) not in known}
+    raise_if_any(
+        Diagnostic(
+            f"--with {name} is a mutator, which has to be known before the command starts.",
+            f"Give it as a top-level option: python FLOW.py --with {name} dagster create.",
+        )
+        for name in sorted(late)
+    )
+
+
+def _decorators_of(step: Any) -> Iterator[Any]:
+    yield from step.decorators
+    yield from step.wrappers
+    yield from step.config_decorators
+
+
+def _as_arguments(option: Any, value: Any) -> Iterator[str]:
+    if value is None or value == ():
+        return
+    if isinstance(value, bool):
+        yield (option.opts if value else option.secondary_opts)[0]
+        return
+    for one in value if isinstance(value, (tuple, list)) else (value,):
+        yield f"{option.opts[0]}={one}"
+
+
+@contextmanager
+def library_session(flow_cls: type) -> Iterator[Session]:
+    """A session for a flow class that was imported, as if its file had been run."""
+    from metaflow import cli
+
+    flow_copy = _copy_of(flow_cls)
+    with parameters.flow_context(flow_copy):
+        state = cli.CliState(flow_copy(use_cli=False))
+        state.entrypoint = [sys.executable, inspect.getfile(flow_cls)]
+        command = copy.copy(cli.start)
+        command.params = list(command.params)
+        decorators.add_decorator_options(command)
+        # What is run after the callback is a command that is neither `run` nor `step`.
+        context = command.make_context(
+            flow_cls.__name__, ["--quiet", "dagster"], obj=state, auto_envvar_prefix="METAFLOW"
+        )
+        context.saved_args = ["dagster"]
+        context.invoked_subcommand = "dagster"
+        try:
+            with context:
+                click.Command.invoke(command, context)
+                yield Session(state, context)
+        finally:
+            for sidecar in ("monitor", "event_logger"):
+                if getattr(state, sidecar, None) is not None:
+                    getattr(state, sidecar).terminate()
+
+
+def _copy_of(flow_cls: type) -> Any:
+    """A subclass that is the same flow, with steps, decorators and parameters of its own."""
+    namespace: dict[str, Any] = {
+        "__module__": flow_cls.__module__,
+        "__qualname__": flow_cls.__qualname__,
+        "__doc__": flow_cls.__doc__,
+    }
+    for attribute in dir(flow_cls):
+        value = inspect.getattr_static(flow_cls, attribute)
+        if isinstance(value, types.FunctionType) and hasattr(value, "is_step"):
+            namespace[attribute] = _copy_of_step(value)
+        elif isinstance(value, parameters.Parameter):
+            namespace[attribute] = copy.copy(value)
+            namespace[attribute].kwargs = dict(value.kwargs)
+    return type(flow_cls)(flow_cls.__name__, (flow_cls,), namespace)
+
+
+def _copy_of_step(function: types.FunctionType) -> types.FunctionType:
+    step = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    step.__kwdefaults__ = function.__kwdefaults__
+    step.__doc__ = function.__doc__
+    step.__dict__.update(function.__dict__)
+    for kind in ("decorators", "wrappers", "config_decorators"):
+        setattr(step, kind, [_copy_of_decorator(one) for one in getattr(function, kind)])
+    return step
+
+
+def _copy_of_decorator(decorator: Any) -> Any:
+    twin = copy.copy(decorator)
+    if hasattr(decorator, "attributes"):
+        twin.attributes = dict(decorator.attributes)
+    return twin

@@ -1,0 +1,64 @@
+"""Steps and transitions out of Metaflow's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from metaflow_dagster.diagnostics import InternalError
+from metaflow_dagster.frontend.decorators import read_decospecs, read_environment, read_retries
+from metaflow_dagster.frontend.protocols import Graph, Node
+from metaflow_dagster.ir import (
+    End,
+    Foreach,
+    Linear,
+    Location,
+    Parallel,
+    Split,
+    Step,
+    Switch,
+    Transition,
+)
+
+
+def read_steps(graph: Graph) -> Iterator[Step]:
+    """The steps in Metaflow's topological order (`FlowGraph.sorted_nodes`)."""
+    nodes = [graph[name] for name in graph.sorted_nodes]
+    for node in nodes:
+        yield Step(
+            name=node.name,
+            transition=_transition(node),
+            parents=tuple(
+                parent.name
+                for parent in nodes
+                if node.name in parent.out_funcs and parent is not node
+            ),
+            location=location(node),
+            joins=node.split_parents[-1] if node.type == "join" else None,
+            description=node.doc.strip(),
+            retries=read_retries(node),
+            environment=read_environment(node),
+            decorators=read_decospecs(node),
+        )
+
+
+def location(node: Node) -> Location:
+    """Where the step is defined."""
+    return Location(node.source_file, node.func_lineno)
+
+
+def _transition(node: Node) -> Transition:
+    match node.type:
+        case "end":
+            return End()
+        case "start" | "linear" | "join":
+            return Linear(node.out_funcs[0])
+        case "split":
+            return Split(tuple(node.out_funcs))
+        case "foreach" if node.parallel_foreach:
+            return Parallel(node.out_funcs[0])
+        case "foreach":
+            return Foreach(node.out_funcs[0], str(node.foreach_param))
+        case "split-switch":
+            return Switch(tuple(node.out_funcs), str(node.condition))
+        case unknown:
+            raise InternalError(f"Step {node.name} is of a type unknown to us, {unknown!r}.")

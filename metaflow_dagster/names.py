@@ -1,0 +1,72 @@
+"""The owner of names: what Dagster and Python allow, and who has taken what.
+
+Users name flows, steps and parameters as Metaflow allows it. Dagster refuses some of those names
+and a Python module has room for each name once, so every identifier of a generated file comes
+from a `Scope`, which gives the wished name or the nearest one that is free.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable
+from typing import Final
+
+OP_PREFIX: Final = "op_"  # node of a step in the job graph
+BRANCH_PREFIX: Final = "to_"  # output to a step whose name Dagster refuses for an output
+INPUT_PREFIX: Final = "from_"  # input from a step whose name Dagster refuses for an input
+
+_DAGSTER_NAME: Final = re.compile(r"[A-Za-z0-9_]+")
+
+# DISALLOWED_NAMES in dagster/_core/definitions/utils.py, without the Python keywords.
+DAGSTER_RESERVED: Final = frozenset(
+    {
+        "context",
+        "conf",
+        "config",
+        "meta",
+        "arg_dict",
+        "dict",
+        "input_arg_dict",
+        "output_arg_dict",
+        "int",
+        "str",
+        "float",
+        "bool",
+        "input",
+        "output",
+        "type",
+    }
+)
+
+
+def is_dagster_name(text: str) -> bool:
+    """Whether Dagster takes the text as the name of a job, op, input or output."""
+    return (
+        _DAGSTER_NAME.fullmatch(text) is not None
+        and text not in DAGSTER_RESERVED
+        and not keyword.iskeyword(text)
+    )
+
+
+def ascii_name(text: str) -> str:
+    """The text with every character that Dagster refuses in a name spelled as its code point."""
+    return re.sub(r"[^A-Za-z0-9_]", lambda match: f"_u{ord(match[0]):04x}_", text)
+
+
+class Scope:
+    """The identifiers of one namespace: a module, a function body, the ops of a job."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._taken
+
+    def claim(self, wish: str) -> str:
+        """Take the wished name, or with underscores appended until it is legal and free."""
+        name = wish if wish.isidentifier() else f"_{wish}"
+        while name in self._taken or keyword.iskeyword(name):
+            name += "_"
+        self._taken.add(name)
+        return name

@@ -1,0 +1,68 @@
+"""The options of a compilation, as the command line and `synthesize` take them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.names import is_dagster_name
+
+MAX_TAG_LENGTH = 500  # metaflow/tagging_util.py: MAX_USER_TAG_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may choose when compiling a flow.
+
+    `name`: name of the Dagster job; default: the flow's. `tags`: Metaflow tags of every run.
+    `decospecs`: step decorators to add (`--with`). `namespace`: Metaflow namespace of the steps.
+    `workflow_timeout`: seconds after which Dagster may stop a run. `max_workers`: most ops that
+    run at once.
+    """
+
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    decospecs: tuple[str, ...] = ()
+    namespace: str | None = None
+    workflow_timeout: int | None = None
+    max_workers: int | None = None
+
+
+def check_options(options: Options) -> Iterator[Diagnostic]:
+    """What is wrong with the options by themselves."""
+    if options.name is not None and not is_dagster_name(options.name):
+        yield Diagnostic(
+            f"--name {options.name!r} is not a name Dagster takes for a job.",
+            "Use letters, digits and underscores, and no reserved word such as 'config'.",
+        )
+    for tag in options.tags:
+        yield from _check_tag(tag)
+    for option, value in (
+        ("--workflow-timeout", options.workflow_timeout),
+        ("--max-workers", options.max_workers),
+    ):
+        if value is not None and value < 1:
+            yield Diagnostic(f"{option} {value} is too small.", "Give a whole number from 1 up.")
+
+
+def _check_tag(tag: str) -> Iterator[Diagnostic]:
+    if not tag.strip() or re.search(r"[\x00-\x1f\x7f]", tag) or not _is_utf8(tag):
+        yield Diagnostic(
+            f"--tag {tag!r} is malformed.",
+            "A tag is printable text that is not blank, such as --tag team:search.",
+        )
+    elif len(tag) > MAX_TAG_LENGTH:
+        yield Diagnostic(
+            f"--tag {tag[:20]!r}… has {len(tag)} characters.",
+            f"Metaflow keeps tags of up to {MAX_TAG_LENGTH} characters.",
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

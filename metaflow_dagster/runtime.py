@@ -1,0 +1,414 @@
+"""What a generated definitions file does at run time.
+
+The compiler copies from here what a file needs: the functions its ops call, everything those
+use, and the constants, whose values it replaces. So this module is what runs in production, and
+it is imported, typed and tested like any other. It needs the standard library and Dagster;
+Metaflow is imported where it is used, since importing it takes longer than loading a job.
+
+Text that travels between ops is a task path, `run id/step/task id`, or a list of them.
+"""
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from dagster import (
+    Config,
+    DynamicOutput,
+    Failure,
+    MetadataValue,
+    OpExecutionContext,
+    Output,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FLOW_FILE = os.path.join(HERE, "flow.py")
+FLOW_NAME = "Flow"
+METAFLOW_TOP_ARGS: list[str] = []
+METAFLOW_STEP_ENV: dict[str, str] = {}
+STEP_WITH_DECORATORS: dict[str, list[str]] = {}
+RUN_TAGS: list[str] = []
+NAMESPACE: str | None = None
+
+PARAMETERS_STEP = "_parameters"  # Metaflow's own task that holds the parameters of a run
+EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY
+SECONDS_TO_STOP = 5.0
+DIGEST_LINES = 20
+LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
+
+
+@dataclass(frozen=True)
+class Task:
+    """A Metaflow task; `str` gives the path that travels between ops."""
+
+    run_id: str
+    step: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.run_id}/{self.step}/{self.id}"
+
+
+@dataclass(frozen=True)
+class FinishedTask:
+    """A task that succeeded: its path, how many items its foreach has, what to show of it."""
+
+    path: str
+    num_splits: int
+    metadata: Mapping[str, Any]
+
+
+def parse_task(path: str) -> Task:
+    """The task of a path: `parse_task(str(task)) == task`."""
+    run_id, step, task_id = path.split("/")
+    return Task(run_id, step, task_id)
+
+
+def given_parameters(config: Config) -> dict[str, Any]:
+    """The flow's parameters by their own names, without those left to Metaflow's default."""
+    values = {
+        field.alias or name: (getattr(config, name), field.default)
+        for name, field in type(config).model_fields.items()
+    }
+    return {
+        name: value
+        for name, (value, default) in values.items()
+        if value is not None or default is not None
+    }
+
+
+def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str:
+    """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
+    task = Task(metaflow_run_id(context.run_id), PARAMETERS_STEP, "params")
+    context.instance.add_run_tags(context.run_id, {"metaflow/run_id": task.run_id})
+    if not (may_be_repeated(context) and next_attempt(task)):
+        options = [f"--run-id={task.run_id}", f"--task-id={task.id}", *tag_options()]
+        command = metaflow_command([], ["init", *options])
+        environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
+        with captured_process(context, command, environment) as process:
+            if process.returncode:
+                raise step_failure(f"The run could not be initialised{process.ending()}", process)
+    return str(task)
+
+
+def run_step(
+    context: OpExecutionContext,
+    step: str,
+    input_paths: Sequence[str],
+    split_index: int | None = None,
+    user_retries: int = 0,
+    environment: Mapping[str, str] | None = None,
+) -> FinishedTask:
+    """Run one task of a Metaflow step and wait for it; `dagster.Failure` if it fails.
+
+    `input_paths` are the paths of the tasks before it, `split_index` its item in a foreach,
+    `user_retries` how often the user's code may be retried, `environment` variables for it.
+    """
+    task = Task(parse_task(input_paths[0]).run_id, step, repeatable_id(context.get_mapping_key()))
+    attempt = next_attempt(task) if may_be_repeated(context) else 0
+    with input_options(input_paths) as inputs:
+        options = [f"--run-id={task.run_id}", f"--task-id={task.id}", *inputs]
+        options += [f"--retry-count={attempt}", f"--max-user-code-retries={user_retries}"]
+        options += [f"--split-index={split_index}"] if split_index is not None else []
+        options += [f"--namespace={NAMESPACE}"] if NAMESPACE is not None else []
+        decorators = [f"--with={spec}" for spec in STEP_WITH_DECORATORS.get(step, [])]
+        command = metaflow_command(decorators, ["step", step, *options, *tag_options()])
+        with captured_process(context, command, environment or {}) as process:
+            save_logs(task, attempt, process)
+            if process.returncode:
+                raise step_failure(f"Step {step} failed{process.ending()}", process)
+    return finished_task(task, attempt, command)
+
+
+def foreach_index(context: OpExecutionContext) -> int:
+    """The index of this op's item in the innermost foreach around it."""
+    return int((context.get_mapping_key() or "").split("_")[-1])
+
+
+def task_output(task: FinishedTask) -> Output[str]:
+    """The only output of an op."""
+    return Output(task.path, metadata=dict(task.metadata))
+
+
+def branch_outputs(task: FinishedTask, *names: str) -> Iterator[Output[str]]:
+    """An output for each branch of a split; what there is to show goes with the first."""
+    for name in names:
+        yield Output(task.path, name, metadata=dict(task.metadata) if name == names[0] else None)
+
+
+def foreach_outputs(task: FinishedTask) -> Iterator[DynamicOutput[str]]:
+    """An output for each item of a foreach; what there is to show goes with the first."""
+    for index in range(task.num_splits):
+        metadata = dict(task.metadata) if index == 0 else None
+        yield DynamicOutput(task.path, mapping_key=str(index), metadata=metadata)
+
+
+def metaflow_run_id(dagster_run_id: str) -> str:
+    """The id of the Metaflow run that belongs to a Dagster run."""
+    return f"dagster-{hashlib.sha1(dagster_run_id.encode()).hexdigest()[:12]}"
+
+
+def repeatable_id(mapping_key: str | None) -> str:
+    """An id that repeats in every attempt: `t1`, or `t1-0-2` in item 2 of item 0.
+
+    Metaflow takes an integer for the id of a task it has registered already, so it is none.
+    """
+    return "-".join(["t1", *mapping_key.split("_")]) if mapping_key else "t1"
+
+
+def may_be_repeated(context: OpExecutionContext) -> bool:
+    """Whether Metaflow's datastore may know an earlier attempt of this op's task."""
+    return context.retry_number > 0 or context.run.parent_run_id is not None
+
+
+def parameter_variable(name: str) -> str:
+    """The environment variable in which `init` expects a parameter."""
+    return "METAFLOW_INIT_" + name.replace("-", "_").lower().upper()
+
+
+def parameter_text(value: object) -> str:
+    """A parameter's value as one would write it on Metaflow's command line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def tag_options() -> list[str]:
+    """Tags belong on every command: whichever comes first registers the run."""
+    return [f"--tag={tag}" for tag in RUN_TAGS]
+
+
+def metaflow_command(top_options: Sequence[str], command: Sequence[str]) -> list[str]:
+    """A command line of the flow."""
+    return [sys.executable, FLOW_FILE, *METAFLOW_TOP_ARGS, *top_options, *command]
+
+
+@contextmanager
+def input_options(paths: Sequence[str]) -> Iterator[list[str]]:
+    """The option that names the input tasks, in a file where a command line cannot hold them."""
+    from metaflow.util import compress_list
+
+    text = compress_list(list(paths))
+    if len(text) < LONGEST_ARGUMENT:
+        yield [f"--input-paths={text}"]
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".paths") as file:
+        file.write(text)
+        file.flush()
+        yield [f"--input-paths-filename={file.name}"]
+
+
+def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a Metaflow process."""
+    from metaflow.util import get_username
+
+    environment = {**os.environ, **METAFLOW_STEP_ENV, **extra}
+    environment["METAFLOW_RUNTIME_NAME"] = "dagster"
+    environment["PYTHONUNBUFFERED"] = "x"
+    environment.setdefault("METAFLOW_DATASTORE_SYSROOT_LOCAL", local_sysroot())
+    if get_username() is None:
+        # Without a user, as in most containers, Metaflow would refuse to run.
+        environment.setdefault("METAFLOW_USER", "dagster")
+    return environment
+
+
+def local_sysroot() -> str:
+    """The directory that holds `.metaflow`, if the configuration names none.
+
+    As Metaflow looks for it from the working directory upwards, this looks from the directory of
+    this file, so that it does not matter where Dagster was started.
+    """
+    from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
+
+    if DATASTORE_SYSROOT_LOCAL:
+        return str(DATASTORE_SYSROOT_LOCAL)
+    directories = [Path(HERE), *Path(HERE).parents]
+    return str(next((one for one in directories if (one / ".metaflow").is_dir()), HERE))
+
+
+@dataclass(frozen=True)
+class CapturedProcess:
+    """A process that has ended, with the files its two streams were written to."""
+
+    returncode: int
+    stdout: Path
+    stderr: Path
+
+    def ending(self) -> str:
+        """How it ended, to follow "The step failed"."""
+        if self.returncode < 0:
+            return f": its process was ended by {signal.Signals(-self.returncode).name}."
+        return f" with exit code {self.returncode}."
+
+    def digest(self) -> str:
+        """The last lines it wrote to stderr."""
+        lines = self.stderr.read_bytes()[-20_000:].decode(errors="replace").splitlines()
+        return "\n".join(lines[-DIGEST_LINES:])
+
+
+@contextmanager
+def captured_process(
+    context: OpExecutionContext, command: Sequence[str], extra: Mapping[str, str]
+) -> Iterator[CapturedProcess]:
+    """Run a command to its end; its output goes to this process's as it comes, and to files."""
+    context.log.info(f"$ {shlex.join(command)}")
+    with tempfile.TemporaryDirectory(prefix="metaflow-dagster-") as directory:
+        files = Path(directory, "stdout"), Path(directory, "stderr")
+        process = subprocess.Popen(
+            command,
+            env=process_environment(extra),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        pipes = zip((process.stdout, process.stderr), (sys.stdout, sys.stderr), files, strict=True)
+        copying = [threading.Thread(target=copy_lines, args=pipe, daemon=True) for pipe in pipes]
+        for thread in copying:
+            thread.start()
+        try:
+            process.wait()
+        finally:
+            stop_process_group(process)
+        for thread in copying:
+            thread.join(SECONDS_TO_STOP)
+        yield CapturedProcess(process.returncode, *files)
+
+
+def copy_lines(pipe: IO[bytes], stream: IO[str], path: Path) -> None:
+    """Copy what comes through a pipe to a text stream, and to a file in one go with each line."""
+    with open(path, "wb", buffering=0) as file:
+        for line in pipe:
+            file.write(line)
+            stream.write(line.decode(errors="replace"))
+            stream.flush()
+
+
+def stop_process_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process that still runs, with everything it has started."""
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, signal_number)
+        try:
+            process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def step_failure(description: str, process: CapturedProcess) -> Failure:
+    """What Dagster shows of a process that failed."""
+    return Failure(
+        f"{description}\n{process.digest()}",
+        metadata={"exit code": process.returncode},
+        allow_retries=process.returncode != EXIT_DISALLOW_RETRY,
+    )
+
+
+def datastore_root() -> tuple[Any, str]:
+    """Metaflow's storage class for the datastore of this file, and its root."""
+    from metaflow.plugins import DATASTORES
+
+    options = dict(argument.split("=", 1) for argument in METAFLOW_TOP_ARGS if "=" in argument)
+    storage = next(one for one in DATASTORES if options["--datastore"] == one.TYPE)
+    if "--datastore-root" in options:
+        return storage, options["--datastore-root"]
+    return storage, os.path.join(
+        process_environment({})["METAFLOW_DATASTORE_SYSROOT_LOCAL"], ".metaflow"
+    )
+
+
+def task_datastore(task: Task, attempt: int | None, mode: str) -> Any:
+    """Metaflow's datastore of one attempt of a task (metaflow/datastore/task_datastore.py)."""
+    from metaflow.datastore import FlowDataStore
+
+    storage, root = datastore_root()
+    flow_datastore = FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=root)
+    return flow_datastore.get_task_datastore(
+        task.run_id, task.step, task.id, attempt=attempt, mode=mode
+    )
+
+
+def next_attempt(task: Task) -> int:
+    """The first attempt of the task that the datastore does not know."""
+    from metaflow.metaflow_config import MAX_ATTEMPTS
+
+    datastore = task_datastore(task, 0, "w")
+    names = [f"{attempt}.attempt.json" for attempt in range(MAX_ATTEMPTS)]
+    known = [datastore.has_metadata(name, add_attempt=False) for name in names]
+    return known.index(False) if False in known else MAX_ATTEMPTS
+
+
+def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
+    """Keep the output and the ending of a task as Metaflow's own runtime does."""
+    from metaflow.mflog import RUNTIME_LOG_SOURCE, mflog
+
+    datastore = task_datastore(task, attempt, "w")
+    if process.returncode:
+        # A process that died early has not announced its attempt, and the next one counts them.
+        datastore.init_task()
+    ending = {"return_code": process.returncode, "killed": False, "success": not process.returncode}
+    datastore.save_metadata({"runtime": ending})
+    streams = {}
+    for stream, path in (("stdout", process.stdout), ("stderr", process.stderr)):
+        structured = path.with_suffix(".mflog")
+        with open(path, "rb") as lines, open(structured, "wb") as file:
+            file.writelines(mflog.decorate(RUNTIME_LOG_SOURCE, line) for line in lines)
+        streams[stream] = structured
+    datastore.save_logs(RUNTIME_LOG_SOURCE, streams)
+
+
+def finished_task(task: Task, attempt: int, command: Sequence[str]) -> FinishedTask:
+    """Read from the datastore what a task that succeeded has left there."""
+    datastore = task_datastore(task, attempt, "r")
+    num_splits = datastore.get("_foreach_num_splits") or 0
+    metadata: dict[str, Any] = {
+        "pathspec": MetadataValue.text(f"{FLOW_NAME}/{task}"),
+        "attempt": MetadataValue.int(attempt),
+        "artifacts": artifact_table(datastore),
+        "retrieve": MetadataValue.md(f"```python\n{retrieval_snippet(task, datastore)}\n```"),
+        "command": MetadataValue.md(f"```sh\n{shlex.join(command)}\n```"),
+    }
+    if num_splits:
+        metadata["foreach items"] = MetadataValue.int(num_splits)
+    return FinishedTask(str(task), num_splits, metadata)
+
+
+def public_artifacts(datastore: Any) -> list[str]:
+    """The names of a task's artifacts that are the user's own."""
+    return sorted(name for name in datastore.ds_metadata["objects"] if not name.startswith("_"))
+
+
+def artifact_table(datastore: Any) -> Any:
+    """Name, type and size of a task's artifacts, without loading them."""
+    info = datastore.ds_metadata["info"]
+    return MetadataValue.table(
+        [
+            TableRecord({"name": name, "type": info[name]["type"], "bytes": info[name]["size"]})
+            for name in public_artifacts(datastore)
+        ],
+        TableSchema([TableColumn("name"), TableColumn("type"), TableColumn("bytes", type="int")]),
+    )
+
+
+def retrieval_snippet(task: Task, datastore: Any) -> str:
+    """Code that reads the task's artifacts wherever it is pasted."""
+    lines = ["from metaflow import Task, metadata, namespace", "", "namespace(None)"]
+    if "--metadata=local" in METAFLOW_TOP_ARGS:
+        sysroot = process_environment({})["METAFLOW_DATASTORE_SYSROOT_LOCAL"]
+        lines.append(f"metadata({'local@' + sysroot!r})")
+    lines.append(f"task = Task({f'{FLOW_NAME}/{task}'!r})")
+    lines += [f"task[{name!r}].data" for name in public_artifacts(datastore)]
+    return "\n".join(lines)
