@@ -56,6 +56,12 @@ def dagster() -> None:
     default=False,
     help="Write nothing; print how FILE differs from what it would be, and exit 1 if it does.",
 )
+@click.option(
+    "--show-plan",
+    is_flag=True,
+    default=False,
+    help="Write nothing; print the job as it would be, one op a line.",
+)
 @click.pass_context
 def create(
     context: Any,
@@ -67,6 +73,7 @@ def create(
     workflow_timeout: int | None,
     max_workers: int | None,
     check: bool,
+    show_plan: bool,
 ) -> None:
     options = Options(name, tags, decospecs, namespace, workflow_timeout, max_workers)
     session = Session(context.obj, context.find_root())
@@ -74,7 +81,9 @@ def create(
         compilation = compile_session(session, options, file)
     except CompileError as error:
         raise NotCompiled(str(error)) from error
-    if check:
+    if show_plan:
+        click.echo(compilation.plan, nl=False)
+    elif check:
         _check(compilation)
     else:
         write_atomically(compilation.output, compilation.text)

@@ -18,7 +18,7 @@ from metaflow_dagster.frontend.read import metaflow_diagnostic
 from metaflow_dagster.ir import Flow
 from metaflow_dagster.names import is_dagster_name
 from metaflow_dagster.options import Options, check_options
-from metaflow_dagster.planner import check_plan, plan_job
+from metaflow_dagster.planner import check_plan, plan_job, show_plan
 
 
 def synthesize(
@@ -62,11 +62,12 @@ def synthesize(
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """A compiled flow: the job's name, and the text for the file at `output`."""
+    """A compiled flow: the job's name, the text for the file at `output`, the plan as text."""
 
     job_name: str
     output: Path
     text: str
+    plan: str
 
 
 def compile_session(
@@ -84,7 +85,7 @@ def compile_session(
     check_plan(plan)
     text = emit_module(plan, options, place_of(path))
     _verify(text)
-    return Compilation(job_name, path, text)
+    return Compilation(job_name, path, text, show_plan(plan))
 
 
 def default_output(job_name: str) -> str:

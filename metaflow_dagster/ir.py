@@ -8,9 +8,9 @@ wiring of a Dagster job, without any syntax in it.
         @step                               Step("start", Linear("end"), parents=()),
         def start(self):                    Step("end", End(), parents=("start",))))
             self.next(self.end)
-        @step                           JobPlan("Hello", root=(
-        def end(self):                      StepOp("op_start", output=Value(), inputs=()),
-            pass                            StepOp("op_end", inputs=(Input("start", One(...)),))))
+        @step                           JobPlan("Hello", placements=(
+        def end(self):                      StepOp("op_start", inputs=(), output=TaskOutput()),
+            pass                            StepOp("op_end", inputs=(Input("start", One(…)),), …)))
 
 Everything here is frozen. Unions are closed: match them with `match` and `assert_never`.
 """
@@ -67,7 +67,10 @@ class Parallel:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """`self.next({case: self.a, ...}, condition="artifact")`: one of the targets runs."""
+    """`self.next({case: self.a, ...}, condition="artifact")`: one of the targets runs.
+
+    A target may be the step itself, which then runs again (a recursive switch).
+    """
 
     targets: tuple[str, ...]
     condition: str
@@ -234,54 +237,93 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class One:
-    """An input that is the value of one output."""
+    """The value of an output in the same lane."""
 
     source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An input that is one item of a lane's dynamic output."""
+    """The item of the lane that the op is in."""
 
     source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """An input that is the list of what a source gives in every item of its lane."""
+    """A list: what an output gives in each item of its lane."""
 
     source: Source
 
 
-Wire: TypeAlias = One | Item | Collected
+@dataclass(frozen=True, slots=True)
+class FanIn:
+    """A list: the values of those of the outputs that were not skipped."""
+
+    sources: tuple[Source, ...]
+
+
+Wire: TypeAlias = One | Item | Collected | FanIn
+
+
+def sources(wire: Wire) -> tuple[Source, ...]:
+    """The outputs a wire comes from."""
+    match wire:
+        case One(source) | Item(source) | Collected(source):
+            return (source,)
+        case FanIn(several):
+            return several
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input of an op: `name` is legal as a Dagster input and as a Python parameter."""
+    """An input of an op: `name` is legal as a Dagster input and as a Python parameter.
+
+    `nesting` is how deep the lists are in which task paths arrive: 0 is a single path.
+    """
 
     name: str
     wire: Wire
+    nesting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class SingleOutput:
-    """The op gives the path of its task."""
+class TaskOutput:
+    """The path of the task."""
 
 
 @dataclass(frozen=True, slots=True)
-class BranchOutputs:
-    """The op gives the path of its task on one output a branch: pairs of target and output name."""
+class SplitOutputs:
+    """The path of the task, once a branch: pairs of target step and output name."""
 
     branches: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class DynamicOutput:
-    """The op gives the path of its task once an item of its foreach."""
+class SwitchOutputs:
+    """The path of the task, on the output of the chosen branch only."""
+
+    branches: tuple[tuple[str, str], ...]
 
 
-Output: TypeAlias = SingleOutput | BranchOutputs | DynamicOutput
+@dataclass(frozen=True, slots=True)
+class ForeachOutput:
+    """A dynamic output: the path of the task, once an item of its foreach."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeachList:
+    """The same as a list, for a foreach whose items another op fans out."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodesOutput:
+    """The paths of the tasks of all nodes of a parallel step, as a list."""
+
+
+Output: TypeAlias = (
+    TaskOutput | SplitOutputs | SwitchOutputs | ForeachOutput | ForeachList | NodesOutput
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,10 +343,44 @@ class StepOp:
 
 
 @dataclass(frozen=True, slots=True)
+class Gather:
+    """Takes what a lane gives out of the lane, as a list, so that it can be fanned in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regroup:
+    """Fans task paths out again, once for each of their outer `depth` foreach indices."""
+
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """Fans the items of foreaches out that ran in a lane themselves."""
+
+
+Glue: TypeAlias = Gather | Regroup | FanOut
+
+
+@dataclass(frozen=True, slots=True)
+class GlueOp:
+    """An op that runs no step but leads task paths from lane to lane. It is in the root lane.
+
+    `step` is the step whose tasks it gathers or fans out, or for which it regroups them.
+    """
+
+    name: str
+    definition: str
+    step: str
+    glue: Glue
+    input: Input
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
     """The ops that Dagster runs once an item of the dynamic output `source`.
 
-    `results` are the ops of the lane whose outputs are used outside it.
+    `results` are the outputs of these ops that are used outside the lane.
     """
 
     source: Source
@@ -312,7 +388,16 @@ class Lane:
     results: tuple[Source, ...]
 
 
-Placement: TypeAlias = StepOp | Lane
+Placement: TypeAlias = StepOp | GlueOp | Lane
+
+
+def outputs(op: StepOp | GlueOp) -> tuple[Source, ...]:
+    """The outputs of an op, in the order in which Dagster returns them."""
+    match op:
+        case StepOp(output=(SplitOutputs(branches) | SwitchOutputs(branches))):
+            return tuple(Source(op.name, output) for _, output in branches)
+        case StepOp() | GlueOp():
+            return (Source(op.name),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,11 +408,15 @@ class JobPlan:
     flow: Flow
     placements: tuple[Placement, ...]
 
-    def ops(self) -> Iterator[StepOp]:
-        """Every op, those of lanes included, in topological order."""
+    def ops(self) -> Iterator[StepOp | GlueOp]:
+        """Every op, those of lanes included."""
         for placement in self.placements:
             match placement:
-                case StepOp():
+                case StepOp() | GlueOp():
                     yield placement
                 case Lane():
                     yield from placement.ops
+
+    def step_ops(self) -> Iterator[StepOp]:
+        """The ops that run a step."""
+        return (op for op in self.ops() if isinstance(op, StepOp))

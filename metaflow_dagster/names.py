@@ -70,3 +70,7 @@ class Scope:
             name += "_"
         self._taken.add(name)
         return name
+
+    def inner(self) -> Scope:
+        """A scope inside this one, where taking a name does not take it here."""
+        return Scope(self._taken)

@@ -11,6 +11,7 @@ Text that travels between ops is a task path, `run id/step/task id`, or a list o
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -46,6 +47,9 @@ NAMESPACE: str | None = None
 
 PARAMETERS_STEP = "_parameters"  # Metaflow's own task that holds the parameters of a run
 EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY
+MANY_RETRIES = 10_000  # of a recursive step, whose repetitions count their retries each
+CONTROL_OPTIONS = ["--ubf-context=ubf_control", "--split-index=0"]  # of a parallel step's task
+TRANSITION_ARTIFACTS = ("_foreach_num_splits", "_transition", "_control_mapper_tasks")
 SECONDS_TO_STOP = 5.0
 DIGEST_LINES = 20
 LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
@@ -65,11 +69,17 @@ class Task:
 
 @dataclass(frozen=True)
 class FinishedTask:
-    """A task that succeeded: its path, how many items its foreach has, what to show of it."""
+    """A task that succeeded, and what the job has to know of it.
+
+    `num_splits` is the number of items of its foreach, `target` the step a switch has chosen,
+    `nodes` are the paths of the tasks of a parallel step, `metadata` is what Dagster shows.
+    """
 
     path: str
     num_splits: int
-    metadata: Mapping[str, Any]
+    target: str
+    nodes: list[str]
+    metadata: dict[str, Any]
 
 
 def parse_task(path: str) -> Task:
@@ -95,13 +105,14 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
     """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
     task = Task(metaflow_run_id(context.run_id), PARAMETERS_STEP, "params")
     context.instance.add_run_tags(context.run_id, {"metaflow/run_id": task.run_id})
-    if not (may_be_repeated(context) and next_attempt(task)):
-        options = [f"--run-id={task.run_id}", f"--task-id={task.id}", *tag_options()]
-        command = metaflow_command([], ["init", *options])
-        environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
-        with captured_process(context, command, environment) as process:
-            if process.returncode:
-                raise step_failure(f"The run could not be initialised{process.ending()}", process)
+    if may_be_repeated(context) and next_attempt(task):
+        return str(task)
+    options = [f"--run-id={task.run_id}", f"--task-id={task.id}", *tag_options()]
+    command = metaflow_command([], ["init", *options])
+    environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
+    with captured_process(context, command, environment) as process:
+        if process.returncode:
+            raise step_failure("The run could not be initialised", process, may_retry=True)
     return str(task)
 
 
@@ -109,52 +120,156 @@ def run_step(
     context: OpExecutionContext,
     step: str,
     input_paths: Sequence[str],
-    split_index: int | None = None,
+    options: Sequence[str] = (),
     user_retries: int = 0,
+    error_retries: int = 0,
     environment: Mapping[str, str] | None = None,
+    repetition: int = 0,
 ) -> FinishedTask:
     """Run one task of a Metaflow step and wait for it; `dagster.Failure` if it fails.
 
-    `input_paths` are the paths of the tasks before it, `split_index` its item in a foreach,
-    `user_retries` how often the user's code may be retried, `environment` variables for it.
+    `input_paths` are the paths of the tasks before it, `options` more options of Metaflow's `step`,
+    `user_retries` how often the user's code may be retried and `error_retries` how often Metaflow
+    may handle its failure after that, `environment` variables for the process, `repetition` which
+    run of a recursive step this is.
     """
-    task = Task(parse_task(input_paths[0]).run_id, step, repeatable_id(context.get_mapping_key()))
+    task = task_of(context, step, input_paths, repetition)
     attempt = next_attempt(task) if may_be_repeated(context) else 0
     with input_options(input_paths) as inputs:
-        options = [f"--run-id={task.run_id}", f"--task-id={task.id}", *inputs]
-        options += [f"--retry-count={attempt}", f"--max-user-code-retries={user_retries}"]
-        options += [f"--split-index={split_index}"] if split_index is not None else []
-        options += [f"--namespace={NAMESPACE}"] if NAMESPACE is not None else []
+        arguments = [f"--run-id={task.run_id}", f"--task-id={task.id}", *inputs, *options]
+        arguments += [f"--retry-count={attempt}", f"--max-user-code-retries={user_retries}"]
+        arguments += [f"--namespace={NAMESPACE}"] if NAMESPACE is not None else []
         decorators = [f"--with={spec}" for spec in STEP_WITH_DECORATORS.get(step, [])]
-        command = metaflow_command(decorators, ["step", step, *options, *tag_options()])
+        command = metaflow_command(decorators, ["step", step, *arguments, *tag_options()])
         with captured_process(context, command, environment or {}) as process:
             save_logs(task, attempt, process)
             if process.returncode:
-                raise step_failure(f"Step {step} failed{process.ending()}", process)
+                may_retry = attempt < user_retries + error_retries
+                raise step_failure(f"Step {step} failed", process, may_retry)
     return finished_task(task, attempt, command)
 
 
-def foreach_index(context: OpExecutionContext) -> int:
-    """The index of this op's item in the innermost foreach around it."""
-    return int((context.get_mapping_key() or "").split("_")[-1])
+def run_recursive_step(
+    context: OpExecutionContext,
+    step: str,
+    input_paths: Sequence[str],
+    options: Sequence[str] = (),
+    **how: Any,
+) -> FinishedTask:
+    """Run a step that may choose itself, until it chooses another; `how` as for `run_step`.
+
+    A retry goes on with the repetition that had been started last.
+    """
+    repetition = last_started(context, step, input_paths)
+    if repetition:
+        input_paths, options = [str(task_of(context, step, input_paths, repetition - 1))], ()
+    task = run_step(context, step, input_paths, options, repetition=repetition, **how)
+    while task.target == step:
+        repetition += 1
+        context.log.info(f"Step {step} has chosen itself and runs again: repetition {repetition}.")
+        task = run_step(context, step, [task.path], repetition=repetition, **how)
+    task.metadata["repetitions"] = MetadataValue.int(repetition)
+    return task
+
+
+def last_started(context: OpExecutionContext, step: str, input_paths: Sequence[str]) -> int:
+    """The last repetition of a recursive step that an earlier attempt of this op has started."""
+    repetition = 0
+    while may_be_repeated(context) and next_attempt(
+        task_of(context, step, input_paths, repetition + 1)
+    ):
+        repetition += 1
+    return repetition
+
+
+def foreach_options(context: OpExecutionContext) -> list[str]:
+    """What tells a task which item of the innermost foreach around it is its."""
+    return [f"--split-index={(context.get_mapping_key() or '').split('_')[-1]}"]
 
 
 def task_output(task: FinishedTask) -> Output[str]:
     """The only output of an op."""
-    return Output(task.path, metadata=dict(task.metadata))
+    return Output(task.path, metadata=task.metadata)
 
 
-def branch_outputs(task: FinishedTask, *names: str) -> Iterator[Output[str]]:
+def split_outputs(task: FinishedTask, *names: str) -> Iterator[Output[str]]:
     """An output for each branch of a split; what there is to show goes with the first."""
     for name in names:
-        yield Output(task.path, name, metadata=dict(task.metadata) if name == names[0] else None)
+        yield Output(task.path, name, metadata=task.metadata if name == names[0] else None)
+
+
+def switch_output(task: FinishedTask, names: Mapping[str, str]) -> Iterator[Output[str]]:
+    """The output of the branch that a switch has chosen, given the outputs by step."""
+    yield Output(task.path, names[task.target], metadata=task.metadata)
 
 
 def foreach_outputs(task: FinishedTask) -> Iterator[DynamicOutput[str]]:
     """An output for each item of a foreach; what there is to show goes with the first."""
-    for index in range(task.num_splits):
-        metadata = dict(task.metadata) if index == 0 else None
-        yield DynamicOutput(task.path, mapping_key=str(index), metadata=metadata)
+    for index, path in enumerate(foreach_items(task)):
+        metadata = task.metadata if index == 0 else None
+        yield DynamicOutput(path, mapping_key=str(index), metadata=metadata)
+
+
+def foreach_list(task: FinishedTask) -> Output[list[str]]:
+    """The path of a task once for each item of its foreach, for another op to fan out."""
+    return Output(foreach_items(task), metadata=task.metadata)
+
+
+def foreach_items(task: FinishedTask) -> list[str]:
+    """The path of a task once for each item of its foreach."""
+    if not task.num_splits:
+        raise Failure(
+            f"The foreach of {task.path} has no number of items that is known beforehand "
+            "(an unbounded foreach), which is not supported.",
+            allow_retries=False,
+        )
+    return [task.path] * task.num_splits
+
+
+def nodes_output(task: FinishedTask) -> Output[list[str]]:
+    """The paths of the tasks of all nodes of a parallel step."""
+    return Output(task.nodes, metadata=task.metadata)
+
+
+def flat(paths: Sequence[Any]) -> list[str]:
+    """The task paths in nested lists, in the order of their foreach indices."""
+    if paths and isinstance(paths[0], str):
+        return sorted(paths, key=index_path)
+    return flat([path for inner in paths for path in inner])
+
+
+def fanned_out(items: Sequence[Any]) -> Iterator[DynamicOutput[str]]:
+    """An output for each item of foreaches, given as lists of what `foreach_list` gives."""
+    for paths in items:
+        if isinstance(paths, str):
+            yield from fanned_out([items])
+            return
+        for index, path in enumerate(paths):
+            key = "_".join(map(str, (*index_path(path), index)))
+            yield DynamicOutput(path, mapping_key=key)
+
+
+def regrouped(paths: Sequence[Any], depth: int) -> Iterator[DynamicOutput[list[str]]]:
+    """An output for each of the outer `depth` foreach indices, with all the paths it has."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for path in flat(paths):
+        groups.setdefault(index_path(path)[:depth], []).append(path)
+    for indices, group in groups.items():
+        yield DynamicOutput(group, mapping_key="_".join(map(str, indices)))
+
+
+def index_path(path: str) -> tuple[int, ...]:
+    """The foreach indices of a task, outermost first, as its id holds them."""
+    indices = re.match(r"t1((?:-\d+)*)", parse_task(path).id)
+    return tuple(int(index) for index in (indices[1] if indices else "").split("-")[1:])
+
+
+def task_of(
+    context: OpExecutionContext, step: str, input_paths: Sequence[str], repetition: int
+) -> Task:
+    """The task that an op runs after the tasks before it."""
+    run_id = parse_task(input_paths[0]).run_id
+    return Task(run_id, step, repeatable_id(context.get_mapping_key(), repetition))
 
 
 def metaflow_run_id(dagster_run_id: str) -> str:
@@ -162,12 +277,13 @@ def metaflow_run_id(dagster_run_id: str) -> str:
     return f"dagster-{hashlib.sha1(dagster_run_id.encode()).hexdigest()[:12]}"
 
 
-def repeatable_id(mapping_key: str | None) -> str:
-    """An id that repeats in every attempt: `t1`, or `t1-0-2` in item 2 of item 0.
+def repeatable_id(mapping_key: str | None, repetition: int) -> str:
+    """A task id that is the same in every attempt: `t1`, or `t1-0-2` in item 2 of item 0.
 
     Metaflow takes an integer for the id of a task it has registered already, so it is none.
     """
-    return "-".join(["t1", *mapping_key.split("_")]) if mapping_key else "t1"
+    indices = mapping_key.split("_") if mapping_key else []
+    return "-".join(["t1", *indices, *([f"r{repetition}"] if repetition else [])])
 
 
 def may_be_repeated(context: OpExecutionContext) -> bool:
@@ -214,7 +330,10 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a Metaflow process."""
     from metaflow.util import get_username
 
-    environment = {**os.environ, **METAFLOW_STEP_ENV, **extra}
+    # A parallel step starts its nodes with the `python` it finds first.
+    python = os.path.dirname(sys.executable)
+    path = os.pathsep.join([python, os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PATH": path, **METAFLOW_STEP_ENV, **extra}
     environment["METAFLOW_RUNTIME_NAME"] = "dagster"
     environment["PYTHONUNBUFFERED"] = "x"
     environment.setdefault("METAFLOW_DATASTORE_SYSROOT_LOCAL", local_sysroot())
@@ -308,12 +427,12 @@ def stop_process_group(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def step_failure(description: str, process: CapturedProcess) -> Failure:
+def step_failure(description: str, process: CapturedProcess, may_retry: bool) -> Failure:
     """What Dagster shows of a process that failed."""
     return Failure(
-        f"{description}\n{process.digest()}",
+        f"{description}{process.ending()}\n{process.digest()}",
         metadata={"exit code": process.returncode},
-        allow_retries=process.returncode != EXIT_DISALLOW_RETRY,
+        allow_retries=may_retry and process.returncode != EXIT_DISALLOW_RETRY,
     )
 
 
@@ -373,7 +492,9 @@ def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
 def finished_task(task: Task, attempt: int, command: Sequence[str]) -> FinishedTask:
     """Read from the datastore what a task that succeeded has left there."""
     datastore = task_datastore(task, attempt, "r")
-    num_splits = datastore.get("_foreach_num_splits") or 0
+    known = [name for name in TRANSITION_ARTIFACTS if name in datastore]
+    left = dict(datastore.load_artifacts(known))
+    num_splits = left.get("_foreach_num_splits") or 0
     metadata: dict[str, Any] = {
         "pathspec": MetadataValue.text(f"{FLOW_NAME}/{task}"),
         "attempt": MetadataValue.int(attempt),
@@ -383,7 +504,18 @@ def finished_task(task: Task, attempt: int, command: Sequence[str]) -> FinishedT
     }
     if num_splits:
         metadata["foreach items"] = MetadataValue.int(num_splits)
-    return FinishedTask(str(task), num_splits, metadata)
+    return FinishedTask(
+        path=str(task),
+        num_splits=num_splits,
+        target=chosen_step(left.get("_transition")),
+        nodes=left.get("_control_mapper_tasks") or [],
+        metadata=metadata,
+    )
+
+
+def chosen_step(transition: Any) -> str:
+    """The first step of a transition, which Metaflow stores as `(["step"], None)`."""
+    return str(transition[0][0]) if transition and transition[0] else ""
 
 
 def public_artifacts(datastore: Any) -> list[str]:

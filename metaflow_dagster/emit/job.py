@@ -24,6 +24,7 @@ from metaflow_dagster.emit.build import (
     call,
     expression,
     function,
+    list_of,
     literal,
     name,
     names_tuple,
@@ -32,20 +33,27 @@ from metaflow_dagster.emit.build import (
 )
 from metaflow_dagster.emit.scope import ModuleScope
 from metaflow_dagster.ir import (
-    BranchOutputs,
     Collected,
-    DynamicOutput,
+    FanIn,
+    FanOut,
+    ForeachOutput,
+    Gather,
+    GlueOp,
     Input,
     Item,
     JobPlan,
     Lane,
     One,
-    SingleOutput,
+    Regroup,
     Source,
     StepOp,
+    outputs,
+    sources,
 )
 from metaflow_dagster.names import Scope, ascii_name
 from metaflow_dagster.options import Options
+
+_GLUE_SUFFIX: Mapping[type, str] = {Gather: "_list", FanOut: "_items", Regroup: "_groups"}
 
 MAX_RUNTIME_TAG = "dagster/max_runtime"  # dagster/_core/storage/tags.py: MAX_RUNTIME_SECONDS_TAG
 
@@ -58,9 +66,8 @@ def job_function(
     scope: ModuleScope,
 ) -> Statement:
     """The job; `op_identifiers` are the variables that hold the ops, by op name."""
-    used = {one.wire.source for op in plan.ops() for one in op.inputs}
-    names = Scope(op_identifiers.values())
-    body = _Body(op_identifiers, names, {}, frozenset(used))
+    used = {source for op in plan.ops() for one in _inputs(op) for source in sources(one.wire)}
+    body = _Body(op_identifiers, Scope(op_identifiers.values()), {}, frozenset(used))
     return function(
         identifier,
         [],
@@ -103,64 +110,63 @@ class _Body:
     def statements(self, plan: JobPlan) -> Iterator[Statement]:
         for placement in plan.placements:
             match placement:
-                case StepOp():
+                case StepOp() | GlueOp():
                     yield self._invoke(placement)
                 case Lane():
                     yield from self._lane(placement)
                 case _:
                     assert_never(placement)
 
-    def _invoke(self, op: StepOp) -> Statement:
+    def _invoke(self, op: StepOp | GlueOp) -> Statement:
         node = call(attribute(name(self.ops[op.name]), "alias"), literal(op.name))
-        invocation = call(node, *(self._argument(one) for one in op.inputs))
-        outputs = _outputs(op)
-        if not self.used.intersection(outputs):
+        invocation = call(node, *(self._argument(one) for one in _inputs(op)))
+        given = outputs(op)
+        if not self.used.intersection(given):
             return expression(invocation)
-        wishes = [_variable(op, source) for source in outputs]
-        self.variables.update(
-            (source, self.scope.claim(wish)) for source, wish in zip(outputs, wishes, strict=True)
-        )
-        return assign(names_tuple([self.variables[source] for source in outputs]), invocation)
+        for source in given:
+            self.variables[source] = self.scope.claim(_variable(op, source))
+        return assign(names_tuple([self.variables[source] for source in given]), invocation)
 
     def _argument(self, one: Input) -> Expression:
-        variable = name(self.variables[one.wire.source])
         match one.wire:
-            case One() | Item():
-                return variable
-            case Collected():
-                return call(attribute(variable, "collect"))
+            case One(source) | Item(source):
+                return name(self.variables[source])
+            case Collected(source):
+                return call(attribute(name(self.variables[source]), "collect"))
+            case FanIn(several):
+                return list_of(name(self.variables[source]) for source in several)
             case _:
                 assert_never(one.wire)
 
     def _lane(self, lane: Lane) -> Iterator[Statement]:
         """The lane's ops as a function of one item, and its mapping over the items."""
         source = self.variables[lane.source]
-        each = self.scope.claim(f"each_{source}")
-        inside = dict(self.variables)
-        item = self.scope.claim("item")
-        inside[lane.source] = item
-        body = _Body(self.ops, self.scope, inside, self.used)
-        statements = [body._invoke(op) for op in lane.ops]
-        results = names_tuple([inside[result] for result in lane.results])
+        each = self.scope.claim(f"each_{source.rstrip('_').removesuffix('s')}")
+        inside = _Body(self.ops, self.scope.inner(), {}, self.used)
+        item = inside.scope.claim("item")
+        inside.variables[lane.source] = item
+        statements = [inside._invoke(op) for op in lane.ops]
+        results = names_tuple([inside.variables[result] for result in lane.results])
         yield spaced(function(each, [(item, None)], [*statements, returned(results)]), 1)
-        outside = [self.scope.claim(f"all_{inside[result]}") for result in lane.results]
-        self.variables.update(zip(lane.results, outside, strict=True))
+        for result in lane.results:
+            self.variables[result] = self.scope.claim(inside.variables[result])
         mapped = call(attribute(name(source), "map"), name(each))
-        yield spaced(assign(names_tuple(outside), mapped), 1)
+        outside = names_tuple([self.variables[result] for result in lane.results])
+        yield spaced(assign(outside, mapped), 1)
 
 
-def _outputs(op: StepOp) -> Sequence[Source]:
-    """The outputs in the order in which Dagster returns them."""
-    match op.output:
-        case SingleOutput() | DynamicOutput():
-            return [Source(op.name)]
-        case BranchOutputs(branches):
-            return [Source(op.name, output) for _, output in branches]
+def _inputs(op: StepOp | GlueOp) -> Sequence[Input]:
+    return op.inputs if isinstance(op, StepOp) else (op.input,)
+
+
+def _variable(op: StepOp | GlueOp, source: Source) -> str:
+    match op:
+        case GlueOp():
+            return ascii_name(op.step) + _GLUE_SUFFIX[type(op.glue)]
+        case StepOp(output=ForeachOutput()):
+            return f"{ascii_name(op.step.name)}_items"
+        case StepOp():
+            plain = ascii_name(op.step.name)
+            return f"{plain}_{source.output}" if source.output else plain
         case _:
-            assert_never(op.output)
-
-
-def _variable(op: StepOp, source: Source) -> str:
-    if source.output is None:
-        return ascii_name(op.step.name)
-    return f"{ascii_name(op.step.name)}_{source.output}"
+            assert_never(op)

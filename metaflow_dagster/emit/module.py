@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import libcst as cst
 
@@ -19,10 +20,10 @@ from metaflow_dagster.emit.imports import import_statements
 from metaflow_dagster.emit.job import job_function
 from metaflow_dagster.emit.layout import laid_out
 from metaflow_dagster.emit.library import runtime_library
-from metaflow_dagster.emit.op import op_function
+from metaflow_dagster.emit.op import ConfigUse, glue_function, step_function
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir import JobPlan
+from metaflow_dagster.ir import GlueOp, JobPlan, StepOp
 from metaflow_dagster.names import Scope
 from metaflow_dagster.options import Options
 
@@ -65,7 +66,9 @@ def _claim(plan: JobPlan) -> _Identifiers:
     definitions = scope.claim("defs")
     config = scope.claim(f"{plan.flow.name}Config") if plan.flow.parameters else None
     ops = {op.name: scope.claim(op.name) for op in plan.ops()}
-    inputs = {one.name for op in plan.ops() for one in op.inputs}
+    inputs = {one.name for op in plan.step_ops() for one in op.inputs} | {
+        op.input.name for op in plan.ops() if isinstance(op, GlueOp)
+    }
     locals_of_ops = {"config", "context", "parameters", "task"}
     own = {job, definitions, *ops.values()} | ({config} if config else set())
     return _Identifiers(job, definitions, config, ops, frozenset(own | inputs | locals_of_ops))
@@ -76,10 +79,18 @@ def _generated(
 ) -> Iterator[Statement]:
     if identifiers.config is not None:
         yield config_class(identifiers.config, plan.flow, scope, place)
-    raw_config = needs_raw_config(plan.flow)
+    config = None
+    if identifiers.config is not None:
+        config = ConfigUse(identifiers.config, needs_raw_config(plan.flow))
     for op in plan.ops():
-        config = identifiers.config if not op.inputs else None
-        yield op_function(identifiers.ops[op.name], op, config, raw_config and bool(config), scope)
+        identifier = identifiers.ops[op.name]
+        match op:
+            case StepOp():
+                yield step_function(identifier, op, None if op.inputs else config, scope)
+            case GlueOp():
+                yield glue_function(identifier, op, scope)
+            case _:
+                assert_never(op)
     yield job_function(identifiers.job, plan, identifiers.ops, options, scope)
     jobs = list_of([name(identifiers.job)])
     yield assign(

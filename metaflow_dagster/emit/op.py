@@ -1,4 +1,4 @@
-"""The op of a step.
+"""The op of a step, and the glue ops between steps.
 
 @op(name="TrainFlow__fit", ins={"load": In(str)}, out=Out(str), ...)
 def op_fit(context: OpExecutionContext, load: str) -> Output[str]:
@@ -8,8 +8,9 @@ def op_fit(context: OpExecutionContext, load: str) -> Output[str]:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import assert_never
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, assert_never
 
 from metaflow_dagster.emit.build import (
     Expression,
@@ -28,167 +29,277 @@ from metaflow_dagster.emit.build import (
 )
 from metaflow_dagster.emit.scope import ModuleScope
 from metaflow_dagster.ir import (
-    BranchOutputs,
-    Collected,
-    DynamicOutput,
+    FanOut,
+    ForeachList,
+    ForeachOutput,
+    Gather,
+    GlueOp,
     Input,
-    Item,
-    One,
+    NodesOutput,
+    Output,
+    Regroup,
     Retries,
-    SingleOutput,
+    SplitOutputs,
     StepOp,
+    SwitchOutputs,
+    TaskOutput,
+    targets,
 )
 
+STEP_TAGS: Final = {"dagster/compute_kind": "metaflow"}
+GLUE_TAGS: Final = {"dagster/compute_kind": "plumbing"}
 
-def op_function(
-    identifier: str, op: StepOp, config: str | None, raw_config: bool, scope: ModuleScope
+
+@dataclass(frozen=True, slots=True)
+class ConfigUse:
+    """How a start op gets the parameters: the config class, and whether as plain values."""
+
+    identifier: str
+    raw: bool
+
+
+def step_function(
+    identifier: str, op: StepOp, config: ConfigUse | None, scope: ModuleScope
 ) -> Statement:
-    """The op; `config` is the name of the config class if the op starts a run with parameters."""
-    typed_config = None if raw_config else config
+    """The op of a step; `config` if it starts a run that has parameters."""
     return function(
         identifier,
-        list(_parameters(op, typed_config, scope)),
-        [*_run(op, config, raw_config, scope), _result(op, scope)],
-        decorators=[_decorator(op, config if raw_config else None, scope)],
-        returns=_return_type(op, scope),
+        list(_parameters(op, config, scope)),
+        [*_run(op, config, scope), _result(op.output, scope)],
+        decorators=[_step_decorator(op, config, scope)],
+        returns=_return_type(op.output, scope),
     )
 
 
-def _decorator(op: StepOp, raw_config: str | None, scope: ModuleScope) -> Expression:
-    schema = call(attribute(name(raw_config), "to_config_schema")) if raw_config else None
+def glue_function(identifier: str, op: GlueOp, scope: ModuleScope) -> Statement:
+    """A glue op."""
+    given = op.input
+    paths = name(given.name)
+    match op.glue:
+        case Gather():
+            result = returned(call(scope.ref("flat"), paths))
+        case FanOut():
+            result = yielded_from(call(scope.ref("fanned_out"), paths))
+        case Regroup(depth):
+            result = yielded_from(call(scope.ref("regrouped"), paths, literal(depth)))
+        case _:
+            assert_never(op.glue)
+    return function(
+        identifier,
+        [("context", scope.ref("OpExecutionContext")), (given.name, _nested(given, scope))],
+        [result],
+        decorators=[_glue_decorator(op, scope)],
+        returns=_glue_type(op, scope),
+    )
+
+
+def _step_decorator(op: StepOp, config: ConfigUse | None, scope: ModuleScope) -> Expression:
+    schema = None
+    if config and config.raw:
+        schema = call(attribute(name(config.identifier), "to_config_schema"))
     return call(
         scope.ref("op"),
         keywords={
             "name": literal(op.definition),
             "description": literal(op.step.description) if op.step.description else None,
             "config_schema": schema,
-            "ins": text_dict({one.name: _in(one, scope) for one in op.inputs})
-            if op.inputs
-            else None,
-            "out": _out(op, scope),
-            "retry_policy": _retry_policy(op.step.retries, scope),
-            "tags": literal({"dagster/compute_kind": "metaflow"}),
+            "ins": _ins(op.inputs, scope) if op.inputs else None,
+            "out": _out(op.output, scope),
+            "retry_policy": _retry_policy(op, scope),
+            "tags": literal(dict(STEP_TAGS)),
         },
     )
 
 
-def _in(one: Input, scope: ModuleScope) -> Expression:
-    return call(scope.ref("In"), _input_type(one, scope))
+def _glue_decorator(op: GlueOp, scope: ModuleScope) -> Expression:
+    return call(
+        scope.ref("op"),
+        keywords={
+            "name": literal(op.definition),
+            "description": literal(_purpose(op)),
+            "ins": _ins((op.input,), scope),
+            "out": call(
+                scope.ref("Out" if isinstance(op.glue, Gather) else "DynamicOut"),
+                _glue_value(op, scope),
+            ),
+            "tags": literal(dict(GLUE_TAGS)),
+        },
+    )
 
 
-def _input_type(one: Input, scope: ModuleScope) -> Expression:
-    match one.wire:
-        case One() | Item():
-            return scope.builtin("str")
-        case Collected():
-            return subscript(scope.builtin("list"), scope.builtin("str"))
-        case _:
-            assert_never(one.wire)
-
-
-def _out(op: StepOp, scope: ModuleScope) -> Expression:
-    match op.output:
-        case SingleOutput():
-            return call(scope.ref("Out"), scope.builtin("str"))
-        case DynamicOutput():
-            return call(scope.ref("DynamicOut"), scope.builtin("str"))
-        case BranchOutputs(branches):
-            return text_dict(
-                {output: call(scope.ref("Out"), scope.builtin("str")) for _, output in branches}
+def _purpose(op: GlueOp) -> str:
+    match op.glue:
+        case Gather():
+            return "Plumbing: gathers the tasks of all items of a foreach into one list."
+        case FanOut():
+            return "Plumbing: fans out the items of a foreach inside a foreach."
+        case Regroup(1):
+            return "Plumbing: brings the tasks together that belong to one item of the foreach."
+        case Regroup(depth):
+            return (
+                f"Plumbing: brings the tasks together that belong to one item of {depth} foreaches."
             )
         case _:
-            assert_never(op.output)
+            assert_never(op.glue)
 
 
-def _retry_policy(retries: Retries, scope: ModuleScope) -> Expression | None:
+def _glue_value(op: GlueOp, scope: ModuleScope) -> Expression:
+    """The type of the value, or of one item, that a glue op gives."""
+    text = scope.builtin("str")
+    return text if isinstance(op.glue, FanOut) else subscript(scope.builtin("list"), text)
+
+
+def _glue_type(op: GlueOp, scope: ModuleScope) -> Expression:
+    value = _glue_value(op, scope)
+    if isinstance(op.glue, Gather):
+        return value
+    return subscript(scope.ref("Iterator"), subscript(scope.ref("DynamicOutput"), value))
+
+
+def _ins(inputs: tuple[Input, ...], scope: ModuleScope) -> Expression:
+    return text_dict({one.name: call(scope.ref("In"), _nested(one, scope)) for one in inputs})
+
+
+def _nested(one: Input, scope: ModuleScope) -> Expression:
+    """The type of an input: a path, or lists of paths."""
+    annotation: Expression = scope.builtin("str")
+    for _ in range(one.nesting):
+        annotation = subscript(scope.builtin("list"), annotation)
+    return annotation
+
+
+def _out(output: Output, scope: ModuleScope) -> Expression:
+    text = scope.builtin("str")
+    match output:
+        case TaskOutput():
+            return call(scope.ref("Out"), text)
+        case ForeachOutput():
+            return call(scope.ref("DynamicOut"), text)
+        case ForeachList() | NodesOutput():
+            return call(scope.ref("Out"), subscript(scope.builtin("list"), text))
+        case SplitOutputs(branches):
+            return text_dict({one: call(scope.ref("Out"), text) for _, one in branches})
+        case SwitchOutputs(branches):
+            optional = {"is_required": literal(False)}
+            return text_dict(
+                {one: call(scope.ref("Out"), text, keywords=optional) for _, one in branches}
+            )
+        case _:
+            assert_never(output)
+
+
+def _retry_policy(op: StepOp, scope: ModuleScope) -> Expression | None:
+    retries = op.step.retries
     if not retries.most:
         return None
     delay = retries.minutes_between * 60
+    most = scope.ref("MANY_RETRIES") if _is_recursive(op) else literal(retries.most)
     return call(
         scope.ref("RetryPolicy"),
-        keywords={
-            "max_retries": literal(retries.most),
-            "delay": literal(delay) if delay else None,
-        },
+        keywords={"max_retries": most, "delay": literal(delay) if delay else None},
     )
 
 
+def _is_recursive(op: StepOp) -> bool:
+    return op.step.name in targets(op.step.transition)
+
+
 def _parameters(
-    op: StepOp, config: str | None, scope: ModuleScope
+    op: StepOp, config: ConfigUse | None, scope: ModuleScope
 ) -> Iterator[tuple[str, Expression]]:
     yield "context", scope.ref("OpExecutionContext")
     for one in op.inputs:
-        yield one.name, _input_type(one, scope)
-    if config is not None:
-        yield "config", name(config)
+        yield one.name, _nested(one, scope)
+    if config and not config.raw:
+        yield "config", name(config.identifier)
 
 
-def _run(
-    op: StepOp, config: str | None, raw_config: bool, scope: ModuleScope
-) -> Iterator[Statement]:
+def _run(op: StepOp, config: ConfigUse | None, scope: ModuleScope) -> Iterator[Statement]:
     """The statements that run the step, and leave what came out in `task`."""
     if not op.inputs:
-        given = call(scope.ref("start_run"), name("context"), _given(config, raw_config, scope))
+        given = call(scope.ref("start_run"), name("context"), _given(config, scope))
         yield assign(name("parameters"), given)
-    step = op.step
+    run = scope.ref("run_recursive_step" if _is_recursive(op) else "run_step")
     yield assign(
         name("task"),
         call(
-            scope.ref("run_step"),
+            run,
             name("context"),
-            literal(step.name),
-            _input_paths(op),
+            literal(op.step.name),
+            _input_paths(op, scope),
             keywords={
-                "split_index": call(scope.ref("foreach_index"), name("context"))
-                if op.follows_foreach
-                else None,
-                "user_retries": literal(step.retries.user_code) if step.retries.user_code else None,
-                "environment": literal(dict(step.environment)) if step.environment else None,
+                "options": _options(op, scope),
+                **_retry_counts(op.step.retries),
+                "environment": literal(dict(op.step.environment)) if op.step.environment else None,
             },
         ),
     )
 
 
-def _given(config: str | None, raw_config: bool, scope: ModuleScope) -> Expression:
+def _given(config: ConfigUse | None, scope: ModuleScope) -> Expression:
     if config is None:
         return literal({})
-    if raw_config:
+    if config.raw:
         return attribute(name("context"), "op_config")
     return call(scope.ref("given_parameters"), name("config"))
 
 
-def _input_paths(op: StepOp) -> Expression:
+def _input_paths(op: StepOp, scope: ModuleScope) -> Expression:
+    """The paths of the tasks before, as one list."""
     match op.inputs:
         case ():
             return list_of([name("parameters")])
-        case (Input(name=one, wire=Collected()),):
-            return name(one)
+        case (Input(nesting=1) as one,):
+            return name(one.name)
+        case (Input(nesting=nesting) as one,) if nesting > 1:
+            return call(scope.ref("flat"), name(one.name))
         case inputs:
             return list_of(name(one.name) for one in inputs)
 
 
-def _result(op: StepOp, scope: ModuleScope) -> Statement:
+def _options(op: StepOp, scope: ModuleScope) -> Expression | None:
+    if isinstance(op.output, NodesOutput):
+        return scope.ref("CONTROL_OPTIONS")
+    return call(scope.ref("foreach_options"), name("context")) if op.follows_foreach else None
+
+
+def _retry_counts(retries: Retries) -> Mapping[str, Expression | None]:
+    return {
+        "user_retries": literal(retries.user_code) if retries.user_code else None,
+        "error_retries": literal(retries.error) if retries.error else None,
+    }
+
+
+def _result(output: Output, scope: ModuleScope) -> Statement:
     task = name("task")
-    match op.output:
-        case SingleOutput():
+    match output:
+        case TaskOutput():
             return returned(call(scope.ref("task_output"), task))
-        case DynamicOutput():
+        case ForeachList():
+            return returned(call(scope.ref("foreach_list"), task))
+        case NodesOutput():
+            return returned(call(scope.ref("nodes_output"), task))
+        case ForeachOutput():
             return yielded_from(call(scope.ref("foreach_outputs"), task))
-        case BranchOutputs(branches):
-            outputs = [literal(output) for _, output in branches]
-            return yielded_from(call(scope.ref("branch_outputs"), task, *outputs))
+        case SplitOutputs(branches):
+            outputs = [literal(one) for _, one in branches]
+            return yielded_from(call(scope.ref("split_outputs"), task, *outputs))
+        case SwitchOutputs(branches):
+            return yielded_from(call(scope.ref("switch_output"), task, literal(dict(branches))))
         case _:
-            assert_never(op.output)
+            assert_never(output)
 
 
-def _return_type(op: StepOp, scope: ModuleScope) -> Expression:
+def _return_type(output: Output, scope: ModuleScope) -> Expression:
     text = scope.builtin("str")
-    match op.output:
-        case SingleOutput():
+    match output:
+        case TaskOutput():
             return subscript(scope.ref("Output"), text)
-        case DynamicOutput():
+        case ForeachList() | NodesOutput():
+            return subscript(scope.ref("Output"), subscript(scope.builtin("list"), text))
+        case ForeachOutput():
             return subscript(scope.ref("Iterator"), subscript(scope.ref("DynamicOutput"), text))
-        case BranchOutputs():
+        case SplitOutputs() | SwitchOutputs():
             return subscript(scope.ref("Iterator"), subscript(scope.ref("Output"), text))
         case _:
-            assert_never(op.output)
+            assert_never(output)

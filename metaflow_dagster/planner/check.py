@@ -3,77 +3,134 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from metaflow_dagster.diagnostics import InternalError
 from metaflow_dagster.ir import (
-    BranchOutputs,
-    DynamicOutput,
+    Collected,
+    FanIn,
+    FanOut,
+    ForeachOutput,
+    GlueOp,
+    Input,
+    Item,
     JobPlan,
     Lane,
-    SingleOutput,
+    One,
+    Regroup,
     Source,
     StepOp,
+    outputs,
+    sources,
     targets,
 )
 
 
 def check_plan(plan: JobPlan) -> None:
     """Raise `InternalError` unless the plan runs every step once and in the flow's order."""
-    for fault in (*_lost_steps(plan), *_dangling_inputs(plan), *_wrong_edges(plan)):
+    for fault in (*_lost_steps(plan), *_illegal_wires(plan), *_wrong_edges(plan)):
         raise InternalError(fault)
 
 
 def _lost_steps(plan: JobPlan) -> Iterator[str]:
-    planned = Counter(op.step.name for op in plan.ops())
-    for name in planned.keys() | {step.name for step in plan.flow.steps}:
+    planned = Counter(op.step.name for op in plan.step_ops())
+    for name in sorted(planned.keys() | {step.name for step in plan.flow.steps}):
         if planned[name] != 1:
             yield f"Step {name} has {planned[name]} ops instead of one."
 
 
-def _dangling_inputs(plan: JobPlan) -> Iterator[str]:
+@dataclass(slots=True)
+class _Visible:
+    """The outputs that a point of the job can use, by how they can be used."""
+
+    values: set[Source] = field(default_factory=set)
+    dynamic: set[Source] = field(default_factory=set)
+    mapped: set[Source] = field(default_factory=set)
+    item: Source | None = None
+
+    def allows(self, one: Input) -> bool:
+        match one.wire:
+            case One(source):
+                return source in self.values
+            case FanIn(several):
+                return self.item is None and self.values.issuperset(several)
+            case Collected(source):
+                return source in self.mapped
+            case Item(source):
+                return source == self.item
+            case _:
+                assert_never(one.wire)
+
+    def add(self, op: StepOp | GlueOp) -> None:
+        (self.dynamic if _is_dynamic(op) else self.values).update(outputs(op))
+
+
+def _is_dynamic(op: StepOp | GlueOp) -> bool:
+    if isinstance(op, StepOp):
+        return isinstance(op.output, ForeachOutput)
+    return isinstance(op.glue, (Regroup, FanOut))
+
+
+def _illegal_wires(plan: JobPlan) -> Iterator[str]:
     """Walk the job in its order, as Dagster will compose it."""
-    visible: set[Source] = set()
+    visible = _Visible()
     for placement in plan.placements:
         match placement:
-            case StepOp():
-                yield from _missing(placement, visible)
-                visible.update(_sources(placement))
+            case StepOp() | GlueOp():
+                yield from _refused(placement, visible)
+                visible.add(placement)
             case Lane(source, ops, results):
-                inside = {source} & visible
+                if source not in visible.dynamic:
+                    yield f"The lane of {source} has no dynamic output before it."
+                inside = _Visible(item=source)
                 for op in ops:
-                    yield from _missing(op, inside)
-                    inside.update(_sources(op))
-                yield from (f"Lane result {lost} has no op." for lost in set(results) - inside)
-                visible.update(results)
+                    yield from _refused(op, inside)
+                    inside.add(op)
+                if inside.dynamic or not inside.values.issuperset(results):
+                    yield f"The lane of {source} gives what it does not have."
+                visible.mapped.update(results)
             case _:
                 assert_never(placement)
 
 
-def _missing(op: StepOp, visible: set[Source]) -> Iterator[str]:
-    for value in op.inputs:
-        if value.wire.source not in visible:
-            yield f"Input {value.name} of {op.name} comes from {value.wire.source}, not in reach."
+def _refused(op: StepOp | GlueOp, visible: _Visible) -> Iterator[str]:
+    for one in _inputs(op):
+        if not visible.allows(one):
+            yield f"Input {one.name} of {op.name} cannot be wired to {sources(one.wire)}."
 
 
-def _sources(op: StepOp) -> Iterator[Source]:
-    match op.output:
-        case SingleOutput() | DynamicOutput():
-            yield Source(op.name)
-        case BranchOutputs(branches):
-            yield from (Source(op.name, output) for _, output in branches)
-        case _:
-            assert_never(op.output)
+def _inputs(op: StepOp | GlueOp) -> tuple[Input, ...]:
+    return op.inputs if isinstance(op, StepOp) else (op.input,)
 
 
 def _wrong_edges(plan: JobPlan) -> Iterator[str]:
-    step_of = {op.name: op.step.name for op in plan.ops()}
+    by_name = {op.name: op for op in plan.ops()}
     planned = {
-        (step_of[value.wire.source.op], op.step.name) for op in plan.ops() for value in op.inputs
+        (parent, op.step.name)
+        for op in plan.step_ops()
+        for one in op.inputs
+        for parent in _origins(one, by_name)
     }
     wanted = {
-        (step.name, target) for step in plan.flow.steps for target in targets(step.transition)
+        (step.name, target)
+        for step in plan.flow.steps
+        for target in targets(step.transition)
+        if target != step.name
     }
-    for parent, child in planned ^ wanted:
+    for parent, child in sorted(planned ^ wanted):
         yield f"The edge from step {parent} to step {child} is not the same in flow and job."
+
+
+def _origins(one: Input, by_name: Mapping[str, StepOp | GlueOp]) -> Iterator[str]:
+    """The steps from which an input comes, through any glue."""
+    for source in sources(one.wire):
+        op = by_name[source.op]
+        match op:
+            case StepOp():
+                yield op.step.name
+            case GlueOp():
+                yield from _origins(op.input, by_name)
+            case _:
+                assert_never(op)

@@ -1,158 +1,252 @@
-"""From steps and lanes to ops and wiring."""
+"""From steps to ops, lanes and wiring.
+
+Facts about Dagster that shape this (`docs/architecture.md` has the reproductions): an op cannot
+be downstream of two dynamic outputs, but one that collects may fan out again. An op with an input
+that was skipped is skipped, unless that input is a fan-in list with another member. Members of a
+fan-in list cannot be downstream of a dynamic output.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import assert_never
 
-from metaflow_dagster.diagnostics import raise_if_any
 from metaflow_dagster.ir import (
-    BranchOutputs,
     Collected,
-    DynamicOutput,
     End,
+    FanIn,
+    FanOut,
     Flow,
     Foreach,
+    ForeachList,
+    ForeachOutput,
+    Gather,
+    Glue,
+    GlueOp,
     Input,
     Item,
     JobPlan,
     Lane,
     Linear,
+    NodesOutput,
     One,
     Output,
     Parallel,
     Placement,
-    SingleOutput,
+    Regroup,
     Source,
     Split,
+    SplitOutputs,
     Step,
     StepOp,
     Switch,
-    Wire,
+    SwitchOutputs,
+    TaskOutput,
+    outputs,
+    sources,
+    targets,
 )
-from metaflow_dagster.names import (
-    BRANCH_PREFIX,
-    DAGSTER_RESERVED,
-    INPUT_PREFIX,
-    OP_PREFIX,
-    Scope,
-    ascii_name,
-    is_dagster_name,
-)
-from metaflow_dagster.planner.lanes import (
-    ROOT,
-    LanePath,
-    assign_lanes,
-    closes_foreach,
-    unsupported_shapes,
-)
+from metaflow_dagster.planner.op_names import OpNames, branch_names, input_names
+
+SEVERAL = "inputs"  # the input of an op that takes a list from several parents
+PATHS = "paths"  # the input of a glue op
 
 
 def plan_job(flow: Flow, job_name: str) -> JobPlan:
-    """Plan the job of a flow; `CompileError` names the steps that cannot be planned."""
-    raise_if_any(unsupported_shapes(flow))
-    planner = _Planner(flow, job_name, assign_lanes(flow), _op_names(flow))
-    return JobPlan(job_name, flow, tuple(planner.placements()))
+    """Plan the job of a flow."""
+    planner = _Planner(flow, OpNames(flow, job_name))
+    for step in flow.steps:
+        planner.place(step)
+    return JobPlan(job_name, flow, planner.placements())
 
 
-def _op_names(flow: Flow) -> Mapping[str, str]:
-    scope = Scope()
-    return {step.name: scope.claim(OP_PREFIX + ascii_name(step.name)) for step in flow.steps}
+@dataclass(slots=True)
+class _OpenLane:
+    """A lane that is being filled; the root lane has no source."""
+
+    source: Source | None
+    content: list[StepOp | GlueOp | _OpenLane] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
+class _Value:
+    """What an output gives to a step: where it is and how deep its lists are."""
+
+    parent: str
+    source: Source
+    lane: _OpenLane
+    nesting: int
+
+
 class _Planner:
-    flow: Flow
-    job_name: str
-    lanes: Mapping[str, LanePath]
-    op_names: Mapping[str, str]
+    def __init__(self, flow: Flow, names: OpNames) -> None:
+        self._flow = flow
+        self._names = names
+        self._root = _OpenLane(None)
+        self._lanes: dict[str, _OpenLane] = {}  # by step
+        self._ops: dict[str, StepOp] = {}  # by step
+        self._depths: dict[str, int] = {}  # foreaches around a step
 
-    def placements(self) -> Iterator[Placement]:
-        """The root lane in topological order, each other lane right after the op it fans out."""
-        for step in self.flow.steps:
-            if self.lanes[step.name] == ROOT:
-                yield self._op(step)
-                if isinstance(step.transition, Foreach):
-                    yield self._lane(step)
-
-    def _lane(self, foreach: Step) -> Lane:
-        path = (*self.lanes[foreach.name], foreach.name)
-        steps = [step for step in self.flow.steps if self.lanes[step.name] == path]
-        return Lane(
-            Source(self.op_names[foreach.name]),
-            tuple(self._op(step) for step in steps),
-            tuple(self._results(path)),
+    def place(self, step: Step) -> None:
+        """Give a step its op, after all its parents have theirs."""
+        self._depths[step.name] = self._depth(step)
+        lane, inputs = self._arrival(step)
+        name = self._names.of_step(step.name)
+        op = StepOp(
+            name,
+            self._names.definition(name),
+            step,
+            inputs,
+            self._output(step, lane),
+            self._follows_foreach(step),
         )
+        lane.content.append(op)
+        self._lanes[step.name], self._ops[step.name] = lane, op
 
-    def _results(self, path: LanePath) -> Iterator[Source]:
-        """What a lane hands to the joins outside it."""
-        for step in self.flow.steps:
-            if closes_foreach(self.flow, step) and self.lanes[step.parents[0]] == path:
-                yield from (self._source(parent, step) for parent in step.parents)
+    def placements(self) -> tuple[Placement, ...]:
+        """The finished plan, with the results of each lane."""
+        used = [
+            source
+            for op in _ops_in(self._root)
+            for one in _inputs(op)
+            if not isinstance(one.wire, (One, Item))
+            for source in sources(one.wire)
+        ]
+        return tuple(_closed(one, used) for one in self._root.content)
 
-    def _op(self, step: Step) -> StepOp:
-        names = Scope(DAGSTER_RESERVED)
-        return StepOp(
-            name=self.op_names[step.name],
-            definition=f"{self.job_name}__{ascii_name(step.name)}",
-            step=step,
-            inputs=tuple(
-                Input(_input_name(parent, names), self._wire(parent, step))
-                for parent in step.parents
-            ),
-            output=_output(step),
-            follows_foreach=self._follows_foreach(step),
-        )
-
-    def _wire(self, parent: str, step: Step) -> Wire:
-        source = self._source(parent, step)
-        if closes_foreach(self.flow, step):
-            return Collected(source)
-        if self._follows_foreach(step):
-            return Item(source)
-        return One(source)
-
-    def _source(self, parent: str, step: Step) -> Source:
-        """The output of the parent's op that leads to the step."""
-        match _output(self.flow.step(parent)):
-            case BranchOutputs(branches):
-                return Source(self.op_names[parent], dict(branches)[step.name])
-            case SingleOutput() | DynamicOutput():
-                return Source(self.op_names[parent])
+    def _depth(self, step: Step) -> int:
+        if not step.parents:
+            return 0
+        joined = self._flow.step(step.joins).transition if step.joins else None
+        change = int(self._follows_foreach(step)) - int(isinstance(joined, Foreach))
+        return self._depths[step.parents[0]] + change
 
     def _follows_foreach(self, step: Step) -> bool:
-        return any(
-            isinstance(self.flow.step(parent).transition, Foreach) for parent in step.parents
+        return any(isinstance(self._flow.step(one).transition, Foreach) for one in step.parents)
+
+    def _output(self, step: Step, lane: _OpenLane) -> Output:
+        match step.transition:
+            case Linear() if self._is_parallel(step):
+                return NodesOutput()
+            case Linear() | Parallel() | End():
+                return TaskOutput()
+            case Split(names):
+                return SplitOutputs(branch_names(names))
+            case Switch():
+                others = tuple(one for one in targets(step.transition) if one != step.name)
+                return SwitchOutputs(branch_names(others))
+            case Foreach(target):
+                alone = len(self._flow.step(target).parents) == 1
+                return ForeachOutput() if alone and lane is self._root else ForeachList()
+            case _:
+                assert_never(step.transition)
+
+    def _is_parallel(self, step: Step) -> bool:
+        return any(isinstance(self._flow.step(one).transition, Parallel) for one in step.parents)
+
+    def _arrival(self, step: Step) -> tuple[_OpenLane, tuple[Input, ...]]:
+        """The lane a step runs in, and the inputs of its op."""
+        values = [self._value(parent, step) for parent in step.parents]
+        if not values:
+            return self._root, ()
+        if self._follows_foreach(step):
+            return self._foreach_item(step, values)
+        if self._meet_directly(step, values):
+            names = input_names(step.parents)
+            return values[0].lane, tuple(
+                Input(name, One(value.source), value.nesting)
+                for name, value in zip(names, values, strict=True)
+            )
+        if self._depths[step.name] == 0:
+            return self._root, (self._listed(_list_name(step), values),)
+        glue = Regroup(self._depths[step.name])
+        source = self._glue("regroup", step.name, glue, self._listed(PATHS, values))
+        return self._open_lane(source), (Input(_list_name(step), Item(source), 1),)
+
+    def _value(self, parent: str, step: Step) -> _Value:
+        op = self._ops[parent]
+        source = Source(op.name)
+        nesting = 0
+        match op.output:
+            case SplitOutputs(branches) | SwitchOutputs(branches):
+                source = Source(op.name, dict(branches)[step.name])
+            case ForeachList() | NodesOutput():
+                nesting = 1
+            case TaskOutput() | ForeachOutput():
+                pass
+            case _:
+                assert_never(op.output)
+        return _Value(parent, source, self._lanes[parent], nesting)
+
+    def _meet_directly(self, step: Step, values: Sequence[_Value]) -> bool:
+        """Whether each parent feeds an input of its own.
+
+        All have to be in one lane and sure to run: a split's join with an end for each branch is,
+        since nothing else leads from the branch to the join.
+        """
+        joined = self._flow.step(step.joins).transition if step.joins else None
+        if isinstance(joined, Foreach) or any(one.lane is not values[0].lane for one in values):
+            return False
+        return len(values) == 1 or (
+            isinstance(joined, Split) and len(values) == len(joined.targets)
         )
 
+    def _foreach_item(
+        self, step: Step, values: Sequence[_Value]
+    ) -> tuple[_OpenLane, tuple[Input, ...]]:
+        if len(values) == 1 and values[0].lane is self._root:
+            lane = self._open_lane(values[0].source)
+            return lane, (Input(input_names(step.parents)[0], Item(values[0].source)),)
+        foreach = step.parents[0] if len(values) == 1 else step.name
+        source = self._glue("fan_out", foreach, FanOut(), self._listed(PATHS, values))
+        return self._open_lane(source), (Input(_list_name(step), Item(source)),)
 
-def _input_name(parent: str, names: Scope) -> str:
-    plain = ascii_name(parent)
-    return names.claim(plain if is_dagster_name(plain) else INPUT_PREFIX + plain)
+    def _listed(self, name: str, values: Sequence[_Value]) -> Input:
+        """An input in the root lane that takes all values there are, as a list."""
+        if len(values) == 1 and values[0].lane is not self._root:
+            return Input(name, Collected(values[0].source), values[0].nesting + 1)
+        gathered = [self._gathered(value) for value in values]
+        nesting = max(value.nesting for value in gathered) + 1
+        return Input(name, FanIn(tuple(value.source for value in gathered)), nesting)
+
+    def _gathered(self, value: _Value) -> _Value:
+        if value.lane is self._root:
+            return value
+        collected = Input(PATHS, Collected(value.source), value.nesting + 1)
+        source = self._glue("gather", value.parent, Gather(), collected)
+        return _Value(value.parent, source, self._root, value.nesting + 1)
+
+    def _glue(self, purpose: str, step: str, glue: Glue, one: Input) -> Source:
+        name = self._names.glue(purpose, step)
+        self._root.content.append(GlueOp(name, self._names.definition(name), step, glue, one))
+        return Source(name)
+
+    def _open_lane(self, source: Source) -> _OpenLane:
+        lane = _OpenLane(source)
+        self._root.content.append(lane)
+        return lane
 
 
-def _output(step: Step) -> Output:
-    match step.transition:
-        case Split(targets):
-            return _branch_outputs(targets)
-        case Foreach():
-            return DynamicOutput()
-        case Linear() | End():
-            return SingleOutput()
-        case Switch() | Parallel():
-            raise NotImplementedError(f"no output is planned for {step.transition}")
-        case _:
-            assert_never(step.transition)
+def _list_name(step: Step) -> str:
+    """The only input of an op: after its parent, unless there are several."""
+    return input_names(step.parents)[0] if len(step.parents) == 1 else SEVERAL
 
 
-def _branch_outputs(targets: tuple[str, ...]) -> BranchOutputs:
-    names = Scope(DAGSTER_RESERVED)
-    return BranchOutputs(tuple((target, _branch_name(target, names)) for target in targets))
+def _inputs(op: StepOp | GlueOp) -> tuple[Input, ...]:
+    return op.inputs if isinstance(op, StepOp) else (op.input,)
 
 
-def _branch_name(target: str, names: Scope) -> str:
-    plain = ascii_name(target)
-    # Dagster makes a namedtuple of the outputs, whose fields must not start with an underscore.
-    usable = is_dagster_name(plain) and not plain.startswith("_")
-    return names.claim(plain if usable else BRANCH_PREFIX + plain)
+def _ops_in(lane: _OpenLane) -> list[StepOp | GlueOp]:
+    return [
+        op for one in lane.content for op in (_ops_in(one) if isinstance(one, _OpenLane) else [one])
+    ]
+
+
+def _closed(one: StepOp | GlueOp | _OpenLane, used: Sequence[Source]) -> Placement:
+    if not isinstance(one, _OpenLane):
+        return one
+    assert one.source is not None
+    ops = tuple(op for op in one.content if isinstance(op, StepOp))
+    inside = {source for op in ops for source in outputs(op)}
+    return Lane(one.source, ops, tuple(dict.fromkeys(s for s in used if s in inside)))
