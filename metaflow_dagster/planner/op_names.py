@@ -21,10 +21,12 @@ class OpNames:
 
     def __init__(self, flow: Flow, job_name: str) -> None:
         self._job_name = job_name
-        self._nodes = Scope()
+        steps = Scope()
         self._steps: Mapping[str, str] = {
-            step.name: self._nodes.claim(OP_PREFIX + ascii_name(step.name)) for step in flow.steps
+            step.name: steps.claim(OP_PREFIX + ascii_name(step.name)) for step in flow.steps
         }
+        # A step may be called as a glue op would be, and their definitions have no prefix.
+        self._glue = Scope(node.removeprefix(OP_PREFIX) for node in self._steps.values())
 
     def of_step(self, step: str) -> str:
         """The node of a step."""
@@ -32,7 +34,7 @@ class OpNames:
 
     def glue(self, purpose: str, step: str) -> str:
         """A node for a glue op."""
-        return self._nodes.claim(f"{purpose}_{ascii_name(step)}")
+        return self._glue.claim(f"{purpose}_{ascii_name(step)}")
 
     def definition(self, node: str) -> str:
         """The definition of a node, told apart from those of other jobs in a code location."""

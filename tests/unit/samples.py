@@ -1,0 +1,77 @@
+"""Hand-made flows, and generated modules of them."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from metaflow_dagster.emit import emit_module
+from metaflow_dagster.emit.place import Place
+from metaflow_dagster.ir import End, Flow, JobPlan, Linear, Location, Step, Transition, targets
+from metaflow_dagster.options import Options
+from metaflow_dagster.planner import check_plan, plan_job
+
+FLOW_FILE = "/project/flows/my_flow.py"
+PLACE = Place(Path("/project/my_flow_dagster.py"), Path("/project"))
+
+_SERIAL = itertools.count()
+
+
+def flow_of(
+    transitions: Mapping[str, Transition],
+    joins: Mapping[str, str] | None = None,
+    name: str = "MyFlow",
+    **others: Any,
+) -> Flow:
+    """A flow whose steps, in topological order, have these transitions and close these splits."""
+    steps = tuple(
+        Step(
+            name=one,
+            transition=transition,
+            parents=tuple(
+                parent
+                for parent, way in transitions.items()
+                if one in targets(way) and parent != one
+            ),
+            location=Location(FLOW_FILE, line),
+            joins=(joins or {}).get(one),
+        )
+        for line, (one, transition) in enumerate(transitions.items(), 1)
+    )
+    return Flow(name=name, file=FLOW_FILE, steps=steps, **others)
+
+
+def linear_flow(name: str = "MyFlow", **others: Any) -> Flow:
+    """start ─▶ end"""
+    return flow_of({"start": Linear("end"), "end": End()}, name=name, **others)
+
+
+def planned(flow: Flow, job_name: str | None = None) -> JobPlan:
+    """The plan of a flow, proven."""
+    plan = plan_job(flow, job_name or flow.name)
+    check_plan(plan)
+    return plan
+
+
+def emitted(flow: Flow, options: Options = Options(), place: Place = PLACE) -> str:
+    """The text of the definitions file of a flow."""
+    return emit_module(planned(flow, options.name), options, place)
+
+
+def loaded(text: str, file: str | Path = "/project/my_flow_dagster.py") -> ModuleType:
+    """The module that the text defines."""
+    module = ModuleType(f"generated_{next(_SERIAL)}")
+    module.__file__ = str(file)
+    sys.modules[module.__name__] = module
+    exec(compile(text, str(file), "exec"), module.__dict__)
+    return module
+
+
+def job_of(module: ModuleType) -> Any:
+    """The only job of a generated module."""
+    (job,) = module.defs.resolve_all_job_defs()
+    return job
