@@ -20,15 +20,20 @@ def header_lines(flow: Flow, options: Options, place: Place) -> Iterator[str]:
     yield "#"
     yield "#     cd to the directory of this file"
     first, *rest = _regenerate(flow, options, source, place.file.name)
-    lines = [first, *(f"    {option}" for option in rest)]
+    lines = [first, *(f"    {part}" for part in rest)]
     yield from (f"#     {line} \\" for line in lines[:-1])
     yield f"#     {lines[-1]}"
 
 
 def _regenerate(flow: Flow, options: Options, source: str, output: str) -> Iterator[str]:
-    """The command, with every option on a line of its own."""
-    top = "".join(f" {_shell_word(option)}" for option in flow.given_options)
-    yield f"python {_shell_word(source)}{top} dagster create {_shell_word(output)}"
+    """The command, broken before every option."""
+    command = f"dagster create {_shell_word(output)}"
+    if flow.given_options:
+        yield f"python {_shell_word(source)}"
+        yield from map(_shell_word, flow.given_options)
+        yield command
+    else:
+        yield f"python {_shell_word(source)} {command}"
     for option, values in (
         ("name", (options.name,)),
         ("tag", options.tags),
