@@ -233,20 +233,18 @@ def nodes_output(task: FinishedTask) -> Output[list[str]]:
 
 def flat(paths: Sequence[Any]) -> list[str]:
     """The task paths in nested lists, in the order of their foreach indices."""
-    if paths and isinstance(paths[0], str):
+    if not paths or isinstance(paths[0], str):
         return sorted(paths, key=index_path)
     return flat([path for inner in paths for path in inner])
 
 
-def fanned_out(items: Sequence[Any]) -> Iterator[DynamicOutput[str]]:
-    """An output for each item of foreaches, given as lists of what `foreach_list` gives."""
-    for paths in items:
-        if isinstance(paths, str):
-            yield from fanned_out([items])
-            return
-        for index, path in enumerate(paths):
-            key = "_".join(map(str, (*index_path(path), index)))
-            yield DynamicOutput(path, mapping_key=key)
+def fanned_out(paths: Sequence[Any]) -> Iterator[DynamicOutput[str]]:
+    """An output for each item of foreaches, given each task once for each of its items."""
+    items: dict[str, int] = {}
+    for path in flat(paths):
+        items[path] = items.get(path, -1) + 1
+        key = "_".join(map(str, (*index_path(path), items[path])))
+        yield DynamicOutput(path, mapping_key=key)
 
 
 def regrouped(paths: Sequence[Any], depth: int) -> Iterator[DynamicOutput[list[str]]]:

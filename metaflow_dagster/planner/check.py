@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import assert_never
 
 from metaflow_dagster.diagnostics import InternalError
@@ -30,15 +31,16 @@ from metaflow_dagster.ir import (
 
 def check_plan(plan: JobPlan) -> None:
     """Raise `InternalError` unless the plan runs every step once and in the flow's order."""
-    for fault in (*_lost_steps(plan), *_illegal_wires(plan), *_wrong_edges(plan)):
+    for fault in chain(_lost_steps(plan), _illegal_wires(plan), _wrong_edges(plan)):
         raise InternalError(fault)
 
 
 def _lost_steps(plan: JobPlan) -> Iterator[str]:
     planned = Counter(op.step.name for op in plan.step_ops())
-    for name in sorted(planned.keys() | {step.name for step in plan.flow.steps}):
-        if planned[name] != 1:
-            yield f"Step {name} has {planned[name]} ops instead of one."
+    wanted = Counter(step.name for step in plan.flow.steps)
+    for name in sorted(planned.keys() | wanted.keys()):
+        if planned[name] != wanted[name]:
+            yield f"Step {name} has {planned[name]} ops instead of {wanted[name]}."
 
 
 @dataclass(slots=True)

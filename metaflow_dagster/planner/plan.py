@@ -215,7 +215,7 @@ class _Planner:
             return value
         collected = Input(PATHS, Collected(value.source), value.nesting + 1)
         source = self._glue("gather", value.parent, Gather(), collected)
-        return _Value(value.parent, source, self._root, value.nesting + 1)
+        return _Value(value.parent, source, self._root, 1)
 
     def _glue(self, purpose: str, step: str, glue: Glue, one: Input) -> Source:
         name = self._names.glue(purpose, step)

@@ -18,6 +18,8 @@ from metaflow_dagster.planner import check_plan, plan_job
 FLOW_FILE = "/project/flows/my_flow.py"
 PLACE = Place(Path("/project/my_flow_dagster.py"), Path("/project"))
 
+NO_OPTIONS = Options()
+
 _SERIAL = itertools.count()
 
 
@@ -57,7 +59,7 @@ def planned(flow: Flow, job_name: str | None = None) -> JobPlan:
     return plan
 
 
-def emitted(flow: Flow, options: Options = Options(), place: Place = PLACE) -> str:
+def emitted(flow: Flow, options: Options = NO_OPTIONS, place: Place = PLACE) -> str:
     """The text of the definitions file of a flow."""
     return emit_module(planned(flow, options.name), options, place)
 
