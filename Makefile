@@ -1,0 +1,66 @@
+# Every target makes what it needs; a fresh clone needs Python and make.
+
+PYTHON ?= python3
+LOCK_PYTHON ?= python3.10
+
+BIN := .venv/bin
+PYTEST_OPTIONS := -n 2 --dist loadgroup
+FORMATTED := metaflow_dagster tests fixtures/demo
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-fast test-oldest lint lock golden bench clean
+
+help:  ## List the targets.
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
+
+setup: .venv/.installed  ## Make .venv with the package (editable) and everything the other targets use.
+
+demo: .venv/.installed  ## Compile a flow, run it with Dagster and show what came out; kept in build/demo.
+	$(BIN)/python fixtures/demo/demo.py build/demo
+
+test: .venv/.installed  ## Run all tests.
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+test-fast: .venv/.installed  ## Run the tests that take less than a minute together.
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
+
+test-oldest: .venv-oldest/.installed  ## Run all tests with the oldest supported Dagster, Metaflow and LibCST.
+	.venv-oldest/bin/python -m pytest $(PYTEST_OPTIONS)
+
+lint: .venv/.installed  ## Check style, format and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check $(FORMATTED)
+	$(BIN)/mypy
+	$(BIN)/mypy --strict fixtures/demo/demo.py tests/bench.py
+
+golden: .venv/.installed  ## Write fixtures/golden anew; look through the diff before you commit it.
+	$(BIN)/python tests/golden.py --write
+
+bench: .venv/.installed  ## Time the same flow under Metaflow's own scheduler and under Dagster.
+	$(BIN)/python tests/bench.py
+
+# The oldest Python decides: what was released for it runs on the later ones too, not the reverse.
+lock:  ## Write constraints.txt anew, with the newest releases for the oldest Python (LOCK_PYTHON).
+	rm -rf build/lock
+	$(LOCK_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10) and "LOCK_PYTHON must be Python 3.10")'
+	$(LOCK_PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --editable '.[test]'
+	echo '# Written by `make lock`.' > build/constraints.txt
+	build/lock/bin/pip freeze --exclude-editable >> build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -r build/lock
+
+clean:  ## Remove everything that make has made.
+	rm -rf .venv .venv-oldest build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find metaflow_dagster tests fixtures -name __pycache__ -prune -exec rm -r {} +
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.venv-oldest/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
+	touch $@
