@@ -29,7 +29,19 @@ def _section(imports: Iterable[tuple[Imported, str]]) -> Iterator[Statement]:
         else:
             from_modules[imported.module].append((imported.name, here))
     for module, names in sorted(from_modules.items()):
-        yield import_from(module, sorted(names, key=_member_order))
+        yield from (import_from(module, group) for group in _grouped(names))
+
+
+def _grouped(names: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:
+    """What one statement imports: names as they are together, every renamed one alone."""
+    in_order = sorted(names, key=_member_order)
+    as_they_are = [name for name in in_order if name[0] == name[1]]
+    renamed = [[name] for name in in_order if name[0] != name[1]]
+    return sorted([as_they_are, *renamed] if as_they_are else renamed, key=_group_order)
+
+
+def _group_order(group: list[tuple[str, str]]) -> tuple[int, str]:
+    return _member_order(group[0])
 
 
 def _member_order(name: tuple[str, str]) -> tuple[int, str]:

@@ -1,0 +1,128 @@
+"""Which module may import what, and how long things may be."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import metaflow_dagster
+
+PACKAGE = Path(metaflow_dagster.__file__).parent
+OWN = "metaflow_dagster"
+
+# What a part may import next to the standard library and itself, by prefix.
+ALLOWED = {
+    "__init__": {f"{OWN}.compiler", f"{OWN}.diagnostics", f"{OWN}.version"},
+    "version": set(),
+    "ir": set(),
+    "names": set(),
+    "diagnostics": {f"{OWN}.ir"},
+    "options": {f"{OWN}.diagnostics", f"{OWN}.names"},
+    "files": {f"{OWN}.diagnostics"},
+    "frontend": {"metaflow", f"{OWN}.ir", f"{OWN}.diagnostics", f"{OWN}.names"},
+    "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
+    "emit": {"libcst", f"{OWN}.ir", f"{OWN}.names", f"{OWN}.options"},
+    "runtime": {"dagster"},
+    "compiler": {
+        "metaflow.exception",
+        *(f"{OWN}.{one}" for one in ("emit", "frontend", "planner")),
+        *(f"{OWN}.{one}" for one in ("diagnostics", "files", "ir", "names", "options")),
+    },
+    "cli": {
+        "metaflow",
+        *(f"{OWN}.{one}" for one in ("compiler", "diagnostics", "files", "frontend", "options")),
+    },
+}
+LAZY = {"runtime": {"metaflow"}, "frontend": {"metaflow"}}
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "metaflow_extensions" not in path.parts)
+
+
+def part_of(path: Path) -> str:
+    """The module or subpackage that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield str(node.module)
+            if node.module == OWN:
+                yield from (f"{OWN}.{alias.name}" for alias in node.names)
+
+
+def is_within(module: str, prefixes: set[str]) -> bool:
+    return any(module == one or module.startswith(f"{one}.") for one in prefixes)
+
+
+def lazy_imports(tree: ast.Module) -> set[str]:
+    functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)]
+    return {module for function in functions for module in imports(function)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    part = part_of(path)
+    tree = ast.parse(path.read_text())
+    lazy = lazy_imports(tree)
+    for module in imports(tree):
+        allowed = ALLOWED[part] | {f"{OWN}.{part}"}
+        if module in lazy:
+            allowed = allowed | LAZY.get(part, set())
+        known = module.partition(".")[0] in sys.stdlib_module_names or module == OWN
+        assert known or is_within(module, allowed), f"{path.name} imports {module}"
+
+
+def test_every_part_has_its_rule() -> None:
+    assert {part_of(path) for path in MODULES} == ALLOWED.keys()
+
+
+@pytest.mark.parametrize("part", ["emit", "planner", "runtime"])
+def test_importing_a_part_imports_no_orchestrator(part: str) -> None:
+    # The package itself imports the frontend, and thereby Metaflow: step around it.
+    code = (
+        "import sys, types\n"
+        f"package = types.ModuleType({OWN!r})\n"
+        f"package.__path__ = [{str(PACKAGE)!r}]\n"
+        f"sys.modules[{OWN!r}] = package\n"
+        f"import {OWN}.{part}\n"
+        "print(*sorted({'dagster', 'metaflow'} & sys.modules.keys()))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.split() == (["dagster"] if part == "runtime" else []), result.stderr
+
+
+def test_importing_the_package_does_not_import_dagster() -> None:
+    code = f"import sys, {OWN}; print('dagster' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "False\n", result.stderr
+
+
+def function_lengths() -> dict[str, int]:
+    return {
+        f"{path.relative_to(PACKAGE)}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+
+
+def test_functions_are_short() -> None:
+    lengths = function_lengths()
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+    assert statistics.median(lengths.values()) <= 12
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short(path: Path) -> None:
+    most = {"ir.py": 500, "runtime.py": 600}.get(path.name, 400)
+    assert len(path.read_text().splitlines()) <= most
