@@ -52,6 +52,8 @@ CONTROL_OPTIONS = ["--ubf-context=ubf_control", "--split-index=0"]  # of a paral
 TRANSITION_ARTIFACTS = ("_foreach_num_splits", "_transition", "_control_mapper_tasks")
 SECONDS_TO_STOP = 5.0
 DIGEST_LINES = 20
+DIGEST_BYTES = 20_000
+LONGEST_LINE = 1_000_000  # bytes that are passed on in one go
 LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
 
 
@@ -371,7 +373,9 @@ class CapturedProcess:
 
     def digest(self) -> str:
         """The last lines it wrote to stderr."""
-        lines = self.stderr.read_bytes()[-20_000:].decode(errors="replace").splitlines()
+        with open(self.stderr, "rb") as file:
+            file.seek(max(0, self.stderr.stat().st_size - DIGEST_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-DIGEST_LINES:])
 
 
@@ -405,9 +409,9 @@ def captured_process(
 
 
 def copy_lines(pipe: IO[bytes], stream: IO[str], path: Path) -> None:
-    """Copy what comes through a pipe to a text stream, and to a file in one go with each line."""
+    """Copy what comes through a pipe to a file and to a text stream, line by line."""
     with open(path, "wb", buffering=0) as file:
-        for line in pipe:
+        while line := pipe.readline(LONGEST_LINE):
             file.write(line)
             stream.write(line.decode(errors="replace"))
             stream.flush()
@@ -517,8 +521,9 @@ def chosen_step(transition: Any) -> str:
 
 
 def public_artifacts(datastore: Any) -> list[str]:
-    """The names of a task's artifacts that are the user's own."""
-    return sorted(name for name in datastore.ds_metadata["objects"] if not name.startswith("_"))
+    """The names of a task's artifacts that are the user's own, not Metaflow's."""
+    names = sorted(datastore.ds_metadata["objects"])
+    return [name for name in names if not name.startswith("_") and name != "name"]
 
 
 def artifact_table(datastore: Any) -> Any:
@@ -526,7 +531,13 @@ def artifact_table(datastore: Any) -> Any:
     info = datastore.ds_metadata["info"]
     return MetadataValue.table(
         [
-            TableRecord({"name": name, "type": info[name]["type"], "bytes": info[name]["size"]})
+            TableRecord(
+                {
+                    "name": name,
+                    "type": re.sub(r"<class '(?:builtins\.)?(.*)'>", r"\1", info[name]["type"]),
+                    "bytes": info[name]["size"],
+                }
+            )
             for name in public_artifacts(datastore)
         ],
         TableSchema([TableColumn("name"), TableColumn("type"), TableColumn("bytes", type="int")]),

@@ -145,8 +145,7 @@ def _purpose(op: GlueOp) -> str:
 
 def _glue_value(op: GlueOp, scope: ModuleScope) -> Expression:
     """The type of the value, or of one item, that a glue op gives."""
-    text = scope.builtin("str")
-    return text if isinstance(op.glue, FanOut) else subscript(scope.builtin("list"), text)
+    return scope.builtin("str") if isinstance(op.glue, FanOut) else _paths(scope)
 
 
 def _glue_type(op: GlueOp, scope: ModuleScope) -> Expression:
@@ -169,23 +168,30 @@ def _nested(one: Input, scope: ModuleScope) -> Expression:
 
 
 def _out(output: Output, scope: ModuleScope) -> Expression:
-    text = scope.builtin("str")
     match output:
         case TaskOutput():
-            return call(scope.ref("Out"), text)
+            return call(scope.ref("Out"), scope.builtin("str"))
         case ForeachOutput():
-            return call(scope.ref("DynamicOut"), text)
+            return call(scope.ref("DynamicOut"), scope.builtin("str"))
         case ForeachList() | NodesOutput():
-            return call(scope.ref("Out"), subscript(scope.builtin("list"), text))
+            return call(scope.ref("Out"), _paths(scope))
         case SplitOutputs(branches):
-            return text_dict({one: call(scope.ref("Out"), text) for _, one in branches})
-        case SwitchOutputs(branches):
-            optional = {"is_required": literal(False)}
             return text_dict(
-                {one: call(scope.ref("Out"), text, keywords=optional) for _, one in branches}
+                {one: call(scope.ref("Out"), scope.builtin("str")) for _, one in branches}
             )
+        case SwitchOutputs(branches):
+            return text_dict({one: _optional_out(scope) for _, one in branches})
         case _:
             assert_never(output)
+
+
+def _optional_out(scope: ModuleScope) -> Expression:
+    optional = {"is_required": literal(False)}
+    return call(scope.ref("Out"), scope.builtin("str"), keywords=optional)
+
+
+def _paths(scope: ModuleScope) -> Expression:
+    return subscript(scope.builtin("list"), scope.builtin("str"))
 
 
 def _retry_policy(op: StepOp, scope: ModuleScope) -> Expression | None:
@@ -291,15 +297,16 @@ def _result(output: Output, scope: ModuleScope) -> Statement:
 
 
 def _return_type(output: Output, scope: ModuleScope) -> Expression:
-    text = scope.builtin("str")
     match output:
         case TaskOutput():
-            return subscript(scope.ref("Output"), text)
+            return subscript(scope.ref("Output"), scope.builtin("str"))
         case ForeachList() | NodesOutput():
-            return subscript(scope.ref("Output"), subscript(scope.builtin("list"), text))
+            return subscript(scope.ref("Output"), _paths(scope))
         case ForeachOutput():
-            return subscript(scope.ref("Iterator"), subscript(scope.ref("DynamicOutput"), text))
+            item = subscript(scope.ref("DynamicOutput"), scope.builtin("str"))
+            return subscript(scope.ref("Iterator"), item)
         case SplitOutputs() | SwitchOutputs():
-            return subscript(scope.ref("Iterator"), subscript(scope.ref("Output"), text))
+            branch = subscript(scope.ref("Output"), scope.builtin("str"))
+            return subscript(scope.ref("Iterator"), branch)
         case _:
             assert_never(output)

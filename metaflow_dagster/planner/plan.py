@@ -81,7 +81,7 @@ class _Value:
 
 class _Planner:
     def __init__(self, flow: Flow, names: OpNames) -> None:
-        self._flow = flow
+        self._steps = {step.name: step for step in flow.steps}
         self._names = names
         self._root = _OpenLane(None)
         self._lanes: dict[str, _OpenLane] = {}  # by step
@@ -118,12 +118,12 @@ class _Planner:
     def _depth(self, step: Step) -> int:
         if not step.parents:
             return 0
-        joined = self._flow.step(step.joins).transition if step.joins else None
+        joined = self._steps[step.joins].transition if step.joins else None
         change = int(self._follows_foreach(step)) - int(isinstance(joined, Foreach))
         return self._depths[step.parents[0]] + change
 
     def _follows_foreach(self, step: Step) -> bool:
-        return any(isinstance(self._flow.step(one).transition, Foreach) for one in step.parents)
+        return any(isinstance(self._steps[one].transition, Foreach) for one in step.parents)
 
     def _output(self, step: Step, lane: _OpenLane) -> Output:
         match step.transition:
@@ -137,13 +137,13 @@ class _Planner:
                 others = tuple(one for one in targets(step.transition) if one != step.name)
                 return SwitchOutputs(branch_names(others))
             case Foreach(target):
-                alone = len(self._flow.step(target).parents) == 1
+                alone = len(self._steps[target].parents) == 1
                 return ForeachOutput() if alone and lane is self._root else ForeachList()
             case _:
                 assert_never(step.transition)
 
     def _is_parallel(self, step: Step) -> bool:
-        return any(isinstance(self._flow.step(one).transition, Parallel) for one in step.parents)
+        return any(isinstance(self._steps[one].transition, Parallel) for one in step.parents)
 
     def _arrival(self, step: Step) -> tuple[_OpenLane, tuple[Input, ...]]:
         """The lane a step runs in, and the inputs of its op."""
@@ -185,7 +185,7 @@ class _Planner:
         All have to be in one lane and sure to run: a split's join with an end for each branch is,
         since nothing else leads from the branch to the join.
         """
-        joined = self._flow.step(step.joins).transition if step.joins else None
+        joined = self._steps[step.joins].transition if step.joins else None
         if isinstance(joined, Foreach) or any(one.lane is not values[0].lane for one in values):
             return False
         return len(values) == 1 or (
