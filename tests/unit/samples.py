@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dagster import Definitions
+
 from metaflow_dagster.emit import emit_module
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.ir import End, Flow, JobPlan, Linear, Location, Step, Transition, targets
@@ -69,11 +71,12 @@ def loaded(text: str, file: str | Path = "/project/my_flow_dagster.py") -> Modul
     module = ModuleType(f"generated_{next(_SERIAL)}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module
-    exec(compile(text, str(file), "exec"), module.__dict__)
+    exec(compile(text, str(file), "exec", dont_inherit=True), module.__dict__)
     return module
 
 
 def job_of(module: ModuleType) -> Any:
     """The only job of a generated module."""
-    (job,) = module.defs.resolve_all_job_defs()
+    (definitions,) = [one for one in vars(module).values() if isinstance(one, Definitions)]
+    (job,) = definitions.resolve_all_job_defs()
     return job

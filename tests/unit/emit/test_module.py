@@ -1,0 +1,336 @@
+"""The module as a whole, and the names in it."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import keyword
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dagster import Definitions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metaflow_dagster.emit.library import runtime_library
+from metaflow_dagster.ir import (
+    Backend,
+    DefaultPath,
+    DefaultValue,
+    End,
+    Flow,
+    Foreach,
+    LeftToMetaflow,
+    Linear,
+    Parallel,
+    Parameter,
+    ParameterKind,
+    Required,
+    Retries,
+    Split,
+    Switch,
+    Transition,
+)
+from metaflow_dagster.options import Options
+from tests.unit.emit.test_library import RUNTIME, top_level_names
+from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded
+
+SHAPES: Mapping[str, tuple[Mapping[str, Transition], Mapping[str, str]]] = {
+    "single": ({"start": End()}, {}),
+    "linear": ({"start": Linear("end"), "end": End()}, {}),
+    "split": (
+        {
+            "start": Split(("a", "b")),
+            "a": Linear("join"),
+            "b": Linear("join"),
+            "join": Linear("end"),
+            "end": End(),
+        },
+        {"join": "start"},
+    ),
+    "foreach": (
+        {
+            "start": Foreach("a", "xs"),
+            "a": Linear("join"),
+            "join": Linear("end"),
+            "end": End(),
+        },
+        {"join": "start"},
+    ),
+    "nested": (
+        {
+            "start": Foreach("a", "xs"),
+            "a": Foreach("b", "ys"),
+            "b": Linear("inner"),
+            "inner": Linear("join"),
+            "join": Linear("end"),
+            "end": End(),
+        },
+        {"inner": "a", "join": "start"},
+    ),
+    "switch in foreach": (
+        {
+            "start": Foreach("a", "xs"),
+            "a": Switch(("b", "c"), "x"),
+            "b": Linear("join"),
+            "c": Linear("join"),
+            "join": Linear("end"),
+            "end": End(),
+        },
+        {"join": "start"},
+    ),
+    "recursive": (
+        {"start": Linear("a"), "a": Switch(("a", "end"), "x"), "end": End()},
+        {},
+    ),
+    "parallel": (
+        {"start": Parallel("a"), "a": Linear("join"), "join": Linear("end"), "end": End()},
+        {"join": "start"},
+    ),
+}
+SHAPED = [pytest.param(flow_of(*shape), id=name) for name, shape in SHAPES.items()]
+
+# Names that the module itself needs, or that mean something to Python or Dagster.
+AWKWARD = [
+    "json",
+    "os",
+    "Config",
+    "job",
+    "op",
+    "Definitions",
+    "defs",
+    "run_step",
+    "Task",
+    "Any",
+    "Iterator",
+    "Optional",
+    "Field",
+    "subprocess",
+    "HERE",
+    "FLOW_FILE",
+    "METAFLOW_TOP_ARGS",
+    "context_",
+    "task",
+    "parameters",
+    "item",
+    "print",
+    "list",
+    "match",
+    "_",
+    "_private",
+    "op_start",
+    "MyFlowConfig",
+    "compress_list",
+    "Größe",
+]
+PARAMETERS = (
+    Parameter("rate", ParameterKind.FLOAT, DefaultValue(0.5), "How fast"),
+    Parameter("data", ParameterKind.JSON, DefaultValue({"a": [1, None]})),
+    Parameter("maybe", ParameterKind.INT, LeftToMetaflow()),
+    Parameter("needed", ParameterKind.STR, Required()),
+    Parameter("table", ParameterKind.FILE, DefaultPath("/project/data/table.csv")),
+)
+
+
+def with_everything(flow: Flow) -> Flow:
+    """The flow with parameters, retries, environment and decorators."""
+    steps = tuple(
+        replace(
+            step,
+            description="Does\nit.",
+            retries=Retries(2, 1, 1),
+            environment=(("A", "b"),),
+            decorators=("retry:times=2",),
+        )
+        for step in flow.steps
+    )
+    backend = Backend(local_sysroot="/project/store", settings=(("METAFLOW_X", "y"),))
+    return replace(flow, steps=steps, parameters=PARAMETERS, backend=backend)
+
+
+def definitions(text: str) -> dict[str, str]:
+    """The source of each function and class, decorators included."""
+    lines = text.splitlines()
+    return {
+        node.name: "\n".join(lines[_first_line(node) - 1 : node.end_lineno])
+        for node in ast.parse(text).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+
+
+def _first_line(node: ast.FunctionDef | ast.ClassDef) -> int:
+    return min([node.lineno, *(one.lineno for one in node.decorator_list)])
+
+
+def ruff(*texts: str, directory: Path) -> str:
+    """What ruff's default rules, its import order among them, find in the texts."""
+    for index, text in enumerate(texts):
+        (directory / f"m{index}.py").write_text(text)
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select=F,E,W,I"]
+    result = subprocess.run(
+        [*command, "--ignore=E501", "--output-format=concise", str(directory)],
+        capture_output=True,
+        text=True,
+    )
+    return "" if result.returncode == 0 else result.stdout
+
+
+@pytest.mark.parametrize("flow", SHAPED)
+def test_loads_in_dagster(flow: Flow) -> None:
+    module = loaded(emitted(flow))
+    Definitions.validate_loadable(module.defs)
+    job = job_of(module)
+    assert job.name == "MyFlow"
+    assert {f"op_{step.name}" for step in flow.steps} <= {node.name for node in job.nodes}
+
+
+@pytest.mark.parametrize("flow", SHAPED)
+def test_loads_with_everything(flow: Flow) -> None:
+    Definitions.validate_loadable(loaded(emitted(with_everything(flow))).defs)
+
+
+@pytest.mark.parametrize("flow", SHAPED)
+def test_helpers_are_copied_as_they_are(flow: Flow) -> None:
+    helpers = definitions(RUNTIME)
+    copied = {name: code for name, code in definitions(emitted(flow)).items() if name in helpers}
+    assert copied == {name: helpers[name] for name in copied}
+    assert {"run_step", "Task", "captured_process"} <= copied.keys()
+
+
+def test_comments_of_constants_are_kept() -> None:
+    assert "\nSECONDS_TO_STOP = 5.0\n" in emitted(linear_flow())
+    line = next(one for one in RUNTIME.splitlines() if one.startswith("PARAMETERS_STEP"))
+    assert "#" in line
+    assert line in emitted(linear_flow()).splitlines()
+
+
+def test_ruff_finds_nothing(tmp_path: Path) -> None:
+    texts = [emitted(flow_of(*shape)) for shape in SHAPES.values()]
+    texts.append(emitted(with_everything(flow_of(*SHAPES["nested"])), Options("other", ("a",))))
+    texts += [emitted(linear_flow(name)) for name in ("Config", "json")]
+    assert ruff(*texts, directory=tmp_path) == ""
+
+
+def test_what_is_not_used_is_left_out() -> None:
+    module = vars(loaded(emitted(linear_flow())))
+    assert "run_step" in module
+    for absent in ("DynamicOut", "MANY_RETRIES", "foreach_list", "regrouped", "Field", "Optional"):
+        assert absent not in module
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_flow_name(name: str) -> None:
+    flow = replace(linear_flow(name), parameters=PARAMETERS)
+    job_name = name if name.isascii() else "Groesse"
+    module = loaded(emitted(flow, Options(name=job_name)))
+    assert job_of(module).name == job_name
+    helpers = {
+        original: getattr(module, here)
+        for original in runtime_library().helpers
+        for here in (f"{original}__", f"{original}_", original)
+        if getattr(module, here, None) is not None and here not in (name, job_name)
+    }
+    assert str(helpers["parse_task"]("a/b/c")) == "a/b/c"
+    assert helpers["parameter_text"]([1]) == "[1]"
+    assert helpers["metaflow_command"]([], ["x"])[-1] == "x"
+
+
+@pytest.mark.parametrize("step", [*AWKWARD, "context", "config", "self", "input", "output", "type"])
+def test_step_name(step: str) -> None:
+    transitions: Mapping[str, Transition] = {
+        "start": Split((step, "other")),
+        step: Foreach("body", "xs"),
+        "body": Linear("inner"),
+        "inner": Linear("join"),
+        "other": Linear("join"),
+        "join": Linear("end"),
+        "end": End(),
+    }
+    flow = flow_of(transitions, {"inner": step, "join": "start"})
+    Definitions.validate_loadable(loaded(emitted(flow)).defs)
+
+
+names = st.one_of(
+    st.sampled_from(sorted(top_level_names() | set(AWKWARD))),
+    st.from_regex(r"[a-z_]{1,3}", fullmatch=True),
+).filter(lambda name: name not in ("start", "end") and not keyword.iskeyword(name))
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.data(), st.sampled_from([shape for shape in SHAPES.values() if len(shape[0]) > 3]))
+def test_any_names_together(
+    data: st.DataObject, shape: tuple[Mapping[str, Transition], Mapping[str, str]]
+) -> None:
+    transitions, joins = shape
+    steps = [step for step in transitions if step not in ("start", "end")]
+    chosen = data.draw(
+        st.lists(names, min_size=len(steps) + 1, max_size=len(steps) + 1, unique=True)
+    )
+    renamed = dict(zip(steps, chosen, strict=False))
+    flow = with_everything(
+        flow_of(
+            {renamed.get(a, a): renamed_targets(way, renamed) for a, way in transitions.items()},
+            {renamed.get(a, a): renamed.get(b, b) for a, b in joins.items()},
+            name=chosen[-1],
+        )
+    )
+    job_name = chosen[-1] if chosen[-1].isascii() else "job_name"
+    if job_name in ("config", "context"):
+        job_name += "_"
+    Definitions.validate_loadable(loaded(emitted(flow, Options(name=job_name))).defs)
+
+
+def renamed_targets(way: Transition, names: Mapping[str, str]) -> Transition:
+    match way:
+        case Split(several):
+            return Split(tuple(names.get(one, one) for one in several))
+        case Switch(several, condition):
+            return Switch(tuple(names.get(one, one) for one in several), condition)
+        case Linear(one):
+            return Linear(names.get(one, one))
+        case Foreach(one, artifact):
+            return Foreach(names.get(one, one), artifact)
+        case Parallel(one):
+            return Parallel(names.get(one, one))
+        case End():
+            return way
+
+
+def test_no_name_of_the_module_hides_a_builtin() -> None:
+    module = loaded(emitted(with_everything(flow_of(*SHAPES["nested"], name="print"))))
+    assert set(vars(module)) & set(dir(builtins)) <= {
+        "__builtins__",
+        "__doc__",
+        "__loader__",
+        "__name__",
+        "__package__",
+        "__spec__",
+    }
+
+
+@pytest.mark.parametrize("flow", SHAPED)
+def test_text_is_the_same_every_time(flow: Flow) -> None:
+    assert emitted(with_everything(flow)) == emitted(with_everything(flow))
+
+
+def test_sections_are_in_order() -> None:
+    text = emitted(with_everything(linear_flow()))
+    marks = [
+        "# Dagster definitions",
+        "import hashlib",
+        "from dagster",
+        "HERE =",
+        "class Task",
+        "class MyFlowConfig",
+        "def op_start",
+        "def op_end",
+        "def MyFlow(",
+        "defs = Definitions(",
+    ]
+    positions = [text.index(mark) for mark in marks]
+    assert positions == sorted(positions)
+    assert text.endswith("defs = Definitions(jobs=[MyFlow])\n")
