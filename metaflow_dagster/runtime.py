@@ -92,14 +92,19 @@ def parse_task(path: str) -> Task:
 
 def given_parameters(config: Config) -> dict[str, Any]:
     """The flow's parameters by their own names, without those left to Metaflow's default."""
-    values = {
-        field.alias or name: (getattr(config, name), field.default)
-        for name, field in type(config).model_fields.items()
-    }
+    fields = type(config).model_fields.items()
+    values = {field.alias or name: getattr(config, name) for name, field in fields}
+    return given_values(type(config), values)
+
+
+def given_values(config_class: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by parameter, without those left to Metaflow's default."""
+    fields = config_class.model_fields.items()
+    left_to_metaflow = {field.alias or name for name, field in fields if field.default is None}
     return {
         name: value
-        for name, (value, default) in values.items()
-        if value is not None or default is not None
+        for name, value in values.items()
+        if value is not None or name not in left_to_metaflow
     }
 
 

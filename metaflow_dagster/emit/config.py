@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 from metaflow_dagster.emit.build import (
@@ -73,14 +74,28 @@ def needs_raw_config(flow: Flow) -> bool:
 
 def config_class(identifier: str, flow: Flow, scope: ModuleScope, place: Place) -> Statement:
     """The class, for a flow that has parameters."""
-    names = Scope(_CONFIG_MEMBERS | _USED_IN_BODY | frozenset(dir(builtins)))
-    first, *others = [_field(parameter, names, scope, place) for parameter in flow.parameters]
+    identifiers = _identifiers([parameter.name for parameter in flow.parameters])
+    first, *others = [
+        _field(identifier, parameter, scope, place)
+        for identifier, parameter in zip(identifiers, flow.parameters, strict=True)
+    ]
     summary = docstring(f"Parameters of a run of {ascii(flow.name)[1:-1]}.")
     return class_(identifier, scope.ref("Config"), [summary, spaced(first, 1), *others])
 
 
-def _field(parameter: Parameter, fields: Scope, scope: ModuleScope, place: Place) -> Statement:
-    identifier = fields.claim(_wished_name(parameter.name))
+def _identifiers(names: Sequence[str]) -> list[str]:
+    """The fields of the parameters. Dagster mixes up a field with another that has it as alias."""
+    taken = _CONFIG_MEMBERS | _USED_IN_BODY | frozenset(dir(builtins))
+    fields = Scope(taken.union(names))
+    return [
+        name
+        if name == _wished_name(name) and name not in taken
+        else fields.claim(_wished_name(name))
+        for name in names
+    ]
+
+
+def _field(identifier: str, parameter: Parameter, scope: ModuleScope, place: Place) -> Statement:
     default = _default(parameter, scope, place)
     keywords = {
         "alias": literal(parameter.name) if identifier != parameter.name else None,

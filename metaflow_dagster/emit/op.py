@@ -246,7 +246,8 @@ def _given(config: ConfigUse | None, scope: ModuleScope) -> Expression:
     if config is None:
         return literal({})
     if config.raw:
-        return attribute(name("context"), "op_config")
+        values = attribute(name("context"), "op_config")
+        return call(scope.ref("given_values"), name(config.identifier), values)
     return call(scope.ref("given_parameters"), name("config"))
 
 
