@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -373,7 +373,9 @@ class CapturedProcess:
     def ending(self) -> str:
         """How it ended, to follow "The step failed"."""
         if self.returncode < 0:
-            return f": its process was ended by {signal.Signals(-self.returncode).name}."
+            names = {one.value: one.name for one in signal.Signals}
+            name = names.get(-self.returncode, f"signal {-self.returncode}")
+            return f": its process was ended by {name}."
         return f" with exit code {self.returncode}."
 
     def digest(self) -> str:
@@ -418,8 +420,12 @@ def copy_lines(pipe: IO[bytes], stream: IO[str], path: Path) -> None:
     with open(path, "wb", buffering=0) as file:
         while line := pipe.readline(LONGEST_LINE):
             file.write(line)
-            stream.write(line.decode(errors="replace"))
-            stream.flush()
+            # Whatever the stream cannot take: nobody else reads the pipe, which must not fill up.
+            with suppress(OSError, ValueError):
+                encoding = stream.encoding or "utf-8"
+                text = line.decode(errors="replace")
+                stream.write(text.encode(encoding, errors="replace").decode(encoding))
+                stream.flush()
 
 
 def stop_process_group(process: subprocess.Popen[bytes]) -> None:
