@@ -41,10 +41,12 @@ bench: .venv/.installed  ## Time the same flow under Metaflow's own scheduler an
 	$(BIN)/python tests/bench.py
 
 # The oldest Python decides: what was released for it runs on the later ones too, not the reverse.
+# The pip it comes with takes forever to choose among unpinned releases.
 lock:  ## Write constraints.txt anew, with the newest releases for the oldest Python (LOCK_PYTHON).
 	rm -rf build/lock
 	$(LOCK_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10) and "LOCK_PYTHON must be Python 3.10")'
 	$(LOCK_PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --upgrade pip
 	build/lock/bin/pip install --quiet --editable '.[test]'
 	echo '# Written by `make lock`.' > build/constraints.txt
 	build/lock/bin/pip freeze --exclude-editable >> build/constraints.txt
@@ -62,5 +64,6 @@ clean:  ## Remove everything that make has made.
 
 .venv-oldest/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --upgrade pip
 	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
 	touch $@
