@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from dagster import (
     Config,
@@ -415,7 +415,7 @@ def captured_process(
         yield CapturedProcess(process.returncode, *files)
 
 
-def copy_lines(pipe: IO[bytes], stream: IO[str], path: Path) -> None:
+def copy_lines(pipe: IO[bytes], stream: TextIO, path: Path) -> None:
     """Copy what comes through a pipe to a file and to a text stream, line by line."""
     with open(path, "wb", buffering=0) as file:
         while line := pipe.readline(LONGEST_LINE):

@@ -73,6 +73,7 @@ def job_function(
         [],
         list(body.statements(plan)),
         decorators=[_decorator(plan, options, scope)],
+        returns=literal(None),
     )
 
 
