@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 
 from metaflow import metaflow_config_funcs
 from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 
 from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.frontend.decorators import USER_INFO
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.ir import Backend
 
@@ -40,8 +40,6 @@ _SETTINGS = (
     "SERVICE_URL",
     "UI_URL",
 )
-
-_USER_INFO = re.compile(r"://[^/\s]*@")
 
 
 def check_backend(session: Session) -> Iterator[Diagnostic]:
@@ -77,5 +75,5 @@ def _settings() -> Iterator[tuple[str, str]]:
     configured = dict(metaflow_config_funcs.config_values())
     for name in _SETTINGS:
         value = configured.get(f"METAFLOW_{name}")
-        if value and not _USER_INFO.search(str(value)):
+        if value and not USER_INFO.search(str(value)):
             yield f"METAFLOW_{name}", str(value)

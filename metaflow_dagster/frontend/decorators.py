@@ -28,6 +28,7 @@ _UNSUPPORTED_OF_FLOW = {
 _CREDENTIAL = re.compile(
     r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE
 )
+USER_INFO = re.compile(r"://[^/\s]*@")  # in an address
 
 
 def check_decorators(flow: FlowObject, graph: Graph) -> Iterator[Diagnostic]:
@@ -66,8 +67,8 @@ def _changes_command(decorator: StepDecorator) -> bool:
 
 
 def _credentials(node: Node) -> Iterator[Diagnostic]:
-    for variable, _ in read_environment(node):
-        if _CREDENTIAL.search(variable):
+    for variable, value in read_environment(node):
+        if _CREDENTIAL.search(variable) or USER_INFO.search(value):
             yield _of_step(
                 node,
                 f"@environment sets {variable}, which looks like a credential; its value would "

@@ -45,7 +45,8 @@ def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
                 "Use a Parameter, or read the file in the start step.",
             )
             continue
-        variable = parameter.name.replace("-", "_").lower()
+        # The environment variable through which `init` gets it; see `runtime.parameter_variable`.
+        variable = parameter.name.replace("-", "_").lower().upper()
         if variable in seen:
             yield Diagnostic(
                 f"Parameters {seen[variable]} and {parameter.name} are one and the same to "

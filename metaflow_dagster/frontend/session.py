@@ -143,9 +143,15 @@ def _copy_of(flow_cls: type) -> Any:
         if isinstance(value, types.FunctionType) and hasattr(value, "is_step"):
             namespace[attribute] = _copy_of_step(value)
         elif isinstance(value, parameters.Parameter):
-            namespace[attribute] = copy.copy(value)
-            namespace[attribute].kwargs = dict(value.kwargs)
+            namespace[attribute] = _copy_of_parameter(value)
     return type(flow_cls)(flow_cls.__name__, (flow_cls,), namespace)
+
+
+def _copy_of_parameter(parameter: parameters.Parameter) -> parameters.Parameter:
+    # Without `copy`, whose questions a Config answers with questions to itself.
+    twin = object.__new__(type(parameter))
+    twin.__dict__.update(parameter.__dict__, kwargs=dict(parameter.kwargs))
+    return twin
 
 
 def _copy_of_step(function: types.FunctionType) -> types.FunctionType:

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from metaflow.plugins.aws.batch.batch_decorator import BatchDecorator
+from metaflow.plugins.environment_decorator import EnvironmentDecorator
+from metaflow.plugins.kubernetes.kubernetes_decorator import KubernetesDecorator
+from metaflow.plugins.parallel_decorator import ParallelDecorator
+from metaflow.plugins.pypi.conda_decorator import CondaStepDecorator
+from metaflow.plugins.retry_decorator import RetryDecorator
+
+from metaflow_dagster import synthesize
+from metaflow_dagster.diagnostics import CompileError
+from metaflow_dagster.frontend.decorators import _changes_command
+from metaflow_dagster.ir import Retries
+from tests.unit.flows import flow_class, flow_source, read, refused
+
+
+@pytest.mark.parametrize("decorator", ["kubernetes", "batch", "conda", "pypi"])
+def test_decorator_that_metaflow_does_not_take_here_is_named(
+    decorator: str, tmp_path: Path
+) -> None:
+    flow = flow_class(tmp_path, flow_source(start=f"@{decorator}"))
+    with pytest.raises(CompileError, match=f"@{decorator}"):
+        synthesize(flow)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        pytest.param(BatchDecorator, True, id="batch"),
+        pytest.param(KubernetesDecorator, True, id="kubernetes"),
+        pytest.param(CondaStepDecorator, True, id="conda"),
+        pytest.param(RetryDecorator, False, id="retry"),
+        pytest.param(EnvironmentDecorator, False, id="environment"),
+        pytest.param(ParallelDecorator, False, id="parallel"),
+    ],
+)
+def test_decorators_that_change_the_command(kind: type, changes: bool) -> None:
+    assert _changes_command(kind()) is changes
+
+
+SANDBOX = """
+from metaflow.decorators import StepDecorator
+
+class SandboxDecorator(StepDecorator):
+    name = "sandbox"
+    def runtime_step_cli(self, cli_args, *_):
+        cli_args.entrypoint[0] = "elsewhere"
+
+def sandbox(step):
+    step.decorators.append(SandboxDecorator(statically_defined=True))
+    return step
+
+class MyFlow("""
+
+
+def test_refusal_says_where(tmp_path: Path) -> None:
+    source = flow_source().replace("class MyFlow(", SANDBOX)
+    source = source.replace("    @step\n    def start", "    @sandbox\n    @step\n    def start")
+    (diagnostic,) = refused(flow_class(tmp_path, source))
+    assert diagnostic.step == "start"
+    assert diagnostic.location is not None
+    lines = Path(diagnostic.location.file).read_text().splitlines()
+    assert "def start" in lines[diagnostic.location.line - 1]
+    assert str(diagnostic).startswith(f"{diagnostic.location.file}:{diagnostic.location.line}: ")
+
+
+@pytest.mark.parametrize(
+    "decorator",
+    [
+        "@schedule(daily=True)",
+        "@trigger(event='e')",
+        "@trigger_on_finish(flow='Other')",
+        "@exit_hook(on_success=[print])",
+    ],
+)
+def test_decorator_of_a_flow_is_refused(decorator: str, tmp_path: Path) -> None:
+    text = "\n".join(map(str, refused(flow_class(tmp_path, flow_source(flow=decorator)))))
+    assert f"{decorator.partition('(')[0]} is not supported yet." in text
+
+
+@pytest.mark.parametrize(
+    "decorator", ["@resources(cpu=2)", "@timeout(seconds=5)", "@card", "@secrets(sources=[])"]
+)
+def test_decorator_that_acts_inside_the_step_is_taken(decorator: str, tmp_path: Path) -> None:
+    assert read(flow_class(tmp_path, flow_source(start=decorator))).step("start").decorators == ()
+
+
+def test_all_that_is_unsupported_is_told_at_once(tmp_path: Path) -> None:
+    source = flow_source(
+        start="@environment(vars={'API_TOKEN': 'x'})",
+        flow="@schedule(daily=True)\n@trigger(event='e')",
+        body="c = Config('c', default_value='{}')\na = Parameter('x')\nb = Parameter('X')",
+    )
+    flow = flow_class(tmp_path, source)
+    text = "\n".join(map(str, refused(flow)))
+    for part in ("@schedule", "@trigger", "API_TOKEN", "Config c", "Parameters x and X"):
+        assert part in text
+    with pytest.raises(CompileError) as raised:
+        read(flow)
+    assert len(raised.value.diagnostics) == len(str(raised.value).splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "API_KEY",
+        "APIKEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "GITHUB_TOKEN",
+        "DB_PASSWORD",
+        "password",
+        "GOOGLE_CREDENTIALS",
+    ],
+)
+def test_credential_in_the_environment_is_refused(variable: str, tmp_path: Path) -> None:
+    decorator = f"@environment(vars={{'OTHER': '1', {variable!r}: 'sesame'}})"
+    (diagnostic,) = refused(flow_class(tmp_path, flow_source(start=decorator)))
+    assert diagnostic.step == "start"
+    assert variable in str(diagnostic)
+    assert "sesame" not in str(diagnostic)
+
+
+def test_address_with_a_password_is_refused(tmp_path: Path) -> None:
+    decorator = "@environment(vars={'DATABASE': 'postgres://me:sesame@db/x'})"
+    (diagnostic,) = refused(flow_class(tmp_path, flow_source(start=decorator)))
+    assert "DATABASE" in str(diagnostic)
+    assert "sesame" not in str(diagnostic)
+
+
+def test_environment(tmp_path: Path) -> None:
+    decorator = "@environment(vars={'Z': 'http://a/b', 'MONKEY_BUSINESS': 'n', 'A': ''})"
+    step = read(flow_class(tmp_path, flow_source(start=decorator))).step("start")
+    assert step.environment == (("A", ""), ("MONKEY_BUSINESS", "n"), ("Z", "http://a/b"))
+
+
+@pytest.mark.parametrize(
+    ("decorators", "retries"),
+    [
+        pytest.param("", Retries(), id="none"),
+        pytest.param("@retry", Retries(3, 0, 2), id="retry"),
+        pytest.param("@retry(times=0)", Retries(0, 0, 2), id="retry, never"),
+        pytest.param("@retry(times=1, minutes_between_retries=0)", Retries(1), id="at once"),
+        pytest.param("@catch(var='x')", Retries(0, 3, 0), id="catch"),
+        pytest.param("@catch\n@retry(times=2)", Retries(2, 3, 2), id="both"),
+    ],
+)
+def test_retries(decorators: str, retries: Retries, tmp_path: Path) -> None:
+    flow = read(flow_class(tmp_path, flow_source(start=decorators)))
+    assert flow.step("start").retries == retries
+    assert flow.step("end").retries == Retries()
+
+
+@pytest.mark.parametrize(
+    ("decospecs", "start", "end"),
+    [
+        pytest.param((), (), (), id="none"),
+        pytest.param(
+            ("retry:times=2",), ("retry:times=2",), ("retry:times=2",), id="on every step"
+        ),
+        pytest.param(("catch",), (), ("catch",), id="where the flow has it, the flow's counts"),
+    ],
+)
+def test_decospecs(
+    decospecs: tuple[str, ...], start: tuple[str, ...], end: tuple[str, ...], tmp_path: Path
+) -> None:
+    flow = read(flow_class(tmp_path, flow_source(start="@catch(var='x')")), decospecs)
+    assert [_names(flow.step(one).decorators) for one in ("start", "end")] == [
+        _names(start),
+        _names(end),
+    ]
+
+
+def _names(specs: tuple[str, ...]) -> list[str]:
+    return [spec.partition(":")[0] for spec in specs]
+
+
+def test_retries_of_decospecs_count(tmp_path: Path) -> None:
+    flow = read(flow_class(tmp_path, flow_source()), ["retry:times=4,minutes_between_retries=1"])
+    assert flow.step("end").retries == Retries(4, 0, 1)
