@@ -1,0 +1,163 @@
+"""Every shape of graph, run by Metaflow and by Dagster: the runs leave the same behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+
+from metaflow_dagster import synthesize
+from tests import shapes_doc
+from tests.flowgen import FlowTree, Limits, examples, source, trees
+from tests.golden import FIXTURES, Case
+from tests.support import (
+    RunSnapshot,
+    TaskSnapshot,
+    Workspace,
+    _all_artifacts,
+    differences,
+    load_module,
+    use_client,
+    working_directory,
+)
+
+SHAPES = FIXTURES / "shapes"
+
+# Executed by `dagster job execute` too, with every op in a process of its own.
+EXECUTED = (
+    "nested_foreach",
+    "recursion_in_foreach",
+    "parallel_nodes",
+    "several_ends",
+    "skipped_foreach",
+)
+
+# Artifacts of Metaflow's own that name the run, or that have no equality.
+NOT_COMPARED = ("_control_mapper_tasks", "_parallel_ubf_iter")
+
+
+def shape_cases() -> list[Case]:
+    """Every shape, by file and class."""
+    return [Case(one.stem, one.class_name) for one in shapes_doc.shapes()]
+
+
+class Shapes(Workspace):
+    """Copies of the shapes, compiled, with a datastore of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory
+        self.flows = directory / "flows"
+        self.golden = directory / "compiled"
+        shutil.copytree(SHAPES, self.flows)
+        self.golden.mkdir()
+        (directory / ".metaflow").mkdir()
+
+    def compile(self, case: Case) -> None:
+        """Write the definitions file of a flow."""
+        sys.path.insert(0, str(self.flows))
+        try:
+            with working_directory(self.flows):
+                module = load_module(self.flows / case.flow_file)
+                text = synthesize(
+                    getattr(module, case.class_name), output=self.golden / case.output
+                )
+        finally:
+            sys.path.remove(str(self.flows))
+        (self.golden / case.output).write_text(text, encoding="utf-8")
+
+    def snapshot(self, case: Case, run_id: str) -> RunSnapshot:
+        """Read a run; the repetitions of a recursive step are tasks of their own."""
+        from metaflow import Run
+
+        use_client(self.root)
+        run = Run(f"{case.class_name}/{run_id}")
+        tasks: dict[str, dict[tuple[int, ...], TaskSnapshot]] = {}
+        for step in run:
+            for task in step:
+                artifacts = {
+                    one.id: one.data for one in _all_artifacts(task) if one.id not in NOT_COMPARED
+                }
+                own = tasks.setdefault(step.id, {})
+                place = _place(artifacts)
+                assert place not in own, f"{step.id}{place} was run twice"
+                own[place] = TaskSnapshot(artifacts)
+        return RunSnapshot(tasks, run.successful, run.finished)
+
+
+def _place(artifacts: dict[str, Any]) -> tuple[int, ...]:
+    """The indices of a task in foreaches and, after a -1, in the loops of recursive steps."""
+    frames = artifacts.get("_foreach_stack") or ()
+    turns = artifacts.get("_iteration_stack") or ()
+    return (*(frame.index for frame in frames), *((-1, *map(int, turns)) if turns else ()))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Shapes:
+    return Shapes(tmp_path_factory.mktemp("workspace") / "shapes")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _python_of_the_tests() -> Iterator[None]:
+    """Metaflow starts the nodes of a parallel step with the `python` it finds first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
+        yield
+
+
+def assert_same(workspace: Shapes, case: Case, ways: tuple[str, ...]) -> None:
+    """Run a flow by Metaflow and in these ways by Dagster, and compare what is left behind."""
+    workspace.compile(case)
+    expected = workspace.snapshot(case, workspace.run_natively(case, {}))
+    assert expected.successful
+    for way in ways:
+        run = workspace.execute(case) if way == "execute" else workspace.run_in_process(case, {})
+        assert run.succeeded, run.failures
+        actual = workspace.snapshot(case, run.metaflow_run_id)
+        assert actual.successful
+        assert differences(expected, actual) == []
+        ran = {
+            f"op_{step}" + (f"[{'_'.join(map(str, place))}]" if place else "")
+            for step, tasks in actual.tasks.items()
+            for place in _op_places(tasks)
+        }
+        ops = {key: status for key, status in run.statuses.items() if key.startswith("op_")}
+        assert {key for key, status in ops.items() if status == "SUCCESS"} == ran
+
+
+def _op_places(tasks: Any) -> set[tuple[int, ...]]:
+    """The foreach indices of the ops that ran these tasks."""
+    return {_foreach_indices(task.artifacts) for task in tasks.values()}
+
+
+def _foreach_indices(artifacts: Any) -> tuple[int, ...]:
+    frames = artifacts.get("_foreach_stack") or ()
+    return tuple(frame.index for frame in frames if frame.var != "_parallel_ubf_iter")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", shape_cases(), ids=str)
+def test_a_shape_runs_in_dagster_as_in_metaflow(workspace: Shapes, case: Case) -> None:
+    executed = ("execute",) if case.flow in EXECUTED else ()
+    assert_same(workspace, case, ("run_in_process", *executed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+@settings(examples(3), phases=[Phase.reuse, Phase.generate])
+@given(tree=trees(Limits(steps=6, foreaches=2, depth=3), nasty=False))
+def test_random_flows_run_in_dagster_as_in_metaflow(
+    tmp_path_factory: pytest.TempPathFactory, part: int, tree: FlowTree
+) -> None:
+    workspace = Shapes(tmp_path_factory.mktemp("random") / "shapes")
+    (workspace.flows / "random_flow.py").write_text(source(tree), encoding="utf-8")
+    assert_same(workspace, Case("random_flow", tree.name), ("run_in_process",))
+
+
+def test_the_document_of_the_shapes_is_current() -> None:
+    assert shapes_doc.DOCUMENT.read_text(encoding="utf-8") == shapes_doc.document()
