@@ -14,13 +14,14 @@ from metaflow_dagster.diagnostics import Diagnostic
 
 def check_output(path: Path, flow_file: str) -> Iterator[Diagnostic]:
     """Why the path cannot be written to."""
+    directory = Path(os.path.realpath(path)).parent
     if path.exists() and os.path.samefile(path, flow_file):
         yield Diagnostic(f"{path} is the flow itself.", "Name another file for the definitions.")
     elif path.is_dir():
         yield Diagnostic(f"{path} is a directory.", "Name a file in it.")
-    elif not path.absolute().parent.is_dir():
+    elif not directory.is_dir():
         yield Diagnostic(
-            f"The directory {path.absolute().parent} does not exist.",
+            f"The directory {directory} does not exist.",
             "Create it, or name another file.",
         )
     elif path.suffix != ".py":
@@ -29,13 +30,14 @@ def check_output(path: Path, flow_file: str) -> Iterator[Diagnostic]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace the file's content at once: who reads meanwhile sees the old text or the new."""
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    descriptor, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    target = Path(os.path.realpath(path))
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
         os.chmod(temporary, mode)
-        os.replace(temporary, os.path.realpath(path))
+        os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

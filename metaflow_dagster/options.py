@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.names import is_dagster_name
 
-MAX_TAG_LENGTH = 500  # metaflow/tagging_util.py: MAX_USER_TAG_SIZE
+# metaflow/tagging_util.py: MAX_TAG_SIZE and MAX_USER_TAG_SET_SIZE
+MAX_TAG_LENGTH = 500
+MAX_TAGS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
         )
     for tag in options.tags:
         yield from _check_tag(tag)
+    if len(set(options.tags)) > MAX_TAGS:
+        yield Diagnostic(
+            f"There are {len(set(options.tags))} tags.",
+            f"Metaflow takes up to {MAX_TAGS} a run: leave out some --tag.",
+        )
     for option, value in (
         ("--workflow-timeout", options.workflow_timeout),
         ("--max-workers", options.max_workers),

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from metaflow_dagster.files import check_output, difference, write_atomically
+
+
+@pytest.fixture
+def flow_file(tmp_path: Path) -> Path:
+    file = tmp_path / "flow.py"
+    file.write_text("flow")
+    return file
+
+
+def faults(path: Path, flow_file: Path) -> list[str]:
+    return list(map(str, check_output(path, str(flow_file))))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("flow.py", "is the flow itself", id="the flow"),
+        pytest.param("sub/../flow.py", "is the flow itself", id="the flow by a detour"),
+        pytest.param("link.py", "is the flow itself", id="the flow by a link"),
+        pytest.param("sub", "is a directory", id="directory"),
+        pytest.param("sub.py", "is a directory", id="directory with a Python name"),
+        pytest.param("nowhere/out.py", "does not exist", id="directory that does not exist"),
+        pytest.param("flow.py/out.py", "does not exist", id="file for a directory"),
+        pytest.param("out.txt", "not the name of a Python file", id="other suffix"),
+        pytest.param("out", "not the name of a Python file", id="no suffix"),
+        pytest.param(".py", "not the name of a Python file", id="nothing but the suffix"),
+        pytest.param("dangling.py", "does not exist", id="link to nowhere"),
+    ],
+)
+def test_refused(name: str, message: str, tmp_path: Path, flow_file: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub.py").mkdir()
+    (tmp_path / "link.py").symlink_to(flow_file)
+    (tmp_path / "dangling.py").symlink_to(tmp_path / "nowhere" / "out.py")
+    (fault,) = faults(tmp_path / name, flow_file)
+    assert message in fault
+
+
+@pytest.mark.parametrize("name", ["out.py", "größe ✓.py", "flow2.py", "a.b.py"])
+def test_accepted(name: str, tmp_path: Path, flow_file: Path) -> None:
+    assert faults(tmp_path / name, flow_file) == []
+
+
+def test_new_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "out.py", "größe\n")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "out.py").read_bytes() == "größe\n".encode()
+    assert (tmp_path / "out.py").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_mode_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "out.py"
+    file.touch(mode=0o640)
+    file.chmod(0o750)
+    write_atomically(file, "new")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o750)
+
+
+def test_link_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.py", tmp_path / "link.py"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_atomically(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a second file system")
+def test_link_may_lead_to_another_file_system(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        target = Path(elsewhere, "target.py")
+        (tmp_path / "link.py").symlink_to(target)
+        write_atomically(tmp_path / "link.py", "new")
+        assert target.read_text() == "new"
+
+
+def test_readers_see_the_old_text_or_the_new(tmp_path: Path) -> None:
+    file = tmp_path / "out.py"
+    file.write_text("old")
+    with file.open() as opened:
+        write_atomically(file, "new")
+        assert opened.read() == "old"
+
+
+def test_old_file_stays_where_writing_fails(tmp_path: Path) -> None:
+    file = tmp_path / "out.py"
+    file.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(file, "new \ud800")
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.py"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        pytest.param(b"a\nb\n", "a\nb\n", [], id="same"),
+        pytest.param(b"a\nb\n", "a\nc\n", ["-b", "+c"], id="a line"),
+        pytest.param(b"a", "a\n", ["-a", "+a"], id="line end at the end"),
+        pytest.param(b"\xff\n", "a\n", ["-\ufffd", "+a"], id="no text"),
+        pytest.param(None, "a\n", ["+a"], id="no file"),
+    ],
+)
+def test_difference(old: bytes | None, new: str, changed: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "out.py"
+    if old is not None:
+        file.write_bytes(old)
+    lines = difference(file, new).splitlines()
+    assert [line for line in lines[2:] if line[0] in "+-"] == changed
+    assert bool(lines) == bool(changed)
+
+
+def test_carriage_returns_are_a_difference(tmp_path: Path) -> None:
+    (tmp_path / "out.py").write_bytes(b"a\r\n")
+    assert difference(tmp_path / "out.py", "a\n")

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from metaflow.tagging_util import MAX_TAG_SIZE, MAX_USER_TAG_SET_SIZE
+
+from metaflow_dagster.options import MAX_TAG_LENGTH, MAX_TAGS, Options, check_options
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        pytest.param(Options(name=""), ["--name '' is not a name"], id="empty name"),
+        pytest.param(Options(name="my-job"), ["--name 'my-job'"], id="dash in the name"),
+        pytest.param(Options(name="config"), ["--name 'config'"], id="reserved name"),
+        pytest.param(Options(name="größe"), ["--name 'größe'"], id="name not ASCII"),
+        pytest.param(Options(name="a\n"), ["--name 'a\\n'"], id="line end after the name"),
+        pytest.param(Options(tags=("",)), ["--tag '' is malformed"], id="empty tag"),
+        pytest.param(Options(tags=(" \t",)), ["--tag ' \\t' is malformed"], id="blank tag"),
+        pytest.param(Options(tags=("a\nb",)), ["--tag 'a\\nb'"], id="line end in the tag"),
+        pytest.param(Options(tags=("a\0",)), ["--tag 'a\\x00'"], id="NUL in the tag"),
+        pytest.param(Options(tags=("\udc80",)), ["--tag '\\udc80'"], id="tag that is no UTF-8"),
+        pytest.param(Options(tags=("x" * 501,)), ["has 501 characters"], id="long tag"),
+        pytest.param(Options(tags=tuple(map(str, range(51)))), ["51 tags"], id="many tags"),
+        pytest.param(Options(max_workers=0), ["--max-workers 0 is too small"], id="no workers"),
+        pytest.param(Options(workflow_timeout=-1), ["--workflow-timeout -1"], id="timeout"),
+        pytest.param(
+            Options("a b", ("", "ok", "\n"), max_workers=0, workflow_timeout=0),
+            ["--name", "--tag ''", "--tag '\\n'", "--workflow-timeout", "--max-workers"],
+            id="all at once",
+        ),
+    ],
+)
+def test_refused(options: Options, messages: list[str]) -> None:
+    diagnostics = list(map(str, check_options(options)))
+    assert len(diagnostics) == len(messages)
+    for diagnostic, message in zip(diagnostics, messages, strict=True):
+        assert message in diagnostic
+        assert diagnostic.isprintable()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(Options(), id="none"),
+        pytest.param(
+            Options("job_1", ("team:search", "ü ✓"), ("retry",), "", 1, 1), id="all of them"
+        ),
+        pytest.param(Options(tags=("a",) * 60), id="the same tag again"),
+        pytest.param(Options(tags=tuple(map(str, range(50)))), id="just as many as may be"),
+        pytest.param(Options(tags=("x" * 500,)), id="just as long as it may be"),
+    ],
+)
+def test_accepted(options: Options) -> None:
+    assert list(check_options(options)) == []
+
+
+def test_limits_are_those_of_metaflow() -> None:
+    assert (MAX_TAG_LENGTH, MAX_TAGS) == (MAX_TAG_SIZE, MAX_USER_TAG_SET_SIZE)
