@@ -45,6 +45,7 @@ STEP_WITH_DECORATORS: dict[str, list[str]] = {}
 RUN_TAGS: list[str] = []
 NAMESPACE: str | None = None
 
+SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"  # names the directory that holds .metaflow
 PARAMETERS_STEP = "_parameters"  # Metaflow's own task that holds the parameters of a run
 EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY
 MANY_RETRIES = 10_000  # of a recursive step, whose repetitions count their retries each
@@ -338,28 +339,33 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     # A parallel step starts its nodes with the `python` it finds first.
     python = os.path.dirname(sys.executable)
     path = os.pathsep.join([python, os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path, **METAFLOW_STEP_ENV, **extra}
+    local = {} if SYSROOT in {**os.environ, **METAFLOW_STEP_ENV} else local_store()
+    environment = {**local, **os.environ, "PATH": path, **METAFLOW_STEP_ENV, **extra}
     environment["METAFLOW_RUNTIME_NAME"] = "dagster"
     environment["PYTHONUNBUFFERED"] = "x"
-    environment.setdefault("METAFLOW_DATASTORE_SYSROOT_LOCAL", local_sysroot())
     if get_username() is None:
         # Without a user, as in most containers, Metaflow would refuse to run.
         environment.setdefault("METAFLOW_USER", "dagster")
     return environment
 
 
-def local_sysroot() -> str:
-    """The directory that holds `.metaflow`, if the configuration names none.
+def local_store() -> dict[str, str]:
+    """Where Metaflow keeps what is local, if the environment does not say.
 
-    As Metaflow looks for it from the working directory upwards, this looks from the directory of
-    this file, so that it does not matter where Dagster was started.
+    Metaflow looks for `.metaflow` from the working directory upwards. This looks from the directory
+    of this file, so that it does not matter where Dagster was started.
     """
     from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 
     if DATASTORE_SYSROOT_LOCAL:
-        return str(DATASTORE_SYSROOT_LOCAL)
+        return {SYSROOT: str(DATASTORE_SYSROOT_LOCAL)}
     directories = [Path(HERE), *Path(HERE).parents]
-    return str(next((one for one in directories if (one / ".metaflow").is_dir()), HERE))
+    sysroot = next((one for one in directories if (one / ".metaflow").is_dir()), Path(HERE))
+    return {
+        SYSROOT: str(sysroot),
+        "METAFLOW_DATATOOLS_LOCALROOT": str(sysroot / ".metaflow" / "data"),
+        "METAFLOW_CARD_LOCALROOT": str(sysroot / ".metaflow" / "mf.cards"),
+    }
 
 
 @dataclass(frozen=True)
@@ -457,9 +463,7 @@ def datastore_root() -> tuple[Any, str]:
     storage = next(one for one in DATASTORES if options["--datastore"] == one.TYPE)
     if "--datastore-root" in options:
         return storage, options["--datastore-root"]
-    return storage, os.path.join(
-        process_environment({})["METAFLOW_DATASTORE_SYSROOT_LOCAL"], ".metaflow"
-    )
+    return storage, os.path.join(process_environment({})[SYSROOT], ".metaflow")
 
 
 def task_datastore(task: Task, attempt: int | None, mode: str) -> Any:
@@ -559,7 +563,7 @@ def retrieval_snippet(task: Task, datastore: Any) -> str:
     """Code that reads the task's artifacts wherever it is pasted."""
     lines = ["from metaflow import Task, metadata, namespace", "", "namespace(None)"]
     if "--metadata=local" in METAFLOW_TOP_ARGS:
-        sysroot = process_environment({})["METAFLOW_DATASTORE_SYSROOT_LOCAL"]
+        sysroot = process_environment({})[SYSROOT]
         lines.append(f"metadata({'local@' + sysroot!r})")
     lines.append(f"task = Task({f'{FLOW_NAME}/{task}'!r})")
     lines += [f"task[{name!r}].data" for name in public_artifacts(datastore)]

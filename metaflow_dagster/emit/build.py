@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias, assert_never
+from typing import TypeAlias
 
 import libcst as cst
+from typing_extensions import assert_never
 
 from metaflow_dagster import ir
 

@@ -11,7 +11,9 @@ import builtins
 import keyword
 import re
 from collections.abc import Sequence
-from typing import Final, assert_never
+from typing import Final
+
+from typing_extensions import assert_never
 
 from metaflow_dagster.emit.build import (
     Expression,

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+
+from typing_extensions import assert_never
 
 from metaflow_dagster.emit.build import (
     Expression,

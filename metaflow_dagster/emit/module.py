@@ -8,9 +8,9 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 import libcst as cst
+from typing_extensions import assert_never
 
 from metaflow_dagster.emit.build import Statement, assign, call, list_of, name, spaced
 from metaflow_dagster.emit.config import config_class, needs_raw_config

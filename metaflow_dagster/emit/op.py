@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final
+
+from typing_extensions import assert_never
 
 from metaflow_dagster.emit.build import (
     Expression,

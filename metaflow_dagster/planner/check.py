@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import assert_never
+
+from typing_extensions import assert_never
 
 from metaflow_dagster.diagnostics import InternalError
 from metaflow_dagster.ir import (

@@ -10,7 +10,8 @@ job Train
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import assert_never
+
+from typing_extensions import assert_never
 
 from metaflow_dagster.ir import (
     Collected,
