@@ -1,0 +1,176 @@
+"""The golden files: which flow is compiled with which options into which file.
+
+    python tests/golden.py          lists the files that are not as compiled; exits 1 if any is
+    python tests/golden.py --write  writes them
+
+They are the same on every machine: they are compiled without anyone's Metaflow configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+FLOWS = FIXTURES / "flows"
+GOLDEN = FIXTURES / "golden"
+
+# Metaflow's branch of a `@project` flow names the user, so there is one of that name everywhere.
+USER = "tester"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A flow file, the class in it, the options it is compiled with and what its runs are given."""
+
+    flow: str
+    class_name: str
+    variant: str = ""  # sets apart the files of one flow
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.flow}_{self.variant}" if self.variant else self.flow
+
+    @property
+    def flow_file(self) -> str:
+        return f"{self.flow}.py"
+
+    @property
+    def output(self) -> str:
+        return f"{self}_dagster.py"
+
+    def command_line_options(self) -> Iterator[str]:
+        """The options as the command line takes them."""
+        for name, value in self.options.items():
+            for one in [value] if isinstance(value, (str, int)) else value:
+                yield f"--{_OPTION_NAMES.get(name, name.replace('_', '-'))}={one}"
+
+
+_OPTION_NAMES = {"tags": "tag", "decospecs": "with"}
+
+CASES = (
+    Case("linear", "LinearFlow"),
+    Case(
+        "linear",
+        "LinearFlow",
+        "options",
+        {
+            "name": "nightly_linear",
+            "tags": ("team:search", 'it\'s a "tag" ✓'),
+            "namespace": "production",
+            "workflow_timeout": 3600,
+            "max_workers": 2,
+        },
+    ),
+    Case("branches", "BranchesFlow"),
+    Case("branches", "BranchesFlow", "with", {"decospecs": ("retry:times=2", "resources:cpu=1")}),
+    Case("nested_branches", "NestedBranchesFlow"),
+    Case("foreach", "ForeachFlow"),
+    Case("foreach_steps", "ForeachStepsFlow"),
+    Case("foreach_twice", "ForeachTwiceFlow"),
+    Case("foreach_in_branch", "ForeachInBranchFlow"),
+    Case("foreach_in_branch", "ForeachInBranchFlow", "limited", {"max_workers": 1}),
+    Case("params", "ParamsFlow"),
+    Case(
+        "required_params",
+        "RequiredParamsFlow",
+        parameters={
+            "city": "Ulm & 'Köln'",
+            "days": 3,
+            "price": 1.5,
+            "alone": False,
+            "stops": ["a", "b"],
+            "notes": "data/table.csv",
+        },
+    ),
+    Case("awkward_params", "AwkwardParamsFlow"),
+    Case("awkward_steps", "AwkwardStepsFlow"),
+    Case("class_config", "Config"),
+    Case("class_job", "job"),
+    Case("class_definitions", "Definitions"),
+    Case("retries", "RetriesFlow"),
+    Case("environment_vars", "EnvironmentVarsFlow"),
+    Case("named_ends", "NamedEndsFlow"),
+    Case("single_step", "SingleStepFlow"),
+    Case("inherited", "InheritedFlow"),
+    Case("cards", "CardsFlow"),
+    Case("docstrings", "DocstringsFlow"),
+    Case("projects", "ProjectsFlow"),
+)
+
+
+def isolate() -> None:
+    """Free this process, and what it starts, of configuration; to call before Metaflow's import."""
+    home = tempfile.mkdtemp(prefix="metaflow-dagster-home-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    for variable in [one for one in os.environ if one.startswith(("METAFLOW_", "DAGSTER_"))]:
+        del os.environ[variable]
+    os.environ.update(
+        HOME=home,
+        METAFLOW_HOME=f"{home}/.metaflowconfig",
+        METAFLOW_CLIENT_CACHE_PATH=f"{home}/metaflow-cache",
+        METAFLOW_USER=USER,
+        DAGSTER_DISABLE_TELEMETRY="yes",
+    )
+
+
+def flow_class(case: Case) -> type:
+    """The flow, imported as a library would."""
+    if str(FLOWS) not in sys.path:
+        sys.path.insert(0, str(FLOWS))
+    flow: type = getattr(importlib.import_module(case.flow), case.class_name)
+    return flow
+
+
+def compiled(case: Case) -> str:
+    """The text that the golden file should hold."""
+    from metaflow_dagster import synthesize
+
+    return synthesize(flow_class(case), output=GOLDEN / case.output, **case.options)
+
+
+def stale(case: Case) -> bool:
+    """Whether the golden file is missing or holds another text."""
+    file = GOLDEN / case.output
+    return not file.exists() or file.read_bytes() != compiled(case).encode()
+
+
+def orphans() -> set[str]:
+    """Golden files that belong to no case."""
+    return {file.name for file in GOLDEN.glob("*.py")} - {case.output for case in CASES}
+
+
+def write() -> None:
+    """Write every golden file and remove those that belong to no case."""
+    GOLDEN.mkdir(exist_ok=True)
+    for case in CASES:
+        (GOLDEN / case.output).write_bytes(compiled(case).encode())
+    for name in orphans():
+        (GOLDEN / name).unlink()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check the golden files, or write them.")
+    parser.add_argument("--write", action="store_true", help="write them")
+    if parser.parse_args().write:
+        write()
+        return 0
+    found = [case.output for case in CASES if stale(case)] + sorted(orphans())
+    for name in found:
+        print(f"fixtures/golden/{name} is not as compiled")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    isolate()
+    sys.exit(main())
