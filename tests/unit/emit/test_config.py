@@ -131,7 +131,7 @@ def expected(parameter: Parameter, value: Any) -> Any:
             return None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(parameters_with_values())
 def test_parameters_arrive_under_their_own_names(drawn: list[tuple[Parameter, Any]]) -> None:
     module = module_of([parameter for parameter, _ in drawn])

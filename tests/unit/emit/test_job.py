@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from metaflow_dagster.ir import Flow
+from metaflow_dagster.options import Options
+from tests.unit.emit.test_module import SHAPES
+from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded
+
+
+def body(flow: Flow) -> list[str]:
+    """The statements of the job function."""
+    text = emitted(flow)
+    start = text.index("\n", text.index("def MyFlow(")) + 1
+    return [line for line in text[start : text.index("\n\n\n", start)].splitlines() if line]
+
+
+@pytest.mark.parametrize(
+    ("shape", "lines"),
+    [
+        pytest.param("single", ['    op_start.alias("op_start")()'], id="single"),
+        pytest.param(
+            "split",
+            [
+                '    start_a, start_b = op_start.alias("op_start")()',
+                '    a = op_a.alias("op_a")(start_a)',
+                '    b = op_b.alias("op_b")(start_b)',
+                '    join = op_join.alias("op_join")(a, b)',
+                '    op_end.alias("op_end")(join)',
+            ],
+            id="split",
+        ),
+        pytest.param(
+            "switch in foreach",
+            [
+                '    start_items = op_start.alias("op_start")()',
+                "    def each_start_item(item):",
+                '        a_b, a_c = op_a.alias("op_a")(item)',
+                '        b = op_b.alias("op_b")(a_b)',
+                '        c = op_c.alias("op_c")(a_c)',
+                "        return b, c",
+                "    b, c = start_items.map(each_start_item)",
+                '    b_list = gather_b.alias("gather_b")(b.collect())',
+                '    c_list = gather_c.alias("gather_c")(c.collect())',
+                '    join = op_join.alias("op_join")([b_list, c_list])',
+                '    op_end.alias("op_end")(join)',
+            ],
+            id="lane",
+        ),
+    ],
+)
+def test_job(shape: str, lines: list[str]) -> None:
+    assert body(flow_of(*SHAPES[shape])) == lines
+
+
+def test_tags_and_limits() -> None:
+    flow = linear_flow(description='Fits\n"it".')
+    job = job_of(loaded(emitted(flow, Options("nightly", workflow_timeout=60, max_workers=2))))
+    assert job.name == "nightly"
+    assert job.description == 'Fits\n"it".'
+    assert job.tags == {"metaflow/flow": "MyFlow", "dagster/max_runtime": "60"}
+    assert job.executor_def.name == "multiprocess"
+
+
+def test_jobs_can_be_merged() -> None:
+    from dagster import Definitions
+
+    options = (Options("one", max_workers=1), Options("two", max_workers=2), Options("three"))
+    modules = [loaded(emitted(linear_flow(), one)) for one in options]
+    merged = Definitions.merge(*(module.defs for module in modules))
+    Definitions.validate_loadable(merged)
+    assert len(list(merged.resolve_all_job_defs())) == 3

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from metaflow_dagster.emit.op import GLUE_TAGS, STEP_TAGS
+from metaflow_dagster.ir import End, Flow, Linear, Retries, Switch
+from tests.unit.emit.test_module import SHAPES
+from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded
+
+
+def definition(text: str, identifier: str) -> str:
+    """An op from its decorator to its end, on one line."""
+    start = text.rindex("\n@op(", 0, text.index(f"def {identifier}("))
+    return " ".join(text[start : text.index("\n\n\n", start)].split())
+
+
+def retried(retries: Retries, flow: Flow) -> Flow:
+    return replace(flow, steps=tuple(replace(step, retries=retries) for step in flow.steps))
+
+
+@pytest.mark.parametrize(
+    ("shape", "op", "parts"),
+    [
+        pytest.param(
+            "linear",
+            "op_end",
+            [
+                'name="MyFlow__end"',
+                'ins={"start": In(str)}',
+                'run_step(context, "end", [start])',
+                "return task_output(task)",
+            ],
+            id="linear",
+        ),
+        pytest.param(
+            "split",
+            "op_start",
+            ['out={"a": Out(str), "b": Out(str)}', 'split_outputs(task, "a", "b")'],
+            id="split",
+        ),
+        pytest.param("split", "op_join", ["[a, b]"], id="join of a split"),
+        pytest.param(
+            "foreach",
+            "op_start",
+            ["out=DynamicOut(str)", "yield from foreach_outputs(task)"],
+            id="foreach",
+        ),
+        pytest.param("foreach", "op_a", ["options=foreach_options(context)"], id="item"),
+        pytest.param("foreach", "op_join", ['{"a": In(list[str])}', "a)"], id="join of a foreach"),
+        pytest.param(
+            "switch in foreach",
+            "op_a",
+            ["Out(str, is_required=False)", 'switch_output(task, {"b": "b", "c": "c"})'],
+            id="switch",
+        ),
+        pytest.param("switch in foreach", "gather_b", ["return flat(paths)"], id="gather"),
+        pytest.param("nested", "op_a", ["out=Out(list[str])", "foreach_list(task)"], id="list"),
+        pytest.param("nested", "fan_out_a", ["yield from fanned_out(paths)"], id="fan-out"),
+        pytest.param("nested", "regroup_inner", ["yield from regrouped(paths, 1)"], id="regroup"),
+        pytest.param("recursive", "op_a", ['run_recursive_step( context, "a"'], id="recursive"),
+        pytest.param("parallel", "op_a", ["CONTROL_OPTIONS", "nodes_output(task)"], id="parallel"),
+    ],
+)
+def test_op(shape: str, op: str, parts: list[str]) -> None:
+    text = definition(emitted(flow_of(*SHAPES[shape])), op)
+    for part in parts:
+        assert part in text or part.replace("( ", "(") in text
+
+
+@pytest.mark.parametrize(
+    ("retries", "policy"),
+    [
+        pytest.param(Retries(), None, id="none"),
+        pytest.param(Retries(3), (3, None), id="retry"),
+        pytest.param(Retries(0, 2), (2, None), id="catch"),
+        pytest.param(Retries(1, 2, 3), (3, 180), id="both"),
+    ],
+)
+def test_retry_policy(retries: Retries, policy: tuple[int, int | None] | None) -> None:
+    job = job_of(loaded(emitted(retried(retries, linear_flow()))))
+    for node in job.nodes:
+        found = node.definition.retry_policy
+        assert (found and (found.max_retries, found.delay)) == policy
+
+
+def test_recursive_step_has_retries_for_all_its_repetitions() -> None:
+    flow = flow_of({"start": Linear("a"), "a": Switch(("a", "end"), "x"), "end": End()})
+    job = job_of(loaded(emitted(retried(Retries(1), flow))))
+    most = {node.name: node.definition.retry_policy.max_retries for node in job.nodes}
+    assert most == {"op_start": 1, "op_a": 10_000, "op_end": 1}
+
+
+def test_glue_is_told_apart_from_steps() -> None:
+    job = job_of(loaded(emitted(flow_of(*SHAPES["nested"]))))
+    for node in job.nodes:
+        glue = not node.name.startswith("op_")
+        assert node.definition.tags == (GLUE_TAGS if glue else STEP_TAGS)
+        assert (node.definition.description or "").startswith("Plumbing") == glue
+
+
+def test_description_environment_and_decorators() -> None:
+    flow = linear_flow()
+    step = replace(
+        flow.steps[0], description='Say "ü"\n', environment=(("A", "b"),), decorators=("retry",)
+    )
+    module = loaded(emitted(replace(flow, steps=(step, *flow.steps[1:]))))
+    first, _ = sorted(job_of(module).nodes, key=lambda node: str(node.name), reverse=True)
+    assert first.definition.description == 'Say "ü"\n'
+    assert module.STEP_WITH_DECORATORS == {"start": ["retry"]}
