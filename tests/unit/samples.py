@@ -75,8 +75,13 @@ def loaded(text: str, file: str | Path = "/project/my_flow_dagster.py") -> Modul
     return module
 
 
+def definitions_of(module: ModuleType) -> Definitions:
+    """The definitions of a generated module, whatever they are called."""
+    (definitions,) = [one for one in vars(module).values() if isinstance(one, Definitions)]
+    return definitions
+
+
 def job_of(module: ModuleType) -> Any:
     """The only job of a generated module."""
-    (definitions,) = [one for one in vars(module).values() if isinstance(one, Definitions)]
-    (job,) = definitions.resolve_all_job_defs()
+    (job,) = definitions_of(module).resolve_all_job_defs()
     return job

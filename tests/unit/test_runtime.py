@@ -6,9 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -262,20 +261,24 @@ def test_input_options_of_very_many_tasks(monkeypatch: pytest.MonkeyPatch) -> No
     assert not Path(file).exists()
 
 
-def test_local_sysroot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     monkeypatch.setattr(runtime, "HERE", "/nowhere")
-    assert runtime.local_sysroot() == "/nowhere"
+    assert runtime.local_store()[runtime.SYSROOT] == "/nowhere"
     monkeypatch.setattr(runtime, "HERE", str(inner))
     (tmp_path / ".metaflow").mkdir()
-    assert runtime.local_sysroot() == str(tmp_path)
+    assert runtime.local_store() == {
+        runtime.SYSROOT: str(tmp_path),
+        "METAFLOW_DATATOOLS_LOCALROOT": str(tmp_path / ".metaflow" / "data"),
+        "METAFLOW_CARD_LOCALROOT": str(tmp_path / ".metaflow" / "mf.cards"),
+    }
     (tmp_path / "a" / ".metaflow").touch()
-    assert runtime.local_sysroot() == str(tmp_path), "a file is no datastore"
+    assert runtime.local_store()[runtime.SYSROOT] == str(tmp_path), "a file is no datastore"
     (inner / ".metaflow").mkdir()
-    assert runtime.local_sysroot() == str(inner)
+    assert runtime.local_store()[runtime.SYSROOT] == str(inner)
     monkeypatch.setattr("metaflow.metaflow_config.DATASTORE_SYSROOT_LOCAL", "/configured")
-    assert runtime.local_sysroot() == "/configured"
+    assert runtime.local_store() == {runtime.SYSROOT: "/configured"}
 
 
 def test_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,12 +429,20 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+# In a process of its own, as an interruption may come at any time.
+SUPERVISOR = """
+import sys
+from dagster import build_op_context
+from metaflow_dagster import runtime
+runtime.SECONDS_TO_STOP = 0.5
+with runtime.captured_process(build_op_context(), [sys.executable, "-c", sys.argv[1]], {}):
+    pass
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("stubborn", [False, True], ids=["obeys SIGTERM", "ignores SIGTERM"])
-def test_interruption_ends_the_whole_process_group(
-    context: OpExecutionContext, stubborn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runtime, "SECONDS_TO_STOP", 0.5)
+def test_interruption_ends_the_whole_process_group(stubborn: bool, tmp_path: Path) -> None:
     ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else ""
     file = tmp_path / "pids"
     code = (
@@ -442,29 +453,23 @@ def test_interruption_ends_the_whole_process_group(
         f"os.rename({str(file)!r} + '_', {str(file)!r})\n"
         "time.sleep(60)\n"
     )
-
-    def interrupt() -> None:
-        while not file.exists():
-            time.sleep(0.02)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGUSR1, interrupted)
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, code])
     try:
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            run(context, code)
-        thread.join()
+        assert comes_true(file.exists)
+        time.sleep(0.2)
+        supervisor.send_signal(signal.SIGINT)
+        supervisor.wait(30)
     finally:
-        signal.signal(signal.SIGUSR1, before)
-    deadline = time.monotonic() + 10
+        supervisor.kill()
     pids = list(map(int, file.read_text().split()))
-    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+    assert comes_true(lambda: not any(map(is_alive, pids)))
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(map(is_alive, pids))
+    return condition()
 
 
 def test_group_of_a_process_that_has_ended_is_left_alone() -> None:

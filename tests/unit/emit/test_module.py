@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from dagster import Definitions
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from metaflow_dagster.emit.library import runtime_library
@@ -37,7 +37,7 @@ from metaflow_dagster.ir import (
 )
 from metaflow_dagster.options import Options
 from tests.unit.emit.test_library import RUNTIME, top_level_names
-from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded
+from tests.unit.samples import definitions_of, emitted, flow_of, job_of, linear_flow, loaded
 
 SHAPES: Mapping[str, tuple[Mapping[str, Transition], Mapping[str, str]]] = {
     "single": ({"start": End()}, {}),
@@ -260,7 +260,8 @@ names = st.one_of(
 ).filter(lambda name: name not in ("start", "end") and not keyword.iskeyword(name))
 
 
-@settings(max_examples=6, deadline=None)
+# Shrinking would take minutes.
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(st.data(), st.sampled_from([shape for shape in SHAPES.values() if len(shape[0]) > 3]))
 def test_any_names_together(
     data: st.DataObject, shape: tuple[Mapping[str, Transition], Mapping[str, str]]
@@ -281,7 +282,8 @@ def test_any_names_together(
     job_name = chosen[-1] if chosen[-1].isascii() else "job_name"
     if job_name in ("config", "context"):
         job_name += "_"
-    Definitions.validate_loadable(loaded(emitted(flow, Options(name=job_name))).defs)
+    module = loaded(emitted(flow, Options(name=job_name)))
+    Definitions.validate_loadable(definitions_of(module))
 
 
 def renamed_targets(way: Transition, names: Mapping[str, str]) -> Transition:
