@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,10 @@ class Workspace:
 
     def snapshot(self, case: Case, run_id: str) -> RunSnapshot:
         """Read a run by Metaflow's client."""
-        return snapshot(self.root, f"{case.class_name}/{run_id}")
+        # Decorators added by `run --with` are in the description of the flow that Metaflow stores
+        # with a run; in Dagster each step is given its own when it runs, after it was stored.
+        left_out = {"_graph_info"} if "decospecs" in case.options else set()
+        return snapshot(self.root, f"{case.class_name}/{run_id}", left_out)
 
 
 def checked(command: Sequence[str], directory: Path, **environment: str) -> str:
@@ -225,14 +228,14 @@ def use_client(root: Path) -> None:
     metadata(f"local@{root}")
 
 
-def snapshot(root: Path, path: str) -> RunSnapshot:
-    """Read a run from the datastore in a directory."""
+def snapshot(root: Path, path: str, left_out: Collection[str] = ()) -> RunSnapshot:
+    """Read a run from the datastore in a directory, without some artifacts."""
     from metaflow import Run
 
     use_client(root)
     run = Run(path)
     return RunSnapshot(
-        tasks={step.id: dict(map(_task_snapshot, step)) for step in run},
+        tasks={step.id: dict(_task_snapshot(task, left_out) for task in step) for step in run},
         successful=run.successful,
         finished=run.finished,
         user_tags=frozenset(run.user_tags),
@@ -242,8 +245,12 @@ def snapshot(root: Path, path: str) -> RunSnapshot:
     )
 
 
-def _task_snapshot(task: Any) -> tuple[IndexPath, TaskSnapshot]:
-    artifacts = {artifact.id: artifact.data for artifact in _all_artifacts(task)}
+def _task_snapshot(task: Any, left_out: Collection[str]) -> tuple[IndexPath, TaskSnapshot]:
+    artifacts = {
+        artifact.id: artifact.data
+        for artifact in _all_artifacts(task)
+        if artifact.id not in left_out
+    }
     indices = tuple(frame.index for frame in artifacts.get("_foreach_stack") or ())
     assert task.index == (indices[-1] if indices else None)
     return indices, TaskSnapshot(artifacts, task.stdout.splitlines(), task.stderr.splitlines())
