@@ -86,8 +86,7 @@ def create(
     elif check:
         _check(compilation)
     else:
-        write_atomically(compilation.output, compilation.text)
-        _report(compilation)
+        _write(compilation)
 
 
 def _check(compilation: Compilation) -> None:
@@ -96,6 +95,16 @@ def _check(compilation: Compilation) -> None:
         click.echo(diff, nl=False)
         sys.exit(1)
     click.echo(f"{compilation.output} is current.")
+
+
+def _write(compilation: Compilation) -> None:
+    try:
+        write_atomically(compilation.output, compilation.text)
+    except OSError as error:
+        raise NotCompiled(
+            f"{compilation.output} cannot be written: {error.strerror}. Nothing was changed."
+        ) from error
+    _report(compilation)
 
 
 def _report(compilation: Compilation) -> None:

@@ -13,7 +13,7 @@ from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError
 from metaflow_dagster.emit import emit_module
 from metaflow_dagster.emit.place import place_of
 from metaflow_dagster.files import check_output
-from metaflow_dagster.frontend import Session, library_session, read_flow
+from metaflow_dagster.frontend import Session, flow_class, library_session, read_flow
 from metaflow_dagster.frontend.read import metaflow_diagnostic
 from metaflow_dagster.ir import Flow
 from metaflow_dagster.names import is_dagster_name
@@ -51,13 +51,21 @@ def synthesize(
     Raises
     ------
     CompileError : the flow or the options cannot be compiled; says all that is wrong
+    TypeError : `flow_cls` is no flow class, or `tags` or `decospecs` is a string and no sequence
     """
+    _check_sequences(tags=tags, decospecs=decospecs)
     options = Options(name, tuple(tags), tuple(decospecs), namespace, workflow_timeout, max_workers)
     try:
-        with library_session(flow_cls) as session:
+        with library_session(flow_class(flow_cls)) as session:
             return compile_session(session, options, output).text
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error
+
+
+def _check_sequences(**values: object) -> None:
+    for name, value in values.items():
+        if isinstance(value, str):
+            raise TypeError(f"{name} takes a sequence of strings, not one string: [{value!r}]")
 
 
 @dataclass(frozen=True, slots=True)

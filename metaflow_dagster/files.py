@@ -14,6 +14,9 @@ from metaflow_dagster.diagnostics import Diagnostic
 
 def check_output(path: Path, flow_file: str) -> Iterator[Diagnostic]:
     """Why the path cannot be written to."""
+    if "\0" in str(path):
+        yield Diagnostic(f"{str(path)!r} is not the name of a file.", "Name another file.")
+        return
     directory = Path(os.path.realpath(path)).parent
     if path.exists() and os.path.samefile(path, flow_file):
         yield Diagnostic(f"{path} is the flow itself.", "Name another file for the definitions.")

@@ -46,6 +46,11 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
             f"There are {len(set(options.tags))} tags.",
             f"Metaflow takes up to {MAX_TAGS} a run: leave out some --tag.",
         )
+    if options.namespace and not _is_printable(options.namespace):
+        yield Diagnostic(
+            f"--namespace {options.namespace!r} is malformed.",
+            "A namespace is printable text that is not blank, such as --namespace user:ann.",
+        )
     for option, value in (
         ("--workflow-timeout", options.workflow_timeout),
         ("--max-workers", options.max_workers),
@@ -55,7 +60,7 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
 
 
 def _check_tag(tag: str) -> Iterator[Diagnostic]:
-    if not tag.strip() or re.search(r"[\x00-\x1f\x7f]", tag) or not _is_utf8(tag):
+    if not _is_printable(tag):
         yield Diagnostic(
             f"--tag {tag!r} is malformed.",
             "A tag is printable text that is not blank, such as --tag team:search.",
@@ -67,9 +72,7 @@ def _check_tag(tag: str) -> Iterator[Diagnostic]:
         )
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_printable(text: str) -> bool:
+    """Whether the text is not blank, has no control characters and can be encoded."""
+    control_or_surrogate = re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text)
+    return bool(text.strip()) and control_or_surrogate is None

@@ -410,9 +410,9 @@ def captured_process(
         )
         pipes = zip((process.stdout, process.stderr), (sys.stdout, sys.stderr), files, strict=True)
         copying = [threading.Thread(target=copy_lines, args=pipe, daemon=True) for pipe in pipes]
-        for thread in copying:
-            thread.start()
         try:
+            for thread in copying:
+                thread.start()
             process.wait()
         finally:
             stop_process_group(process)
@@ -436,14 +436,15 @@ def copy_lines(pipe: IO[bytes], stream: TextIO, path: Path) -> None:
 
 def stop_process_group(process: subprocess.Popen[bytes]) -> None:
     """End a process that still runs, with everything it has started."""
-    for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, signal_number)
-        try:
-            process.wait(SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            continue
+    if process.poll() is not None:
+        return
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(SECONDS_TO_STOP)
+    # What it has started may be deaf to the first signal, or be there after it has gone.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def step_failure(description: str, process: CapturedProcess, may_retry: bool) -> Failure:

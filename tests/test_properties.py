@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from dagster import Definitions
-from hypothesis import assume, given, note, reject
+from hypothesis import assume, given, note
 from hypothesis import strategies as st
 from metaflow import lint
 
@@ -148,10 +148,8 @@ def accepted_by_metaflow(flow: Any) -> bool:
     """Whether Metaflow's own checks find nothing wrong with the graph."""
     try:
         lint.linter.run_checks(flow._graph)
-    except lint.LintWarn:
+    except (lint.LintWarn, LookupError):  # it breaks down over some graphs that it should refuse
         return False
-    except IndexError:
-        reject()  # Metaflow breaks down over some graphs that it should refuse
     return True
 
 

@@ -47,6 +47,8 @@ def path_expression(path: str, scope: ModuleScope, place: Place) -> Expression:
     relative = place.relative(path)
     if relative is None:
         return literal(path)
+    if relative == ".":
+        return scope.ref("HERE")
     steps = relative.split("/")
     joined = _os_path(scope, "join")(scope.ref("HERE"), *map(literal, steps))
     return _os_path(scope, "normpath")(joined) if steps[0] == ".." else joined

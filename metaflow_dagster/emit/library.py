@@ -31,11 +31,15 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The top level of the runtime module by the name each statement defines, in its order."""
+    """The top level of the runtime module by the name each statement defines, in its order.
+
+    `references` are the top-level names that each constant and helper refers to.
+    """
 
     constants: Mapping[str, cst.SimpleStatementLine]
     helpers: Mapping[str, Statement]
     imports: Mapping[str, Imported]
+    references: Mapping[str, tuple[str, ...]]
 
     def closure(self, names: Iterable[str]) -> frozenset[str]:
         """The names with everything they refer to, directly or not."""
@@ -45,14 +49,8 @@ class Library:
             name = pending.pop()
             if name not in found:
                 found.add(name)
-                pending += self._references(name)
+                pending += self.references.get(name, ())
         return frozenset(found)
-
-    def _references(self, name: str) -> Iterator[str]:
-        statement = self.helpers.get(name) or self.constants.get(name)
-        if statement is not None:
-            known = self.constants.keys() | self.helpers.keys() | self.imports.keys()
-            yield from (used for used in names_used(statement) if used in known)
 
 
 def names_used(node: cst.CSTNode) -> Iterator[str]:
@@ -101,7 +99,12 @@ def read_library(source: str) -> Library:
                 imports.update(_imported(imported))
             case cst.SimpleStatementLine() if m.matches(statement, _CONSTANT):
                 constants[constant_name(statement)] = statement
-    return Library(constants, helpers, imports)
+    known = constants.keys() | helpers.keys() | imports.keys()
+    references = {
+        name: tuple(used for used in names_used(statement) if used in known)
+        for name, statement in {**constants, **helpers}.items()
+    }
+    return Library(constants, helpers, imports, references)
 
 
 def constant_name(statement: cst.SimpleStatementLine) -> str:

@@ -60,8 +60,8 @@ class ModuleScope:
 
     def ref(self, wish: str) -> Expression:
         """A reference to an import, helper or constant; it will be in the module."""
-        for needed in sorted(self._library.closure([wish])):
-            if needed not in self._names:
+        if wish not in self._names:
+            for needed in sorted(self._library.closure([wish]) - self._names.keys()):
                 self._names[needed] = self._scope.claim(needed)
         return name(self._names[wish])
 

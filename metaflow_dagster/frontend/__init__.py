@@ -6,6 +6,6 @@ only place that touches Metaflow's objects.
 """
 
 from metaflow_dagster.frontend.read import read_flow
-from metaflow_dagster.frontend.session import Session, library_session
+from metaflow_dagster.frontend.session import Session, flow_class, library_session
 
-__all__ = ["Session", "library_session", "read_flow"]
+__all__ = ["Session", "flow_class", "library_session", "read_flow"]

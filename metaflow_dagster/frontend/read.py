@@ -11,7 +11,7 @@ from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
 from metaflow_dagster.frontend.backend import check_backend, read_backend
 from metaflow_dagster.frontend.decorators import check_decorators
 from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
-from metaflow_dagster.frontend.protocols import FlowObject
+from metaflow_dagster.frontend.protocols import CliState, FlowObject
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.frontend.steps import read_steps
 from metaflow_dagster.ir import Flow, Location
@@ -22,7 +22,7 @@ def read_flow(session: Session) -> Flow:
     """The flow of a session; `CompileError` lists what Metaflow or we cannot work with."""
     state = session.state
     try:
-        lint.linter.run_checks(state.graph)
+        _lint(state)
         raise_if_any(_unsupported(session))
         return Flow(
             name=state.flow.name,
@@ -37,6 +37,21 @@ def read_flow(session: Session) -> Flow:
         )
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error
+
+
+def _lint(state: CliState) -> None:
+    try:
+        lint.linter.run_checks(state.graph)
+    except LookupError as error:
+        # metaflow/lint.py: check_split_join_balance looks for branches that are not there.
+        raise CompileError(
+            [
+                Diagnostic(
+                    "Metaflow's own check of the flow's graph broke down.",
+                    "Make sure that every split and foreach has one join, and every join a split.",
+                )
+            ]
+        ) from error
 
 
 def _deployed_name(flow: FlowObject) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from metaflow import decorators, parameters
+from metaflow import FlowMutator, FlowSpec, decorators, parameters
 from metaflow._vendor import click
 
 from metaflow_dagster.diagnostics import Diagnostic, raise_if_any
@@ -101,6 +101,18 @@ def _as_arguments(option: Any, value: Any) -> Iterator[str]:
         return
     for one in value if isinstance(value, (tuple, list)) else (value,):
         yield f"{option.opts[0]}={one}"
+
+
+def flow_class(flow: object) -> type:
+    """The class of a flow as imported; `TypeError` if it is none.
+
+    Under a flow mutator without parentheses, the module's name is the mutator around the class
+    (metaflow/user_decorators/user_flow_decorator.py).
+    """
+    inner = getattr(flow, "_flow_cls", None) if isinstance(flow, FlowMutator) else flow
+    if isinstance(inner, type) and issubclass(inner, FlowSpec) and inner is not FlowSpec:
+        return inner
+    raise TypeError(f"synthesize takes a subclass of metaflow.FlowSpec, not {flow!r}")
 
 
 @contextmanager

@@ -85,6 +85,7 @@ def test_show_plan(flow_file: Path) -> None:
         pytest.param(["nowhere/out.py"], "does not exist", id="missing directory"),
         pytest.param(["out.txt"], "Let it end in .py", id="suffix"),
         pytest.param(["."], "is a directory", id="directory"),
+        pytest.param(["/proc/out.py"], "cannot be written", id="unwritable directory"),
         pytest.param(["out.py", "--max-workers", "0"], "--max-workers 0", id="no workers"),
         pytest.param(["out.py", "--with", "nonsense"], "nonsense", id="decorator"),
     ],

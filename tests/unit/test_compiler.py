@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from dagster import Definitions
+from metaflow import FlowSpec
 
 from metaflow_dagster import CompileError, compiler, synthesize
 from metaflow_dagster.compiler import default_output
@@ -120,3 +121,28 @@ def test_synthesize_has_every_option_of_the_command_line(flow: type) -> None:
         '{"max_concurrent": 2}',
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("flow_cls", "options", "message"),
+    [
+        pytest.param(int, {}, "subclass of metaflow.FlowSpec", id="another class"),
+        pytest.param(FlowSpec, {}, "subclass of metaflow.FlowSpec", id="FlowSpec itself"),
+        pytest.param("Flow", {}, "subclass of metaflow.FlowSpec", id="no class"),
+        pytest.param(None, {"tags": "abc"}, "tags takes a sequence", id="tags"),
+        pytest.param(None, {"decospecs": "retry"}, "decospecs takes a sequence", id="decospecs"),
+    ],
+)
+def test_wrong_types(
+    flow_cls: Any, options: dict[str, Any], message: str, flow: type, tmp_path: Path
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        synthesize(flow if flow_cls is None else flow_cls, output=tmp_path / "out.py", **options)
+
+
+def test_datastore_in_the_directory_of_the_output(
+    flow: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metaflow_dagster.frontend.backend.DATASTORE_SYSROOT_LOCAL", str(tmp_path))
+    text = synthesize(flow, output=tmp_path / "out.py")
+    assert '"METAFLOW_DATASTORE_SYSROOT_LOCAL": HERE,' in text.replace("HERE}", "HERE,")

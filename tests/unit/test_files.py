@@ -33,6 +33,7 @@ def faults(path: Path, flow_file: Path) -> list[str]:
         pytest.param("out.txt", "not the name of a Python file", id="other suffix"),
         pytest.param("out", "not the name of a Python file", id="no suffix"),
         pytest.param(".py", "not the name of a Python file", id="nothing but the suffix"),
+        pytest.param("a\0.py", "not the name of a file", id="NUL"),
         pytest.param("dangling.py", "does not exist", id="link to nowhere"),
     ],
 )

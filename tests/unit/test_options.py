@@ -21,6 +21,9 @@ from metaflow_dagster.options import MAX_TAG_LENGTH, MAX_TAGS, Options, check_op
         pytest.param(Options(tags=("\udc80",)), ["--tag '\\udc80'"], id="tag that is no UTF-8"),
         pytest.param(Options(tags=("x" * 501,)), ["has 501 characters"], id="long tag"),
         pytest.param(Options(tags=tuple(map(str, range(51)))), ["51 tags"], id="many tags"),
+        pytest.param(Options(namespace=" "), ["--namespace ' '"], id="blank namespace"),
+        pytest.param(Options(namespace="a\0"), ["--namespace 'a\\x00'"], id="NUL in it"),
+        pytest.param(Options(namespace="\ud800"), ["--namespace '\\ud800'"], id="no UTF-8"),
         pytest.param(Options(max_workers=0), ["--max-workers 0 is too small"], id="no workers"),
         pytest.param(Options(workflow_timeout=-1), ["--workflow-timeout -1"], id="timeout"),
         pytest.param(

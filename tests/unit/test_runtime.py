@@ -529,3 +529,30 @@ def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.dictionaries(st.text("ab"), st.text() | st.integers() | st.none()))
 def test_json_parameters_survive_their_text(value: dict[str, Any]) -> None:
     assert json.loads(runtime.parameter_text(value)) == value
+
+
+def test_stopping_ends_what_the_process_has_started_and_is_deaf() -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    leader = (
+        "import subprocess, sys, time;"
+        f"child = subprocess.Popen([sys.executable, '-c', {deaf!r}]);"
+        "time.sleep(1); print(child.pid, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", leader], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    runtime.stop_process_group(process)
+    assert process.returncode == -signal.SIGTERM
+    assert ended(child)
+
+
+def ended(process: int) -> bool:
+    """Whether a process is gone within a second, or waits only to be reaped."""
+    for _ in range(20):
+        stat = Path(f"/proc/{process}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    return False

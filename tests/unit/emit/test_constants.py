@@ -47,7 +47,7 @@ def test_environment_tags_and_namespace() -> None:
     text = emitted(linear_flow(backend=backend), Options(tags=("a",), namespace=""))
     module = loaded(text, MOVED)
     assert module.METAFLOW_STEP_ENV == {
-        "METAFLOW_DATASTORE_SYSROOT_LOCAL": "/moved/here/.",
+        "METAFLOW_DATASTORE_SYSROOT_LOCAL": "/moved/here",
         "METAFLOW_X": "é",
     }
     assert (module.RUN_TAGS, module.NAMESPACE) == (["a"], "")
