@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -50,8 +51,9 @@ PARAMETERS_STEP = "_parameters"  # Metaflow's own task that holds the parameters
 EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY
 MANY_RETRIES = 10_000  # of a recursive step, whose repetitions count their retries each
 CONTROL_OPTIONS = ["--ubf-context=ubf_control", "--split-index=0"]  # of a parallel step's task
-TRANSITION_ARTIFACTS = ("_foreach_num_splits", "_transition", "_control_mapper_tasks")
+RESULT_ARTIFACTS = ("_task_ok", "_foreach_num_splits", "_transition", "_control_mapper_tasks")
 SECONDS_TO_STOP = 5.0
+SECONDS_TO_DRAIN = 2.0
 DIGEST_LINES = 20
 DIGEST_BYTES = 20_000
 LONGEST_LINE = 1_000_000  # bytes that are passed on in one go
@@ -116,7 +118,9 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
     if may_be_repeated(context) and next_attempt(task):
         return str(task)
     options = [f"--run-id={task.run_id}", f"--task-id={task.id}", *tag_options()]
-    command = metaflow_command([], ["init", *options])
+    # What is added to every step belongs to the description of the graph that `init` stores.
+    added = dict.fromkeys(spec for specs in STEP_WITH_DECORATORS.values() for spec in specs)
+    command = metaflow_command([f"--with={spec}" for spec in added], ["init", *options])
     environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
     with captured_process(context, command, environment) as process:
         if process.returncode:
@@ -149,7 +153,8 @@ def run_step(
         arguments += [f"--namespace={NAMESPACE}"] if NAMESPACE is not None else []
         decorators = [f"--with={spec}" for spec in STEP_WITH_DECORATORS.get(step, [])]
         command = metaflow_command(decorators, ["step", step, *arguments, *tag_options()])
-        with captured_process(context, command, environment or {}) as process:
+        variables = {"METAFLOW_RUN_ID": task.run_id, **(environment or {})}
+        with captured_process(context, command, variables) as process:
             save_logs(task, attempt, process)
             if process.returncode:
                 may_retry = attempt < user_retries + error_retries
@@ -416,8 +421,10 @@ def captured_process(
             process.wait()
         finally:
             stop_process_group(process)
+        # All it has written is in the pipes; but what it has left running may hold them open.
+        deadline = time.monotonic() + SECONDS_TO_DRAIN
         for thread in copying:
-            thread.join(SECONDS_TO_STOP)
+            thread.join(max(0, deadline - time.monotonic()))
         yield CapturedProcess(process.returncode, *files)
 
 
@@ -509,9 +516,11 @@ def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
 
 def finished_task(task: Task, attempt: int, command: Sequence[str]) -> FinishedTask:
     """Read from the datastore what a task that succeeded has left there."""
-    datastore = task_datastore(task, attempt, "r")
-    known = [name for name in TRANSITION_ARTIFACTS if name in datastore]
+    datastore = result_datastore(task, attempt)
+    known = [name for name in RESULT_ARTIFACTS if name in datastore]
     left = dict(datastore.load_artifacts(known))
+    if not left.get("_task_ok"):
+        raise no_result(task)
     num_splits = left.get("_foreach_num_splits") or 0
     metadata: dict[str, Any] = {
         "pathspec": MetadataValue.text(f"{FLOW_NAME}/{task}"),
@@ -528,6 +537,25 @@ def finished_task(task: Task, attempt: int, command: Sequence[str]) -> FinishedT
         target=chosen_step(left.get("_transition")),
         nodes=left.get("_control_mapper_tasks") or [],
         metadata=metadata,
+    )
+
+
+def result_datastore(task: Task, attempt: int) -> Any:
+    """The datastore of a task whose process has ended well."""
+    from metaflow.datastore.exceptions import DataException
+
+    try:
+        return task_datastore(task, attempt, "r")
+    except DataException as error:
+        raise no_result(task) from error
+
+
+def no_result(task: Task) -> Failure:
+    """What Dagster shows of a process that ended well, but not by way of Metaflow."""
+    return Failure(
+        f"Step {task.step} has ended its process, with exit code 0, before Metaflow could finish "
+        "the task. Let the step return instead of calling sys.exit or os._exit.",
+        allow_retries=False,
     )
 
 

@@ -11,21 +11,22 @@ from tests import golden
 
 golden.isolate()
 
-_RUN_OF_CASE = re.compile(r"(tests/test_runs\.py)::\w+\[(\w+)")
+# Tests that share what is dear to make: the runs of one golden flow, a built and installed wheel.
+_TOGETHER = re.compile(r"(tests/test_runs\.py)::\w+\[(\w+)|(tests/test_(?:packaging|readme)\.py)::")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let the tests of one golden flow run in one worker, as they share its runs.
+    """Let tests that share what is dear to make run in one worker.
 
     Marks for `--dist loadgroup` do not do it: pytest 9.2 keeps the ids of tests where
     pytest-xdist 3.8 does not change them.
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByCase(LoadScopeScheduling):  # type: ignore[misc]
+    class Together(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            match = _RUN_OF_CASE.match(nodeid)
-            return "::".join(match.groups()) if match else nodeid
+            match = _TOGETHER.match(nodeid)
+            return "::".join(filter(None, match.groups())) if match else nodeid
 
-    return ByCase(config, log)
+    return Together(config, log)

@@ -125,10 +125,7 @@ class Workspace:
 
     def snapshot(self, case: Case, run_id: str) -> RunSnapshot:
         """Read a run by Metaflow's client."""
-        # Decorators added by `run --with` are in the description of the flow that Metaflow stores
-        # with a run; in Dagster each step is given its own when it runs, after it was stored.
-        left_out = {"_graph_info"} if "decospecs" in case.options else set()
-        return snapshot(self.root, f"{case.class_name}/{run_id}", left_out)
+        return snapshot(self.root, f"{case.class_name}/{run_id}")
 
 
 def checked(command: Sequence[str], directory: Path, **environment: str) -> str:
@@ -203,11 +200,20 @@ def dagster_run(instance: Any, run_id: str) -> DagsterRun:
         statuses={
             stats.step_key: stats.status.value for stats in instance.get_run_step_stats(run_id)
         },
-        failures=[entry.message for entry in entries if entry.level >= logging.ERROR],
+        failures=[_failure(entry) for entry in entries if entry.level >= logging.ERROR],
         commands=[message[2:] for message in messages if message.startswith("$ ")],
         snippets=dict(_snippets(entries)),
         metaflow_run_id=run.tags.get("metaflow/run_id", "none"),
     )
+
+
+def _failure(entry: Any) -> str:
+    """What an error in the event log says, with what a failed step has given as the reason."""
+    event = entry.dagster_event
+    if event is not None and event.is_step_failure:
+        reason = event.step_failure_data.user_failure_data
+        return f"{entry.message}\n{reason.description if reason else ''}"
+    return str(entry.message)
 
 
 def _snippets(entries: Sequence[Any]) -> Iterator[tuple[str, str]]:

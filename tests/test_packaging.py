@@ -151,5 +151,5 @@ def test_oldest_constraints_are_the_lower_bounds() -> None:
     bounds = dict(one.split(">=") for one in required)
     lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line)
-    for name in ("dagster", "libcst", "metaflow"):
+    for name in ("dagster", "libcst", "metaflow", "typing-extensions"):
         assert re.fullmatch(rf"{re.escape(bounds[name])}(\.0)*", pinned[name])

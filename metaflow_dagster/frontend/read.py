@@ -55,9 +55,9 @@ def _lint(state: CliState) -> None:
 
 
 def _deployed_name(flow: FlowObject) -> str:
-    """The flow's name, within its project and branch if it has one (`@project`)."""
+    """The flow's name, after its project and branch if it has one (`@project`)."""
     if "project" in flow._flow_decorators:
-        return str(current.project_flow_name)
+        return str(current.project_flow_name).replace(".", "_")
     return flow.name
 
 
