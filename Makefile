@@ -9,7 +9,7 @@ FORMATTED := metaflow_dagster tests fixtures/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-oldest lint lock golden bench clean
+.PHONY: help setup demo test test-fast test-deep test-oldest lint lock golden docs bench clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: .venv/.installed  ## Run all tests.
 test-fast: .venv/.installed  ## Run the tests that take less than a minute together.
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
 
+test-deep: .venv/.installed  ## Run the property-based tests with 25 times the examples; takes hours.
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/test_properties.py tests/test_traces.py
+
 test-oldest: .venv-oldest/.installed  ## Run all tests with the oldest supported Dagster, Metaflow and LibCST.
 	.venv-oldest/bin/python -m pytest $(PYTEST_OPTIONS)
 
@@ -36,6 +39,9 @@ lint: .venv/.installed  ## Check style, format and types.
 
 golden: .venv/.installed  ## Write fixtures/golden anew; look through the diff before you commit it.
 	$(BIN)/python tests/golden.py --write
+
+docs: .venv/.installed  ## Write docs/graph-shapes.md anew, from the flows in fixtures/shapes.
+	$(BIN)/python -m tests.shapes_doc --write
 
 bench: .venv/.installed  ## Time the same flow under Metaflow's own scheduler and under Dagster.
 	$(BIN)/python tests/bench.py

@@ -9,6 +9,7 @@ They are the same on every machine: they are compiled without anyone's Metaflow 
 from __future__ import annotations
 
 import argparse
+import ast
 import atexit
 import importlib
 import os
@@ -22,6 +23,7 @@ from typing import Any
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 FLOWS = FIXTURES / "flows"
+SHAPES = FIXTURES / "shapes"
 GOLDEN = FIXTURES / "golden"
 
 # Metaflow's branch of a `@project` flow names the user, so there is one of that name everywhere.
@@ -37,6 +39,7 @@ class Case:
     variant: str = ""  # sets apart the files of one flow
     options: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    directory: Path = FLOWS
 
     def __str__(self) -> str:
         return f"{self.flow}_{self.variant}" if self.variant else self.flow
@@ -58,7 +61,7 @@ class Case:
 
 _OPTION_NAMES = {"tags": "tag", "decospecs": "with"}
 
-CASES = (
+FLOW_CASES = (
     Case("linear", "LinearFlow"),
     Case(
         "linear",
@@ -109,6 +112,24 @@ CASES = (
 )
 
 
+def class_run_by(file: Path) -> str | None:
+    """The flow class that a file runs, if it runs one."""
+    match ast.parse(file.read_text(encoding="utf-8")).body[-1]:
+        case ast.If(body=[ast.Expr(ast.Call(func=ast.Name(id=class_name)))]):
+            return class_name
+        case _:
+            return None
+
+
+SHAPE_CASES = tuple(
+    Case(file.stem, class_name, directory=SHAPES)
+    for file in sorted(SHAPES.glob("*.py"))
+    if (class_name := class_run_by(file))
+)
+
+CASES = (*FLOW_CASES, *SHAPE_CASES)
+
+
 def isolate() -> None:
     """Free this process, and what it starts, of configuration; to call before Metaflow's import."""
     home = tempfile.mkdtemp(prefix="metaflow-dagster-home-")
@@ -126,8 +147,8 @@ def isolate() -> None:
 
 def flow_class(case: Case) -> type:
     """The flow, imported as a library would."""
-    if str(FLOWS) not in sys.path:
-        sys.path.insert(0, str(FLOWS))
+    if str(case.directory) not in sys.path:
+        sys.path.insert(0, str(case.directory))
     flow: type = getattr(importlib.import_module(case.flow), case.class_name)
     return flow
 

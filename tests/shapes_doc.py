@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.golden import FIXTURES, isolate
+from tests.golden import FIXTURES, SHAPES, class_run_by, isolate
 
-SHAPES = FIXTURES / "shapes"
 DOCUMENT = FIXTURES.parent / "docs" / "graph-shapes.md"
 
 # What the document shows, in its order.
@@ -50,7 +49,7 @@ paths from one lane to another. A dotted frame is a lane, whose ops run once an 
 name are the optional outputs of a switch. Plans and lanes are explained in
 [architecture.md](architecture.md).
 
-This page is written by `python -m tests.shapes_doc --write`.
+This page is written by `make docs`.
 """
 
 
@@ -69,14 +68,11 @@ class Shape:
 
 def shapes() -> list[Shape]:
     """The flows of fixtures/shapes that can be run."""
-    return [shape for file in sorted(SHAPES.glob("*.py")) for shape in _shapes_in(file)]
-
-
-def _shapes_in(file: Path) -> Iterator[Shape]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    match tree.body[-1]:
-        case ast.If(body=[ast.Expr(ast.Call(func=ast.Name(id=class_name)))]):
-            yield Shape(file, class_name, ast.get_docstring(tree) or "")
+    return [
+        Shape(file, class_name, ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "")
+        for file in sorted(SHAPES.glob("*.py"))
+        if (class_name := class_run_by(file))
+    ]
 
 
 def document() -> str:

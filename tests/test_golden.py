@@ -19,7 +19,7 @@ import pytest
 from dagster import Definitions, JobDefinition
 
 from metaflow_dagster import runtime
-from tests.golden import CASES, FIXTURES, FLOWS, GOLDEN, USER, Case, compiled, orphans
+from tests.golden import CASES, FIXTURES, FLOW_CASES, FLOWS, GOLDEN, USER, Case, compiled, orphans
 from tests.support import checked, load_module
 
 ROOT = FIXTURES.parent
@@ -129,7 +129,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
-@pytest.mark.parametrize("case", [_of_command_line(case) for case in CASES])
+@pytest.mark.parametrize("case", [_of_command_line(case) for case in FLOW_CASES])
 def test_the_command_line_writes_the_same(case: Case, copied: Path) -> None:
     flow, output = (Path("fixtures", "flows", case.flow_file), f"fixtures/golden/{case.output}")
     options = ["dagster", "create", output, *case.command_line_options()]

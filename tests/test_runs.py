@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.golden import CASES, Case
+from tests.golden import FLOW_CASES, Case
 from tests.support import (
     DagsterRun,
     RunSnapshot,
@@ -68,7 +68,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="session")
 def runs_of(workspace: Workspace) -> Callable[[str], Runs]:
     """The runs of a case by its name; they are the same ones for all tests."""
-    cases = {str(case): case for case in CASES}
+    cases = {str(case): case for case in FLOW_CASES}
     return cache(lambda name: Runs(workspace, cases[name]))
 
 
@@ -84,7 +84,7 @@ def with_runs_of(*names: str) -> Callable[[Any], Any]:
     return lambda test: pytest.mark.slow(cases(test))
 
 
-every_case = with_runs_of(*map(str, CASES))
+every_case = with_runs_of(*map(str, FLOW_CASES))
 each_way = pytest.mark.parametrize("way", ["in_process", "executed"])
 
 

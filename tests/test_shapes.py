@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from metaflow_dagster import synthesize
 from tests import shapes_doc
 from tests.flowgen import FlowTree, Limits, examples, source, trees
-from tests.golden import FIXTURES, Case
+from tests.golden import SHAPE_CASES, SHAPES, Case
 from tests.support import (
     RunSnapshot,
     TaskSnapshot,
@@ -26,8 +26,6 @@ from tests.support import (
     use_client,
     working_directory,
 )
-
-SHAPES = FIXTURES / "shapes"
 
 # Executed by `dagster job execute` too, with every op in a process of its own.
 EXECUTED = (
@@ -40,11 +38,6 @@ EXECUTED = (
 
 # Artifacts of Metaflow's own that name the run, or that have no equality.
 NOT_COMPARED = ("_control_mapper_tasks", "_parallel_ubf_iter")
-
-
-def shape_cases() -> list[Case]:
-    """Every shape, by file and class."""
-    return [Case(one.stem, one.class_name) for one in shapes_doc.shapes()]
 
 
 class Shapes(Workspace):
@@ -141,7 +134,7 @@ def _foreach_indices(artifacts: Any) -> tuple[int, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", shape_cases(), ids=str)
+@pytest.mark.parametrize("case", SHAPE_CASES, ids=str)
 def test_a_shape_runs_in_dagster_as_in_metaflow(workspace: Shapes, case: Case) -> None:
     executed = ("execute",) if case.flow in EXECUTED else ()
     assert_same(workspace, case, ("run_in_process", *executed))
