@@ -76,7 +76,7 @@ def create(
     show_plan: bool,
 ) -> None:
     options = Options(name, tags, decospecs, namespace, workflow_timeout, max_workers)
-    session = Session(context.obj, context.find_root())
+    session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     try:
         compilation = compile_session(session, options, file)
     except CompileError as error:

@@ -182,6 +182,15 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Config:
+    """The value of a flow's Config at compile time; a plain one is not wrapped for the flow."""
+
+    name: str
+    value: Literal
+    is_plain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """Where Metaflow keeps metadata and artifacts, as configured at compile time.
 
@@ -214,6 +223,7 @@ class Flow:
     steps: tuple[Step, ...]
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
+    configs: tuple[Config, ...] = ()
     backend: Backend = Backend()
     job_name: str = ""
     top_options: tuple[str, ...] = ()

@@ -43,6 +43,7 @@ FLOW_NAME = "Flow"
 METAFLOW_TOP_ARGS: list[str] = []
 METAFLOW_STEP_ENV: dict[str, str] = {}
 STEP_WITH_DECORATORS: dict[str, list[str]] = {}
+FLOW_CONFIGS: dict[str, list[Any]] = {}  # by name: the value, and whether it is plain
 RUN_TAGS: list[str] = []
 NAMESPACE: str | None = None
 
@@ -354,6 +355,18 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
+def config_environment(file: Path) -> dict[str, str]:
+    """What gives the flow's Configs to a process, after writing their values to a file."""
+    if not FLOW_CONFIGS:
+        return {}
+    file.write_text(json.dumps({"user_configs": FLOW_CONFIGS}), encoding="utf-8")
+    names = {name: f"kv.{name}" for name in FLOW_CONFIGS}  # means: it stands in that file
+    return {
+        "METAFLOW_LOCAL_CONFIG_FILE": str(file),
+        "METAFLOW_FLOW_CONFIG_VALUE": json.dumps(names),
+    }
+
+
 def local_store() -> dict[str, str]:
     """Where Metaflow keeps what is local, if the environment does not say.
 
@@ -407,7 +420,7 @@ def captured_process(
         files = Path(directory, "stdout"), Path(directory, "stderr")
         process = subprocess.Popen(
             command,
-            env=process_environment(extra),
+            env=process_environment({**config_environment(Path(directory, "configs")), **extra}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

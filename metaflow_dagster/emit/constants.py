@@ -37,6 +37,7 @@ def constant_values(
         "STEP_WITH_DECORATORS": literal(
             {step.name: list(step.decorators) for step in flow.steps if step.decorators}
         ),
+        "FLOW_CONFIGS": literal({one.name: [one.value, one.is_plain] for one in flow.configs}),
         "RUN_TAGS": literal(list(options.tags)),
         "NAMESPACE": literal(options.namespace),
     }

@@ -9,7 +9,7 @@ from metaflow import metaflow_config_funcs
 from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 
 from metaflow_dagster.diagnostics import Diagnostic
-from metaflow_dagster.frontend.decorators import USER_INFO
+from metaflow_dagster.frontend.credentials import is_secret_address
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.ir import Backend
 
@@ -75,5 +75,5 @@ def _settings() -> Iterator[tuple[str, str]]:
     configured = dict(metaflow_config_funcs.config_values())
     for name in _SETTINGS:
         value = configured.get(f"METAFLOW_{name}")
-        if value and not USER_INFO.search(str(value)):
+        if value and not is_secret_address(str(value)):
             yield f"METAFLOW_{name}", str(value)

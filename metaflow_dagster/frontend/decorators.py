@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -12,6 +11,7 @@ from metaflow.plugins.environment_decorator import EnvironmentDecorator
 from metaflow.plugins.parallel_decorator import ParallelDecorator
 
 from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.frontend.credentials import is_secret_variable
 from metaflow_dagster.frontend.protocols import FlowObject, Graph, Node, StepDecorator
 from metaflow_dagster.ir import Location, Retries
 
@@ -24,11 +24,6 @@ _UNSUPPORTED_OF_FLOW = {
     "conda_base": "Install the packages where Dagster runs, or take @conda_base off.",
     "pypi_base": "Install the packages where Dagster runs, or take @pypi_base off.",
 }
-
-_CREDENTIAL = re.compile(
-    r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE
-)
-USER_INFO = re.compile(r"://[^/\s]*@")  # in an address
 
 
 def check_decorators(flow: FlowObject, graph: Graph) -> Iterator[Diagnostic]:
@@ -68,7 +63,7 @@ def _changes_command(decorator: StepDecorator) -> bool:
 
 def _credentials(node: Node) -> Iterator[Diagnostic]:
     for variable, value in read_environment(node):
-        if _CREDENTIAL.search(variable) or USER_INFO.search(value):
+        if is_secret_variable(variable, value):
             yield _of_step(
                 node,
                 f"@environment sets {variable}, which looks like a credential; its value would "

@@ -40,12 +40,7 @@ def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
     seen: dict[str, str] = {}
     for _, parameter in flow._get_parameters():
         if parameter.IS_CONFIG_PARAMETER:
-            yield Diagnostic(
-                f"Config {parameter.name} is not supported yet.",
-                "Use a Parameter, or read the file in the start step.",
-            )
             continue
-        # The environment variable through which `init` gets it; see `runtime.parameter_variable`.
         variable = parameter.name.replace("-", "_").lower().upper()
         if variable in seen:
             yield Diagnostic(
@@ -59,6 +54,8 @@ def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
 def read_parameters(flow: FlowObject) -> Iterator[Parameter]:
     """The parameters in the order Metaflow lists them."""
     for _, parameter in flow._get_parameters():
+        if parameter.IS_CONFIG_PARAMETER:
+            continue
         kind = _kind(parameter)
         yield Parameter(
             name=parameter.name,

@@ -9,6 +9,7 @@ from metaflow.exception import MetaflowException
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
 from metaflow_dagster.frontend.backend import check_backend, read_backend
+from metaflow_dagster.frontend.configs import check_configs, read_configs
 from metaflow_dagster.frontend.decorators import check_decorators
 from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
 from metaflow_dagster.frontend.protocols import CliState, FlowObject
@@ -30,6 +31,7 @@ def read_flow(session: Session) -> Flow:
             steps=tuple(read_steps(state.graph)),
             description=state.graph.doc.strip(),
             parameters=tuple(read_parameters(state.flow)),
+            configs=tuple(read_configs(state.flow)),
             backend=read_backend(session),
             job_name=ascii_name(_deployed_name(state.flow)),
             top_options=tuple(_decorator_options(session)),
@@ -73,6 +75,7 @@ def _unsupported(session: Session) -> Iterator[Diagnostic]:
     yield from check_backend(session)
     yield from check_decorators(session.state.flow, session.state.graph)
     yield from check_parameters(session.state.flow)
+    yield from check_configs(session.state.flow)
 
 
 def _decorator_options(session: Session) -> Iterator[str]:

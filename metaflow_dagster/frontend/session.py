@@ -20,20 +20,28 @@ from typing import Any
 
 from metaflow import FlowMutator, FlowSpec, decorators, parameters
 from metaflow._vendor import click
+from metaflow.user_configs.config_options import config_options
 
 from metaflow_dagster.diagnostics import Diagnostic, raise_if_any
 from metaflow_dagster.frontend.protocols import CliState, FlowObject
 
+# Options whose values Metaflow replaces by what it has read from them.
+CONFIG_PARAMETERS = ("config", "config_value")
+
 # Options that say how Metaflow talks or are given anew by the generated file, not what is compiled.
-_NOT_REPEATED = frozenset({"quiet", "pylint", "local_config_file", "mode"})
+_NOT_REPEATED = frozenset({"quiet", "pylint", "local_config_file", "mode", *CONFIG_PARAMETERS})
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Metaflow's command line state and the top-level options it was made with."""
+    """Metaflow's command line state and the top-level options it was made with.
+
+    `arguments` is the command line as it was given, if there was one.
+    """
 
     state: CliState
     context: Any  # the click context of Metaflow's top-level command
+    arguments: tuple[str, ...] = ()
 
     @property
     def flow_file(self) -> str:
@@ -51,6 +59,7 @@ class Session:
             if option.name in _NOT_REPEATED or value == option.get_default(self.context):
                 continue
             yield from _as_arguments(option, value)
+        yield from _config_arguments(self.arguments)
 
     def attach(self, decospecs: Sequence[str]) -> None:
         """Add step decorators, as `--with` of Metaflow's `run` does."""
@@ -103,6 +112,13 @@ def _as_arguments(option: Any, value: Any) -> Iterator[str]:
         yield f"{option.opts[0]}={one}"
 
 
+def _config_arguments(arguments: tuple[str, ...]) -> Iterator[str]:
+    """The `--config` and `--config-value` options of a command line, with name and value each."""
+    for index, argument in enumerate(arguments):
+        if argument.lstrip("-").replace("-", "_") in CONFIG_PARAMETERS and argument[:2] == "--":
+            yield from arguments[index : index + 3]
+
+
 def flow_class(flow: object) -> type:
     """The class of a flow as imported; `TypeError` if it is none.
 
@@ -125,8 +141,8 @@ def library_session(flow_cls: type) -> Iterator[Session]:
         state = cli.CliState(flow_copy(use_cli=False))
         state.entrypoint = [sys.executable, inspect.getfile(flow_cls)]
         command = copy.copy(cli.start)
-        command.params = list(command.params)
-        decorators.add_decorator_options(command)
+        command.params = [one for one in command.params if one.name not in CONFIG_PARAMETERS]
+        decorators.add_decorator_options(config_options(command))
         # What is run after the callback is a command that is neither `run` nor `step`.
         context = command.make_context(
             flow_cls.__name__, ["--quiet", "dagster"], obj=state, auto_envvar_prefix="METAFLOW"

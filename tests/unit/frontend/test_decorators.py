@@ -92,11 +92,12 @@ def test_all_that_is_unsupported_is_told_at_once(tmp_path: Path) -> None:
     source = flow_source(
         start="@environment(vars={'API_TOKEN': 'x'})",
         flow="@schedule(daily=True)\n@trigger(event='e')",
-        body="c = Config('c', default_value='{}')\na = Parameter('x')\nb = Parameter('X')",
+        body="c = Config('c', default_value={'api_token': 'x'})\n"
+        "a = Parameter('x')\nb = Parameter('X')",
     )
     flow = flow_class(tmp_path, source)
     text = "\n".join(map(str, refused(flow)))
-    for part in ("@schedule", "@trigger", "API_TOKEN", "Config c", "Parameters x and X"):
+    for part in ("@schedule", "@trigger", "API_TOKEN", "Config c.api_token", "Parameters x and X"):
         assert part in text
     with pytest.raises(CompileError) as raised:
         read(flow)

@@ -140,10 +140,10 @@ def test_parameters_that_metaflow_mixes_up(body: str, tmp_path: Path) -> None:
     assert "one and the same" in str(diagnostic)
 
 
-def test_config_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_config_is_no_parameter(tmp_path: Path) -> None:
     body = "settings = Config('settings', default_value='{}')\np = Parameter('p')"
-    (diagnostic,) = refused(flow_class(tmp_path, flow_source(body=body)))
-    assert "Config settings is not supported yet." in str(diagnostic)
+    flow = read(flow_class(tmp_path, flow_source(body=body)))
+    assert [parameter.name for parameter in flow.parameters] == ["p"]
 
 
 @pytest.mark.parametrize(

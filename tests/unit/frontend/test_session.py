@@ -102,7 +102,7 @@ def test_options_of_flow_decorators(
     flow: str, options: tuple[str, ...], name: str | None, tmp_path: Path
 ) -> None:
     result = read(flow_class(tmp_path, flow_source(flow=flow)))
-    assert result.job_name == (name or "atlas_u002e_user_u002e_tester_u002e_MyFlow")
+    assert result.job_name == (name or "atlas_user_tester_MyFlow")
     assert set(result.top_options) <= set(options)
 
 

@@ -1,0 +1,65 @@
+"""The values of a flow's Configs, which are settled when the flow is compiled.
+
+Metaflow's own runtime hands them to the steps in a file (dump_config_values of
+metaflow/user_configs/config_parameters.py); a generated file holds them and does the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from metaflow.user_configs.config_parameters import dump_config_values
+
+from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.frontend.credentials import is_secret_entry
+from metaflow_dagster.frontend.protocols import FlowObject
+from metaflow_dagster.ir import Config
+
+
+def check_configs(flow: FlowObject) -> Iterator[Diagnostic]:
+    """Configs whose values cannot stand in a file."""
+    for name, (value, _) in _values(flow).items():
+        if not _is_json(value):
+            yield Diagnostic(
+                f"The value of Config {name} is not JSON.",
+                "Let its parser return dicts, lists, strings, numbers, booleans and None only.",
+            )
+        for path in _credentials(name, value):
+            yield Diagnostic(
+                f"Config {path} looks like a credential; its value would stand in the generated "
+                "file.",
+                "Keep it out of the Config; use @secrets, or the environment of the steps.",
+            )
+
+
+def read_configs(flow: FlowObject) -> Iterator[Config]:
+    """The Configs, by name."""
+    for name, (value, is_plain) in sorted(_values(flow).items()):
+        yield Config(name, json.loads(json.dumps(value)), is_plain)
+
+
+def _values(flow: FlowObject) -> Mapping[str, tuple[Any, bool]]:
+    values: Mapping[str, tuple[Any, bool]] = dump_config_values(flow).get("user_configs", {})
+    return values
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _credentials(path: str, value: object) -> Iterator[str]:
+    """The paths of values that look like credentials, by their names or contents."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _credentials(f"{path}.{key}", inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _credentials(path, inner)
+    elif isinstance(value, str) and value and is_secret_entry(path.rpartition(".")[2], value):
+        yield path
