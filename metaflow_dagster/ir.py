@@ -216,6 +216,7 @@ class Flow:
     `file` is the absolute path of the file that runs it. `steps` are in topological order.
     `top_options` are command line options that flow decorators (such as `@project`) need on every
     command; `given_options` are the top-level options the user gave, for the regenerate command.
+    `decospecs` are the decorators that were added to every step, as they were given.
     """
 
     name: str
@@ -228,6 +229,7 @@ class Flow:
     job_name: str = ""
     top_options: tuple[str, ...] = ()
     given_options: tuple[str, ...] = ()
+    decospecs: tuple[str, ...] = ()
 
     def step(self, name: str) -> Step:
         """The step of that name; `KeyError` if there is none."""

@@ -42,6 +42,7 @@ FLOW_FILE = os.path.join(HERE, "flow.py")
 FLOW_NAME = "Flow"
 METAFLOW_TOP_ARGS: list[str] = []
 METAFLOW_STEP_ENV: dict[str, str] = {}
+FLOW_WITH_DECORATORS: list[str] = []
 STEP_WITH_DECORATORS: dict[str, list[str]] = {}
 FLOW_CONFIGS: dict[str, list[Any]] = {}  # by name: the value, and whether it is plain
 RUN_TAGS: list[str] = []
@@ -119,9 +120,9 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
     if may_be_repeated(context) and next_attempt(task):
         return str(task)
     options = [f"--run-id={task.run_id}", f"--task-id={task.id}", *tag_options()]
-    # What is added to every step belongs to the description of the graph that `init` stores.
-    added = dict.fromkeys(spec for specs in STEP_WITH_DECORATORS.values() for spec in specs)
-    command = metaflow_command([f"--with={spec}" for spec in added], ["init", *options])
+    # What is added to every step belongs to the description of the flow that `init` stores.
+    decorators = [f"--with={spec}" for spec in FLOW_WITH_DECORATORS]
+    command = metaflow_command(decorators, ["init", *options])
     environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
     with captured_process(context, command, environment) as process:
         if process.returncode:
@@ -382,7 +383,6 @@ def local_store() -> dict[str, str]:
     return {
         SYSROOT: str(sysroot),
         "METAFLOW_DATATOOLS_LOCALROOT": str(sysroot / ".metaflow" / "data"),
-        "METAFLOW_CARD_LOCALROOT": str(sysroot / ".metaflow" / "mf.cards"),
     }
 
 

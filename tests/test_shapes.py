@@ -27,15 +27,6 @@ from tests.support import (
     working_directory,
 )
 
-# Executed by `dagster job execute` too, with every op in a process of its own.
-EXECUTED = (
-    "nested_foreach",
-    "recursion_in_foreach",
-    "parallel_nodes",
-    "several_ends",
-    "skipped_foreach",
-)
-
 # Artifacts of Metaflow's own that name the run, or that have no equality.
 NOT_COMPARED = ("_control_mapper_tasks", "_parallel_ubf_iter")
 
@@ -136,8 +127,7 @@ def _foreach_indices(artifacts: Any) -> tuple[int, ...]:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SHAPE_CASES, ids=str)
 def test_a_shape_runs_in_dagster_as_in_metaflow(workspace: Shapes, case: Case) -> None:
-    executed = ("execute",) if case.flow in EXECUTED else ()
-    assert_same(workspace, case, ("run_in_process", *executed))
+    assert_same(workspace, case, ("run_in_process", "execute"))
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ def constant_values(
         "FLOW_NAME": literal(flow.name),
         "METAFLOW_TOP_ARGS": list_of(_top_args(flow, scope, place)),
         "METAFLOW_STEP_ENV": text_dict(dict(_step_environment(flow, scope, place))),
+        "FLOW_WITH_DECORATORS": literal(list(flow.decospecs)),
         "STEP_WITH_DECORATORS": literal(
             {step.name: list(step.decorators) for step in flow.steps if step.decorators}
         ),

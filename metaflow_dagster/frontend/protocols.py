@@ -39,8 +39,11 @@ class Node(Protocol):
     source_file: str
     func_lineno: int
     tail_next_lineno: int
+    in_funcs: list[str]
     out_funcs: list[str]
     split_parents: list[str]
+    split_branches: list[str]
+    parallel_step: bool
     foreach_param: str | None
     parallel_foreach: bool
     condition: str | None
@@ -85,6 +88,12 @@ class Plugin(Protocol):
     TYPE: str
 
 
+class Environment(Plugin, Protocol):
+    """`metaflow_environment.MetaflowEnvironment`."""
+
+    def decospecs(self) -> Iterable[str] | None: ...
+
+
 class Datastore(Plugin, Protocol):
     """`datastore.FlowDataStore`."""
 
@@ -96,10 +105,11 @@ class CliState(Protocol):
 
     flow: FlowObject
     graph: Graph
-    environment: Plugin
+    environment: Environment
     metadata: Plugin
     event_logger: Plugin
     monitor: Plugin
     flow_datastore: Datastore
     entrypoint: list[str]
+    tl_decospecs: list[str]
     logger: Any

@@ -12,9 +12,9 @@ from metaflow_dagster.frontend.backend import check_backend, read_backend
 from metaflow_dagster.frontend.configs import check_configs, read_configs
 from metaflow_dagster.frontend.decorators import check_decorators
 from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
-from metaflow_dagster.frontend.protocols import CliState, FlowObject
+from metaflow_dagster.frontend.protocols import CliState, FlowObject, Graph
 from metaflow_dagster.frontend.session import Session
-from metaflow_dagster.frontend.steps import read_steps
+from metaflow_dagster.frontend.steps import location, read_steps
 from metaflow_dagster.ir import Flow, Location
 from metaflow_dagster.names import ascii_name
 
@@ -36,6 +36,7 @@ def read_flow(session: Session) -> Flow:
             job_name=ascii_name(_deployed_name(state.flow)),
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
+            decospecs=tuple(session.decospecs()),
         )
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error
@@ -45,15 +46,26 @@ def _lint(state: CliState) -> None:
     try:
         lint.linter.run_checks(state.graph)
     except LookupError as error:
-        # metaflow/lint.py: check_split_join_balance looks for branches that are not there.
-        raise CompileError(
-            [
-                Diagnostic(
-                    "Metaflow's own check of the flow's graph broke down.",
-                    "Make sure that every split and foreach has one join, and every join a split.",
-                )
-            ]
-        ) from error
+        culprits = list(_breakdowns(state.graph))
+        unknown = Diagnostic(f"Metaflow cannot check the flow's graph ({error!r}).", "Simplify it.")
+        raise CompileError(culprits or [unknown]) from error
+
+
+def _breakdowns(graph: Graph) -> Iterator[Diagnostic]:
+    """The steps over which Metaflow's own checks break down instead of refusing them.
+
+    These are joins that a step outside any split leads to (check_split_join_balance) and parallel
+    steps that lead nowhere (check_join_followed_by_parallel_step).
+    """
+    for node in graph:
+        stray = node.type == "join" and not all(graph[one].split_branches for one in node.in_funcs)
+        if stray or (node.parallel_step and not node.out_funcs):
+            yield Diagnostic(
+                "Metaflow cannot check the graph around this step.",
+                "Let every join end one split or foreach, and every @parallel step lead to a join.",
+                node.name,
+                location(node),
+            )
 
 
 def _deployed_name(flow: FlowObject) -> str:

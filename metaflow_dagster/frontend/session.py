@@ -20,6 +20,7 @@ from typing import Any
 
 from metaflow import FlowMutator, FlowSpec, decorators, parameters
 from metaflow._vendor import click
+from metaflow.metaflow_config import DEFAULT_DECOSPECS
 from metaflow.user_configs.config_options import config_options
 
 from metaflow_dagster.diagnostics import Diagnostic, raise_if_any
@@ -61,6 +62,12 @@ class Session:
             yield from _as_arguments(option, value)
         yield from _config_arguments(self.arguments)
 
+    def decospecs(self) -> Iterator[str]:
+        """The decorators that were added to every step, as they were given."""
+        yield from self.state.tl_decospecs
+        yield from self.state.environment.decospecs() or ()
+        yield from DEFAULT_DECOSPECS.split()
+
     def attach(self, decospecs: Sequence[str]) -> None:
         """Add step decorators, as `--with` of Metaflow's `run` does."""
         if not decospecs:
@@ -82,6 +89,7 @@ class Session:
             state.logger,
         )
         state.graph = flow._graph
+        state.tl_decospecs.extend(decospecs)
 
 
 def _refuse_mutators(flow: FlowObject, known: set[int]) -> None:

@@ -271,7 +271,6 @@ def test_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime.local_store() == {
         runtime.SYSROOT: str(tmp_path),
         "METAFLOW_DATATOOLS_LOCALROOT": str(tmp_path / ".metaflow" / "data"),
-        "METAFLOW_CARD_LOCALROOT": str(tmp_path / ".metaflow" / "mf.cards"),
     }
     (tmp_path / "a" / ".metaflow").touch()
     assert runtime.local_store()[runtime.SYSROOT] == str(tmp_path), "a file is no datastore"
