@@ -403,6 +403,11 @@ class Lane:
 Placement: TypeAlias = StepOp | GlueOp | Lane
 
 
+def inputs(op: StepOp | GlueOp) -> tuple[Input, ...]:
+    """The inputs of an op, in order."""
+    return op.inputs if isinstance(op, StepOp) else (op.input,)
+
+
 def outputs(op: StepOp | GlueOp) -> tuple[Source, ...]:
     """The outputs of an op, in the order in which Dagster returns them."""
     match op:

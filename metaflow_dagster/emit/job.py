@@ -12,7 +12,7 @@ def TrainFlow():
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from typing_extensions import assert_never
@@ -48,6 +48,7 @@ from metaflow_dagster.ir import (
     Regroup,
     Source,
     StepOp,
+    inputs,
     outputs,
     sources,
 )
@@ -67,7 +68,7 @@ def job_function(
     scope: ModuleScope,
 ) -> Statement:
     """The job; `op_identifiers` are the variables that hold the ops, by op name."""
-    used = {source for op in plan.ops() for one in _inputs(op) for source in sources(one.wire)}
+    used = {source for op in plan.ops() for one in inputs(op) for source in sources(one.wire)}
     body = _Body(op_identifiers, Scope(op_identifiers.values()), {}, frozenset(used))
     return function(
         identifier,
@@ -121,7 +122,7 @@ class _Body:
 
     def _invoke(self, op: StepOp | GlueOp) -> Statement:
         node = call(attribute(name(self.ops[op.name]), "alias"), literal(op.name))
-        invocation = call(node, *(self._argument(one) for one in _inputs(op)))
+        invocation = call(node, *(self._argument(one) for one in inputs(op)))
         given = outputs(op)
         if not self.used.intersection(given):
             return expression(invocation)
@@ -155,10 +156,6 @@ class _Body:
         mapped = call(attribute(name(source), "map"), name(each))
         outside = names_tuple([self.variables[result] for result in lane.results])
         yield spaced(assign(outside, mapped), 1)
-
-
-def _inputs(op: StepOp | GlueOp) -> Sequence[Input]:
-    return op.inputs if isinstance(op, StepOp) else (op.input,)
 
 
 def _variable(op: StepOp | GlueOp, source: Source) -> str:

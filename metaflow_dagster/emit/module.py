@@ -23,7 +23,7 @@ from metaflow_dagster.emit.library import runtime_library
 from metaflow_dagster.emit.op import ConfigUse, glue_function, step_function
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir import GlueOp, JobPlan, StepOp
+from metaflow_dagster.ir import GlueOp, JobPlan, StepOp, inputs
 from metaflow_dagster.names import Scope
 from metaflow_dagster.options import Options
 
@@ -66,12 +66,10 @@ def _claim(plan: JobPlan) -> _Identifiers:
     definitions = scope.claim("defs")
     config = scope.claim(f"{plan.flow.name}Config") if plan.flow.parameters else None
     ops = {op.name: scope.claim(op.name) for op in plan.ops()}
-    inputs = {one.name for op in plan.step_ops() for one in op.inputs} | {
-        op.input.name for op in plan.ops() if isinstance(op, GlueOp)
-    }
+    input_names = {one.name for op in plan.ops() for one in inputs(op)}
     locals_of_ops = {"config", "context", "parameters", "task"}
     own = {job, definitions, *ops.values()} | ({config} if config else set())
-    return _Identifiers(job, definitions, config, ops, frozenset(own | inputs | locals_of_ops))
+    return _Identifiers(job, definitions, config, ops, frozenset(own | input_names | locals_of_ops))
 
 
 def _generated(

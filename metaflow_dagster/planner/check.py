@@ -24,6 +24,7 @@ from metaflow_dagster.ir import (
     Regroup,
     Source,
     StepOp,
+    inputs,
     outputs,
     sources,
     targets,
@@ -99,13 +100,9 @@ def _illegal_wires(plan: JobPlan) -> Iterator[str]:
 
 
 def _refused(op: StepOp | GlueOp, visible: _Visible) -> Iterator[str]:
-    for one in _inputs(op):
+    for one in inputs(op):
         if not visible.allows(one):
             yield f"Input {one.name} of {op.name} cannot be wired to {sources(one.wire)}."
-
-
-def _inputs(op: StepOp | GlueOp) -> tuple[Input, ...]:
-    return op.inputs if isinstance(op, StepOp) else (op.input,)
 
 
 def _wrong_edges(plan: JobPlan) -> Iterator[str]:

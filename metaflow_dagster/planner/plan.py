@@ -44,6 +44,7 @@ from metaflow_dagster.ir import (
     Switch,
     SwitchOutputs,
     TaskOutput,
+    inputs,
     outputs,
     sources,
     targets,
@@ -110,7 +111,7 @@ class _Planner:
         used = [
             source
             for op in _ops_in(self._root)
-            for one in _inputs(op)
+            for one in inputs(op)
             if not isinstance(one.wire, (One, Item))
             for source in sources(one.wire)
         ]
@@ -232,10 +233,6 @@ class _Planner:
 def _list_name(step: Step) -> str:
     """The only input of an op: after its parent, unless there are several."""
     return input_names(step.parents)[0] if len(step.parents) == 1 else SEVERAL
-
-
-def _inputs(op: StepOp | GlueOp) -> tuple[Input, ...]:
-    return op.inputs if isinstance(op, StepOp) else (op.input,)
 
 
 def _ops_in(lane: _OpenLane) -> list[StepOp | GlueOp]:
