@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias, assert_never
+from typing import Any, TypeAlias
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from typing_extensions import assert_never
 
 Key: TypeAlias = "str | int | float"
 Indices: TypeAlias = tuple[int, ...]

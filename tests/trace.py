@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, assert_never
+from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance
+from typing_extensions import assert_never
 
 from tests.flowgen import (
     Body,
