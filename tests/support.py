@@ -156,7 +156,7 @@ def load_module(path: Path) -> ModuleType:
 
 
 def _job(module: ModuleType) -> Any:
-    (job,) = module.defs.resolve_all_job_defs()
+    (job,) = module.defs.jobs
     return job
 
 

@@ -137,7 +137,7 @@ def compiled(directory: Path, tree: FlowTree, texts: Sequence[StepText]) -> None
         # A flow called `defs` has its name to itself.
         (definitions,) = [one for one in vars(generated).values() if isinstance(one, Definitions)]
         Definitions.validate_loadable(definitions)
-        (job,) = definitions.resolve_all_job_defs()
+        (job,) = definitions.jobs
     assert job.name == (job_name or ascii_name(tree.name))
     names = [node.name for node in job.nodes if not is_plumbing(node)]
     assert sorted(names) == sorted(f"op_{step.name}" for step in texts)

@@ -154,7 +154,7 @@ def played(tree: FlowTree, module: ModuleType) -> Played:
     """Execute the job in a generated module, with a recorder that plays what the tree says."""
     recorder = _Recorder(module, tree.play, {step.name: step for step in steps(tree)})
     recorder.install()
-    (job,) = module.defs.resolve_all_job_defs()
+    (job,) = module.defs.jobs
     with DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(run_config=QUIET, instance=instance)
     assert result.success

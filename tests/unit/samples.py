@@ -83,5 +83,5 @@ def definitions_of(module: ModuleType) -> Definitions:
 
 def job_of(module: ModuleType) -> Any:
     """The only job of a generated module."""
-    (job,) = definitions_of(module).resolve_all_job_defs()
+    (job,) = definitions_of(module).jobs
     return job

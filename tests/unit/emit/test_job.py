@@ -69,4 +69,4 @@ def test_jobs_can_be_merged() -> None:
     modules = [loaded(emitted(linear_flow(), one)) for one in options]
     merged = Definitions.merge(*(module.defs for module in modules))
     Definitions.validate_loadable(merged)
-    assert len(list(merged.resolve_all_job_defs())) == 3
+    assert len(list(merged.jobs)) == 3
