@@ -15,6 +15,15 @@ golden.isolate()
 _TOGETHER = re.compile(r"(tests/test_runs\.py)::\w+\[(\w+)|(tests/test_(?:packaging|readme)\.py)::")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _store_above_all_directories(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let Metaflow find a datastore above every temporary directory, on every machine.
+
+    Where it finds none, each of its commands creates one in the working directory.
+    """
+    (tmp_path_factory.getbasetemp() / ".metaflow").mkdir(exist_ok=True)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Let tests that share what is dear to make run in one worker.

@@ -200,11 +200,6 @@ def class_(identifier: str, base: Expression, body: Sequence[Statement]) -> cst.
     return cst.ClassDef(name(identifier), cst.IndentedBlock(body), bases=[cst.Arg(base)])
 
 
-def import_(module: str) -> cst.SimpleStatementLine:
-    """`import module`"""
-    return line(cst.Import([cst.ImportAlias(name(module))]))
-
-
 def import_from(module: str, imported: Sequence[tuple[str, str]]) -> cst.SimpleStatementLine:
     """`from module import a, b as c`; pairs of the name there and the name here."""
     dotted = cst.parse_expression(module)
