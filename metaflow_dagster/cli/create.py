@@ -1,4 +1,4 @@
-"""The `dagster` command group that every flow has where this package is installed."""
+"""`dagster create`: compile the flow into a Dagster definitions file."""
 
 from __future__ import annotations
 
@@ -22,17 +22,7 @@ class NotCompiled(MetaflowException):
     headline = "Flow not compiled to Dagster"
 
 
-@click.group()
-def cli() -> None:
-    pass
-
-
-@cli.group(help="Commands related to Dagster.")
-def dagster() -> None:
-    pass
-
-
-@dagster.command(help="Compile this flow into a Dagster definitions file.")
+@click.command(help="Compile this flow into a Dagster definitions file.")
 @click.argument("file", required=False, type=click.Path())
 @click.option("--name", default=None, help="Name of the Dagster job. [default: the flow's name]")
 @click.option("--tag", "tags", multiple=True, help="Tag every run with this. Repeatable.")

@@ -1,0 +1,20 @@
+"""The `dagster` command group that every flow has where this package is installed."""
+
+from __future__ import annotations
+
+from metaflow._vendor import click
+
+from metaflow_dagster.cli.create import create
+
+
+@click.group()
+def cli() -> None:
+    pass
+
+
+@cli.group(help="Commands related to Dagster.")
+def dagster() -> None:
+    pass
+
+
+dagster.add_command(create)
