@@ -1,4 +1,4 @@
-"""The runtime module as a library of helpers that can be cut out one by one.
+"""The runtime package as a library of helpers that can be cut out one by one.
 
 A helper brings along whatever it refers to: other helpers, constants, imports. What is cut out is
 the source as it stands, comments and docstrings included.
@@ -16,6 +16,20 @@ import libcst.matchers as m
 
 from metaflow_dagster.emit.build import Statement
 
+# The order in which a generated file shows what it takes from them.
+RUNTIME_MODULES = (
+    "settings",
+    "tasks",
+    "steps",
+    "outputs",
+    "parameters",
+    "command",
+    "process",
+    "store",
+    "results",
+)
+
+_OWN = "metaflow_dagster.runtime."
 _CONSTANT = m.SimpleStatementLine(
     [m.OneOf(m.Assign([m.AssignTarget(m.Name())]), m.AnnAssign(m.Name()))]
 )
@@ -31,7 +45,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The top level of the runtime module by the name each statement defines, in its order.
+    """The top level of the runtime modules by the name each statement defines, in their order.
 
     `references` are the top-level names that each constant and helper refers to.
     """
@@ -82,16 +96,19 @@ class _NameCollector(cst.CSTVisitor):
 @cache
 def runtime_library() -> Library:
     """The library of `metaflow_dagster.runtime`."""
-    source = resources.files("metaflow_dagster").joinpath("runtime.py")
-    return read_library(source.read_text(encoding="utf-8"))
+    package = resources.files("metaflow_dagster").joinpath("runtime")
+    files = (package.joinpath(f"{name}.py") for name in RUNTIME_MODULES)
+    return read_library(file.read_text(encoding="utf-8") for file in files)
 
 
-def read_library(source: str) -> Library:
-    """Take a module apart into constants, helpers and imports."""
+def read_library(sources: Iterable[str]) -> Library:
+    """Take modules apart into constants, helpers and imports; what they import of each other
+    is not an import of the library.
+    """
     constants: dict[str, cst.SimpleStatementLine] = {}
     helpers: dict[str, Statement] = {}
     imports: dict[str, Imported] = {}
-    for statement in cst.parse_module(source).body:
+    for statement in (one for source in sources for one in cst.parse_module(source).body):
         match statement:
             case cst.FunctionDef(name=name) | cst.ClassDef(name=name):
                 helpers[name.value] = statement
@@ -125,6 +142,8 @@ def _imported(statement: cst.Import | cst.ImportFrom) -> Iterator[tuple[str, Imp
                 yield alias.evaluated_name, Imported(alias.evaluated_name, None)
         case cst.ImportFrom(module=(cst.Name() | cst.Attribute()) as module, names=[*names]):
             dotted = cst.Module([]).code_for_node(module)
+            if dotted.startswith(_OWN):
+                return
             for alias in names:
                 yield alias.evaluated_name, Imported(dotted, alias.evaluated_name)
 

@@ -87,7 +87,7 @@ def test_every_part_has_its_rule() -> None:
     assert {part_of(path) for path in MODULES} == ALLOWED.keys()
 
 
-@pytest.mark.parametrize("part", ["emit", "planner", "runtime"])
+@pytest.mark.parametrize("part", ["emit", "planner", "runtime.steps"])
 def test_importing_a_part_imports_no_orchestrator(part: str) -> None:
     # The package itself imports the frontend, and thereby Metaflow: step around it.
     code = (
@@ -99,7 +99,7 @@ def test_importing_a_part_imports_no_orchestrator(part: str) -> None:
         "print(*sorted({'dagster', 'metaflow'} & sys.modules.keys()))\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.split() == (["dagster"] if part == "runtime" else []), result.stderr
+    assert result.stdout.split() == (["dagster"] if part == "runtime.steps" else []), result.stderr
 
 
 def test_importing_the_package_does_not_import_dagster() -> None:
@@ -125,5 +125,5 @@ def test_functions_are_short() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_are_short(path: Path) -> None:
-    most = {"ir.py": 500, "runtime.py": 650}.get(path.name, 400)
+    most = {"ir.py": 500}.get(path.name, 400)
     assert len(path.read_text().splitlines()) <= most

@@ -10,6 +10,7 @@ import pytest
 
 import metaflow_dagster
 from metaflow_dagster.emit.library import (
+    RUNTIME_MODULES,
     Imported,
     Renamer,
     constant_name,
@@ -18,7 +19,8 @@ from metaflow_dagster.emit.library import (
     runtime_library,
 )
 
-RUNTIME = (Path(metaflow_dagster.__file__).parent / "runtime.py").read_text()
+RUNTIME_DIRECTORY = Path(metaflow_dagster.__file__).parent / "runtime"
+RUNTIME = "\n".join((RUNTIME_DIRECTORY / f"{name}.py").read_text() for name in RUNTIME_MODULES)
 
 SOURCE = '''
 import os
@@ -46,7 +48,7 @@ if ONE:
 
 
 def test_a_module_is_taken_apart() -> None:
-    library = read_library(SOURCE)
+    library = read_library([SOURCE])
     assert list(library.constants) == ["ONE", "TWO"]
     assert list(library.helpers) == ["leaf", "Kind", "root"]
     assert library.imports == {
@@ -71,7 +73,7 @@ def test_a_module_is_taken_apart() -> None:
     ],
 )
 def test_closure(names: list[str], closure: set[str]) -> None:
-    assert read_library(SOURCE).closure(names) == closure
+    assert read_library([SOURCE]).closure(names) == closure
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,21 @@ def test_the_whole_runtime_is_in_the_library() -> None:
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom))
         and not isinstance(node, (ast.Assign, ast.AnnAssign))
     ]
-    assert [type(node) for node in left_out] == [ast.Expr], "only the docstring is left out"
+    docstrings = [ast.Expr] * len(RUNTIME_MODULES)
+    assert [type(node) for node in left_out] == docstrings, "only docstrings are left out"
+
+
+def test_every_runtime_module_has_its_place() -> None:
+    files = {path.stem for path in RUNTIME_DIRECTORY.glob("*.py")}
+    assert sorted(RUNTIME_MODULES) == sorted(files - {"__init__"})
+
+
+def test_what_the_runtime_modules_import_of_each_other_is_no_import() -> None:
+    library = read_library(
+        ["A = 1\n", "from json import dumps\nfrom metaflow_dagster.runtime.one import A\nB = A\n"]
+    )
+    assert list(library.imports) == ["dumps"]
+    assert library.closure(["B"]) == {"A", "B"}
 
 
 def test_the_runtime_imports_nothing_under_another_name() -> None:

@@ -18,7 +18,7 @@ def other(): pass
 
 
 def scope(*taken: str) -> ModuleScope:
-    library: Library = read_library(SOURCE)
+    library: Library = read_library([SOURCE])
     return ModuleScope(library, taken)
 
 

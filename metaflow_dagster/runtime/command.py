@@ -1,0 +1,93 @@
+"""The command line of a Metaflow process, and its environment."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from metaflow_dagster.runtime.settings import (
+    FLOW_CONFIGS,
+    FLOW_FILE,
+    HERE,
+    METAFLOW_STEP_ENV,
+    METAFLOW_TOP_ARGS,
+    RUN_TAGS,
+)
+
+SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"  # names the directory that holds .metaflow
+LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
+
+
+def tag_options() -> list[str]:
+    """Tags belong on every command: whichever comes first registers the run."""
+    return [f"--tag={tag}" for tag in RUN_TAGS]
+
+
+def metaflow_command(top_options: Sequence[str], command: Sequence[str]) -> list[str]:
+    """A command line of the flow."""
+    return [sys.executable, FLOW_FILE, *METAFLOW_TOP_ARGS, *top_options, *command]
+
+
+@contextmanager
+def input_options(paths: Sequence[str]) -> Iterator[list[str]]:
+    """The option that names the input tasks, in a file where a command line cannot hold them."""
+    from metaflow.util import compress_list
+
+    text = compress_list(list(paths))
+    if len(text) < LONGEST_ARGUMENT:
+        yield [f"--input-paths={text}"]
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".paths") as file:
+        file.write(text)
+        file.flush()
+        yield [f"--input-paths-filename={file.name}"]
+
+
+def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a Metaflow process."""
+    from metaflow.util import get_username
+
+    # A parallel step starts its nodes with the `python` it finds first.
+    python = os.path.dirname(sys.executable)
+    path = os.pathsep.join([python, os.environ.get("PATH", os.defpath)])
+    local = {} if SYSROOT in {**os.environ, **METAFLOW_STEP_ENV} else local_store()
+    environment = {**local, **os.environ, "PATH": path, **METAFLOW_STEP_ENV, **extra}
+    environment["METAFLOW_RUNTIME_NAME"] = "dagster"
+    environment["PYTHONUNBUFFERED"] = "x"
+    if get_username() is None:
+        # Without a user, as in most containers, Metaflow would refuse to run.
+        environment.setdefault("METAFLOW_USER", "dagster")
+    return environment
+
+
+def config_environment(file: Path) -> dict[str, str]:
+    """What gives the flow's Configs to a process, after writing their values to a file."""
+    if not FLOW_CONFIGS:
+        return {}
+    file.write_text(json.dumps({"user_configs": FLOW_CONFIGS}), encoding="utf-8")
+    names = {name: f"kv.{name}" for name in FLOW_CONFIGS}  # means: it stands in that file
+    return {
+        "METAFLOW_LOCAL_CONFIG_FILE": str(file),
+        "METAFLOW_FLOW_CONFIG_VALUE": json.dumps(names),
+    }
+
+
+def local_store() -> dict[str, str]:
+    """Where Metaflow keeps what is local, if the environment does not say.
+
+    Metaflow looks for `.metaflow` from the working directory upwards. This looks from the directory
+    of this file, so that it does not matter where Dagster was started.
+    """
+    from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
+
+    if DATASTORE_SYSROOT_LOCAL:
+        return {SYSROOT: str(DATASTORE_SYSROOT_LOCAL)}
+    directories = [Path(HERE), *Path(HERE).parents]
+    sysroot = next((one for one in directories if (one / ".metaflow").is_dir()), Path(HERE))
+    return {
+        SYSROOT: str(sysroot),
+        "METAFLOW_DATATOOLS_LOCALROOT": str(sysroot / ".metaflow" / "data"),
+    }

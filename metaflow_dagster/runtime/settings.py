@@ -1,0 +1,15 @@
+"""What the compiler replaces: the values of one flow, and what no flow changes."""
+
+import os
+from typing import Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FLOW_FILE = os.path.join(HERE, "flow.py")
+FLOW_NAME = "Flow"
+METAFLOW_TOP_ARGS: list[str] = []
+METAFLOW_STEP_ENV: dict[str, str] = {}
+FLOW_WITH_DECORATORS: list[str] = []
+STEP_WITH_DECORATORS: dict[str, list[str]] = {}
+FLOW_CONFIGS: dict[str, list[Any]] = {}  # by name: the value, and whether it is plain
+RUN_TAGS: list[str] = []
+NAMESPACE: str | None = None

@@ -1,0 +1,126 @@
+"""What an op does: run a task of its step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dagster import MetadataValue, OpExecutionContext
+
+from metaflow_dagster.runtime.command import input_options, metaflow_command, tag_options
+from metaflow_dagster.runtime.parameters import parameter_text, parameter_variable
+from metaflow_dagster.runtime.process import captured_process, step_failure
+from metaflow_dagster.runtime.results import finished_task
+from metaflow_dagster.runtime.settings import FLOW_WITH_DECORATORS, NAMESPACE, STEP_WITH_DECORATORS
+from metaflow_dagster.runtime.store import next_attempt, save_logs
+from metaflow_dagster.runtime.tasks import (
+    FinishedTask,
+    Task,
+    metaflow_run_id,
+    parse_task,
+    repeatable_id,
+)
+
+PARAMETERS_STEP = "_parameters"  # Metaflow's own task that holds the parameters of a run
+MANY_RETRIES = 10_000  # of a recursive step, whose repetitions count their retries each
+CONTROL_OPTIONS = ["--ubf-context=ubf_control", "--split-index=0"]  # of a parallel step's task
+
+
+def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str:
+    """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
+    task = Task(metaflow_run_id(context.run_id), PARAMETERS_STEP, "params")
+    context.instance.add_run_tags(context.run_id, {"metaflow/run_id": task.run_id})
+    if may_be_repeated(context) and next_attempt(task):
+        return str(task)
+    options = [f"--run-id={task.run_id}", f"--task-id={task.id}", *tag_options()]
+    # What is added to every step belongs to the description of the flow that `init` stores.
+    decorators = [f"--with={spec}" for spec in FLOW_WITH_DECORATORS]
+    command = metaflow_command(decorators, ["init", *options])
+    environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
+    with captured_process(context, command, environment) as process:
+        if process.returncode:
+            raise step_failure("The run could not be initialised", process, may_retry=True)
+    return str(task)
+
+
+def run_step(
+    context: OpExecutionContext,
+    step: str,
+    input_paths: Sequence[str],
+    options: Sequence[str] = (),
+    user_retries: int = 0,
+    error_retries: int = 0,
+    environment: Mapping[str, str] | None = None,
+    repetition: int = 0,
+) -> FinishedTask:
+    """Run one task of a Metaflow step and wait for it; `dagster.Failure` if it fails.
+
+    `input_paths` are the paths of the tasks before it, `options` more options of Metaflow's `step`,
+    `user_retries` how often the user's code may be retried and `error_retries` how often Metaflow
+    may handle its failure after that, `environment` variables for the process, `repetition` which
+    run of a recursive step this is.
+    """
+    task = task_of(context, step, input_paths, repetition)
+    attempt = next_attempt(task) if may_be_repeated(context) else 0
+    with input_options(input_paths) as inputs:
+        arguments = [f"--run-id={task.run_id}", f"--task-id={task.id}", *inputs, *options]
+        arguments += [f"--retry-count={attempt}", f"--max-user-code-retries={user_retries}"]
+        arguments += [f"--namespace={NAMESPACE}"] if NAMESPACE is not None else []
+        decorators = [f"--with={spec}" for spec in STEP_WITH_DECORATORS.get(step, [])]
+        command = metaflow_command(decorators, ["step", step, *arguments, *tag_options()])
+        variables = {"METAFLOW_RUN_ID": task.run_id, **(environment or {})}
+        with captured_process(context, command, variables) as process:
+            save_logs(task, attempt, process)
+            if process.returncode:
+                may_retry = attempt < user_retries + error_retries
+                raise step_failure(f"Step {step} failed", process, may_retry)
+    return finished_task(task, attempt, command)
+
+
+def run_recursive_step(
+    context: OpExecutionContext,
+    step: str,
+    input_paths: Sequence[str],
+    options: Sequence[str] = (),
+    **how: Any,
+) -> FinishedTask:
+    """Run a step that may choose itself, until it chooses another; `how` as for `run_step`.
+
+    A retry goes on with the repetition that had been started last.
+    """
+    repetition = last_started(context, step, input_paths)
+    if repetition:
+        input_paths, options = [str(task_of(context, step, input_paths, repetition - 1))], ()
+    task = run_step(context, step, input_paths, options, repetition=repetition, **how)
+    while task.target == step:
+        repetition += 1
+        context.log.info(f"Step {step} has chosen itself and runs again: repetition {repetition}.")
+        task = run_step(context, step, [task.path], repetition=repetition, **how)
+    task.metadata["repetitions"] = MetadataValue.int(repetition)
+    return task
+
+
+def last_started(context: OpExecutionContext, step: str, input_paths: Sequence[str]) -> int:
+    """The last repetition of a recursive step that an earlier attempt of this op has started."""
+    repetition = 0
+    while may_be_repeated(context) and next_attempt(
+        task_of(context, step, input_paths, repetition + 1)
+    ):
+        repetition += 1
+    return repetition
+
+
+def foreach_options(context: OpExecutionContext) -> list[str]:
+    """What tells a task which item of the innermost foreach around it is its."""
+    return [f"--split-index={(context.get_mapping_key() or '').split('_')[-1]}"]
+
+
+def task_of(
+    context: OpExecutionContext, step: str, input_paths: Sequence[str], repetition: int
+) -> Task:
+    """The task that an op runs after the tasks before it."""
+    run_id = parse_task(input_paths[0]).run_id
+    return Task(run_id, step, repeatable_id(context.get_mapping_key(), repetition))
+
+
+def may_be_repeated(context: OpExecutionContext) -> bool:
+    """Whether Metaflow's datastore may know an earlier attempt of this op's task."""
+    return context.retry_number > 0 or context.run.parent_run_id is not None

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from metaflow.util import decompress_list
+
+from metaflow_dagster.runtime.command import (
+    SYSROOT,
+    input_options,
+    local_store,
+    metaflow_command,
+    process_environment,
+    tag_options,
+)
+from metaflow_dagster.runtime.settings import FLOW_FILE
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50_000])
+def test_input_options(count: int) -> None:
+    paths = [f"dagster-{i:06}/step{i % 7}/t1-{i}" for i in range(count)]
+    with input_options(paths) as (option,):
+        assert len(option.encode()) < 128 * 1024
+        name, _, value = option.partition("=")
+        if name == "--input-paths-filename":
+            assert count > 3
+            value = Path(value).read_text()
+        assert decompress_list(value) == paths
+
+
+def test_input_options_of_very_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaflow_dagster.runtime.command.LONGEST_ARGUMENT", 20)
+    paths = [f"run/step/t1-{i}" for i in range(100)]
+    with input_options(paths) as (option,):
+        name, _, file = option.partition("=")
+        assert name == "--input-paths-filename"
+        assert decompress_list(Path(file).read_text()) == paths
+    assert not Path(file).exists()
+
+
+def test_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    monkeypatch.setattr("metaflow_dagster.runtime.command.HERE", "/nowhere")
+    assert local_store()[SYSROOT] == "/nowhere"
+    monkeypatch.setattr("metaflow_dagster.runtime.command.HERE", str(inner))
+    (tmp_path / ".metaflow").mkdir()
+    assert local_store() == {
+        SYSROOT: str(tmp_path),
+        "METAFLOW_DATATOOLS_LOCALROOT": str(tmp_path / ".metaflow" / "data"),
+    }
+    (tmp_path / "a" / ".metaflow").touch()
+    assert local_store()[SYSROOT] == str(tmp_path), "a file is no datastore"
+    (inner / ".metaflow").mkdir()
+    assert local_store()[SYSROOT] == str(inner)
+    monkeypatch.setattr("metaflow.metaflow_config.DATASTORE_SYSROOT_LOCAL", "/configured")
+    assert local_store() == {SYSROOT: "/configured"}
+
+
+def test_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "metaflow_dagster.runtime.command.METAFLOW_STEP_ENV", {"A": "baked", "B": "baked"}
+    )
+    monkeypatch.setenv("A", "inherited")
+    monkeypatch.setenv("C", "inherited")
+    environment = process_environment({"B": "step"})
+    assert [environment[one] for one in "ABC"] == ["baked", "step", "inherited"]
+    assert environment["METAFLOW_RUNTIME_NAME"] == "dagster"
+    assert environment["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable)
+
+
+@pytest.mark.parametrize(
+    ("variable", "user", "metaflow_user"),
+    [
+        pytest.param("OTHER", "somebody", "dagster", id="none"),
+        pytest.param("USER", "root", "dagster", id="root"),
+        pytest.param("SUDO_USER", "somebody", None, id="sudo"),
+        pytest.param("USERNAME", "somebody", None, id="name"),
+        pytest.param("USER", "somebody", None, id="user"),
+    ],
+)
+def test_user(
+    variable: str, user: str, metaflow_user: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"):
+        monkeypatch.delenv(one, raising=False)
+    monkeypatch.setattr("metaflow.metaflow_config.USER", None)
+    monkeypatch.setenv(variable, user)
+    assert process_environment({}).get("METAFLOW_USER") == metaflow_user
+
+
+def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaflow_dagster.runtime.command.RUN_TAGS", ["a b", "c"])
+    monkeypatch.setattr("metaflow_dagster.runtime.command.METAFLOW_TOP_ARGS", ["--quiet"])
+    assert tag_options() == ["--tag=a b", "--tag=c"]
+    command = metaflow_command(["--with=x"], ["init"])
+    assert command == [sys.executable, FLOW_FILE, "--quiet", "--with=x", "init"]
