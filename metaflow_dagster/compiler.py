@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metaflow.exception import MetaflowException
@@ -31,6 +31,7 @@ def synthesize(
     namespace: str | None = None,
     workflow_timeout: int | None = None,
     max_workers: int | None = None,
+    origin_run_id: str | None = None,
 ) -> str:
     """Compile a flow class into the text of a Dagster definitions file.
 
@@ -45,8 +46,10 @@ def synthesize(
     tags : Metaflow tags for every run (`--tag`)
     decospecs : step decorators to add, such as "retry:times=3" (`--with`)
     namespace : Metaflow namespace of the steps
-    workflow_timeout : seconds after which Dagster may stop a run
+    workflow_timeout : seconds after which a run is stopped
     max_workers : most steps that run at once; default: Dagster's own limit
+    origin_run_id : Metaflow run (`dagster-…`) that every run resumes: its parameters are taken, and
+        what finished in it is not run again
 
     Raises
     ------
@@ -54,7 +57,15 @@ def synthesize(
     TypeError : `flow_cls` is no flow class, or `tags` or `decospecs` is a string and no sequence
     """
     _check_sequences(tags=tags, decospecs=decospecs)
-    options = Options(name, tuple(tags), tuple(decospecs), namespace, workflow_timeout, max_workers)
+    options = Options(
+        name,
+        tuple(tags),
+        tuple(decospecs),
+        namespace,
+        workflow_timeout,
+        max_workers,
+        origin_run_id,
+    )
     try:
         with library_session(flow_class(flow_cls)) as session:
             return compile_session(session, options, output).text
@@ -85,6 +96,8 @@ def compile_session(
     raise_if_any(check_options(options))
     session.attach(options.decospecs)
     flow = read_flow(session)
+    if options.origin_run_id is not None:
+        flow = replace(flow, parameters=())
     job_name = options.name or flow.job_name
     raise_if_any(_check_job_name(flow, job_name))
     path = Path(output if output is not None else default_output(job_name))

@@ -120,6 +120,8 @@ class Step:
     `parents` are in the flow's topological order. `joins` names the split or foreach step whose
     branches this step joins, or is None. `decorators` are the specs of decorators that the flow's
     source does not hold (`--with`), which Metaflow has to be told again when the step runs.
+    `timeout` is in seconds (`@timeout`). `has_hooks` says that decorators of the step take part in
+    how its process is started (`@kubernetes`, `@conda`), for which Metaflow needs the flow itself.
     """
 
     name: str
@@ -129,8 +131,10 @@ class Step:
     joins: str | None = None
     description: str = ""
     retries: Retries = Retries()
+    timeout: int | None = None
     environment: tuple[tuple[str, str], ...] = ()
     decorators: tuple[str, ...] = ()
+    has_hooks: bool = False
 
 
 class ParameterKind(Enum):

@@ -13,6 +13,8 @@ from metaflow_dagster.names import is_dagster_name
 MAX_TAG_LENGTH = 500
 MAX_TAGS = 50
 
+_RUN_ID = re.compile(r"dagster-\w+")
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -20,8 +22,8 @@ class Options:
 
     `name`: name of the Dagster job; default: the flow's. `tags`: Metaflow tags of every run.
     `decospecs`: step decorators to add (`--with`). `namespace`: Metaflow namespace of the steps.
-    `workflow_timeout`: seconds after which Dagster may stop a run. `max_workers`: most ops that
-    run at once.
+    `workflow_timeout`: seconds after which a run is stopped. `max_workers`: most ops that
+    run at once. `origin_run_id`: the Metaflow run that every run resumes.
     """
 
     name: str | None = None
@@ -30,6 +32,7 @@ class Options:
     namespace: str | None = None
     workflow_timeout: int | None = None
     max_workers: int | None = None
+    origin_run_id: str | None = None
 
 
 def check_options(options: Options) -> Iterator[Diagnostic]:
@@ -50,6 +53,12 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
         yield Diagnostic(
             f"--namespace {options.namespace!r} is malformed.",
             "A namespace is printable text that is not blank, such as --namespace user:ann.",
+        )
+    if options.origin_run_id is not None and not _RUN_ID.fullmatch(options.origin_run_id):
+        yield Diagnostic(
+            f"--origin-run-id {options.origin_run_id!r} is not the id of a run that Dagster made.",
+            "Give one such as dagster-0123456789ab; runs of Metaflow's own scheduler are resumed "
+            "with python FLOW.py resume.",
         )
     for option, value in (
         ("--workflow-timeout", options.workflow_timeout),

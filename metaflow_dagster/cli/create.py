@@ -37,9 +37,14 @@ class NotCompiled(MetaflowException):
     "--workflow-timeout",
     default=None,
     type=int,
-    help="Seconds after which Dagster may stop a run.",
+    help="Seconds after which a run is stopped.",
 )
 @click.option("--max-workers", default=None, type=int, help="Most steps that run at once.")
+@click.option(
+    "--origin-run-id",
+    default=None,
+    help="Resume this run of Dagster's (dagster-…) in every run: what finished is not run again.",
+)
 @click.option(
     "--check",
     is_flag=True,
@@ -62,10 +67,13 @@ def create(
     namespace: str | None,
     workflow_timeout: int | None,
     max_workers: int | None,
+    origin_run_id: str | None,
     check: bool,
     show_plan: bool,
 ) -> None:
-    options = Options(name, tags, decospecs, namespace, workflow_timeout, max_workers)
+    options = Options(
+        name, tags, decospecs, namespace, workflow_timeout, max_workers, origin_run_id
+    )
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     try:
         compilation = compile_session(session, options, file)

@@ -22,6 +22,8 @@ from metaflow_dagster.emit.scope import ModuleScope
 from metaflow_dagster.ir import Flow
 from metaflow_dagster.options import Options
 
+_HOOKED_STEP = ("dagster", "step")  # our command that runs a step with its decorators' hooks
+
 ConstantValues = Mapping[str, Expression]
 
 
@@ -38,9 +40,13 @@ def constant_values(
         "STEP_WITH_DECORATORS": literal(
             {step.name: list(step.decorators) for step in flow.steps if step.decorators}
         ),
+        "STEP_COMMANDS": literal(
+            {step.name: list(_HOOKED_STEP) for step in flow.steps if step.has_hooks}
+        ),
         "FLOW_CONFIGS": literal({one.name: [one.value, one.is_plain] for one in flow.configs}),
         "RUN_TAGS": literal(list(options.tags)),
         "NAMESPACE": literal(options.namespace),
+        "ORIGIN_RUN_ID": literal(options.origin_run_id),
     }
 
 

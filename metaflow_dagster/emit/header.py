@@ -42,6 +42,7 @@ def _regenerate(flow: Flow, options: Options, source: str, output: str) -> Itera
         ("namespace", (options.namespace,)),
         ("workflow-timeout", (options.workflow_timeout,)),
         ("max-workers", (options.max_workers,)),
+        ("origin-run-id", (options.origin_run_id,)),
     ):
         yield from (f"--{option} {_shell_word(str(one))}" for one in values if one is not None)
 

@@ -37,6 +37,7 @@ from metaflow_dagster.ir import (
     Gather,
     GlueOp,
     Input,
+    Literal,
     NodesOutput,
     Output,
     Regroup,
@@ -49,6 +50,7 @@ from metaflow_dagster.ir import (
 )
 
 STEP_TAGS: Final = {"dagster/compute_kind": "metaflow"}
+TIMEOUT_TAG: Final = "dagster/op_execution_timeout"  # shown by Dagster, but read by nobody
 GLUE_TAGS: Final = {"dagster/compute_kind": "plumbing"}
 
 
@@ -108,9 +110,14 @@ def _step_decorator(op: StepOp, config: ConfigUse | None, scope: ModuleScope) ->
             "ins": _ins(op.inputs, scope) if op.inputs else None,
             "out": _out(op.output, scope),
             "retry_policy": _retry_policy(op, scope),
-            "tags": literal(dict(STEP_TAGS)),
+            "tags": literal(_tags(op)),
         },
     )
+
+
+def _tags(op: StepOp) -> dict[str, Literal]:
+    timeout = op.step.timeout
+    return {**STEP_TAGS, **({} if timeout is None else {TIMEOUT_TAG: str(timeout)})}
 
 
 def _glue_decorator(op: GlueOp, scope: ModuleScope) -> Expression:
@@ -238,6 +245,7 @@ def _run(op: StepOp, config: ConfigUse | None, scope: ModuleScope) -> Iterator[S
             keywords={
                 "options": _options(op, scope),
                 **_retry_counts(op.step.retries),
+                "timeout": _timeout(op),
                 "environment": literal(dict(op.step.environment)) if op.step.environment else None,
             },
         ),
@@ -277,6 +285,14 @@ def _retry_counts(retries: Retries) -> Mapping[str, Expression | None]:
         "user_retries": literal(retries.user_code) if retries.user_code else None,
         "error_retries": literal(retries.error) if retries.error else None,
     }
+
+
+def _timeout(op: StepOp) -> Expression | None:
+    """The seconds after which the op may stop the process.
+
+    Where decorators run the step elsewhere, its time does not begin when its process is started.
+    """
+    return None if op.step.timeout is None or op.step.has_hooks else literal(op.step.timeout)
 
 
 def _result(output: Output, scope: ModuleScope) -> Statement:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from metaflow import metaflow_config_funcs
 from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 
-from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.credentials import is_secret_address
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.ir import Backend
@@ -40,16 +39,6 @@ _SETTINGS = (
     "SERVICE_URL",
     "UI_URL",
 )
-
-
-def check_backend(session: Session) -> Iterator[Diagnostic]:
-    """Backends under which a plain `step` command is not enough."""
-    environment = session.state.environment.TYPE
-    if environment != "local":
-        yield Diagnostic(
-            f"--environment {environment} is not supported yet.",
-            "Compile with --environment local, and install the packages where Dagster runs.",
-        )
 
 
 def read_backend(session: Session) -> Backend:

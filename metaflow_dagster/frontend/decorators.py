@@ -7,13 +7,18 @@ from itertools import chain
 from typing import Any
 
 from metaflow.decorators import StepDecorator as MetaflowStepDecorator
+from metaflow.metaflow_config import MAX_ATTEMPTS
 from metaflow.plugins.environment_decorator import EnvironmentDecorator
 from metaflow.plugins.parallel_decorator import ParallelDecorator
+from metaflow.plugins.timeout_decorator import TimeoutDecorator
 
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.credentials import is_secret_variable
 from metaflow_dagster.frontend.protocols import FlowObject, Graph, Node, StepDecorator
 from metaflow_dagster.ir import Location, Retries
+
+# What `metaflow/runtime.py: NativeRuntime` calls of a step's decorators.
+_RUNTIME_HOOKS = ("runtime_init", "runtime_task_created", "runtime_step_cli", "runtime_finished")
 
 # Flow decorators whose effect would be lost: what they ask for is the orchestrator's to do.
 _UNSUPPORTED_OF_FLOW = {
@@ -21,8 +26,6 @@ _UNSUPPORTED_OF_FLOW = {
     "trigger": "Add a sensor for the job, or take @trigger off.",
     "trigger_on_finish": "Add a sensor for the job, or take @trigger_on_finish off.",
     "exit_hook": "Use a Dagster hook or run status sensor, or take @exit_hook off.",
-    "conda_base": "Install the packages where Dagster runs, or take @conda_base off.",
-    "pypi_base": "Install the packages where Dagster runs, or take @pypi_base off.",
 }
 
 
@@ -34,30 +37,29 @@ def check_decorators(flow: FlowObject, graph: Graph) -> Iterator[Diagnostic]:
             yield Diagnostic(f"@{name} is not supported yet.", hint)
     for name in graph.sorted_nodes:
         node = graph[name]
-        for decorator in node.decorators:
-            if _changes_command(decorator):
-                yield _of_step(
-                    node,
-                    f"@{decorator.name} changes how the step is run, which is not supported yet.",
-                    f"Take @{decorator.name} off the step, or run the flow with Metaflow.",
-                )
         yield from _credentials(node)
 
 
-def _changes_command(decorator: StepDecorator) -> bool:
-    """Whether Metaflow's runtime would run another command than `step` for it.
+def has_hooks(node: Node) -> bool:
+    """Whether decorators of a step take part in how Metaflow's runtime starts its process."""
+    return any(_is_hooked(decorator) for decorator in node.decorators)
 
-    Such decorators override `runtime_step_cli`; `@environment` only sets variables, which we set
-    ourselves, and `@parallel` is a matter of the graph.
+
+def _is_hooked(decorator: StepDecorator) -> bool:
+    """Whether a decorator overrides one of the hooks that Metaflow's runtime calls.
+
+    `@environment` only sets variables, which we set ourselves; `@parallel` is a matter of the
+    graph.
     """
     kind: Any = type(decorator)
-    if kind in (EnvironmentDecorator, ParallelDecorator) or not isinstance(
-        decorator, MetaflowStepDecorator
+    if kind in (EnvironmentDecorator, ParallelDecorator) or not issubclass(
+        kind, MetaflowStepDecorator
     ):
         return False
-    return (
-        kind.runtime_step_cli is not MetaflowStepDecorator.runtime_step_cli
-        or getattr(kind, "runtime_step_cli_ctx", None) is not None
+    return any(
+        getattr(kind, hook) is not getattr(MetaflowStepDecorator, hook)
+        or getattr(kind, f"{hook}_ctx", None) is not None
+        for hook in _RUNTIME_HOOKS
     )
 
 
@@ -79,14 +81,17 @@ def _of_step(node: Node, message: str, hint: str) -> Diagnostic:
 def read_retries(node: Node) -> Retries:
     """The most that any decorator asks for, as in `metaflow/runtime.py: Task.__init__`.
 
-    A decorator that answers (None, None) forbids retries altogether.
+    A decorator that answers (None, None) forbids retries altogether. The datastore holds no more
+    than `MAX_ATTEMPTS` of a task.
     """
     counts = [decorator.step_task_retry_count() for decorator in node.decorators]
     if any(user is None or error is None for user, error in counts):
         return Retries()
+    user_code = max((user or 0 for user, _ in counts), default=0)
+    error = max((error or 0 for _, error in counts), default=0)
     return Retries(
-        user_code=max((user or 0 for user, _ in counts), default=0),
-        error=max((error or 0 for _, error in counts), default=0),
+        user_code=user_code,
+        error=min(error, MAX_ATTEMPTS - 1 - user_code),
         minutes_between=max(
             (
                 int(decorator.attributes["minutes_between_retries"])
@@ -96,6 +101,12 @@ def read_retries(node: Node) -> Retries:
             default=0,
         ),
     )
+
+
+def read_timeout(node: Node) -> int | None:
+    """The seconds that `@timeout` gives to a step."""
+    seconds = [one.secs for one in node.decorators if isinstance(one, TimeoutDecorator)]
+    return seconds[-1] if seconds else None
 
 
 def read_environment(node: Node) -> tuple[tuple[str, str], ...]:

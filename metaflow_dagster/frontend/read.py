@@ -8,7 +8,7 @@ from metaflow import current, lint
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
-from metaflow_dagster.frontend.backend import check_backend, read_backend
+from metaflow_dagster.frontend.backend import read_backend
 from metaflow_dagster.frontend.configs import check_configs, read_configs
 from metaflow_dagster.frontend.decorators import check_decorators
 from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
@@ -84,7 +84,6 @@ def metaflow_diagnostic(error: MetaflowException) -> Diagnostic:
 
 
 def _unsupported(session: Session) -> Iterator[Diagnostic]:
-    yield from check_backend(session)
     yield from check_decorators(session.state.flow, session.state.graph)
     yield from check_parameters(session.state.flow)
     yield from check_configs(session.state.flow)

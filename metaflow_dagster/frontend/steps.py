@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metaflow_dagster.diagnostics import InternalError
-from metaflow_dagster.frontend.decorators import read_decospecs, read_environment, read_retries
+from metaflow_dagster.frontend.decorators import (
+    has_hooks,
+    read_decospecs,
+    read_environment,
+    read_retries,
+    read_timeout,
+)
 from metaflow_dagster.frontend.protocols import Graph, Node
 from metaflow_dagster.ir import (
     End,
@@ -36,8 +42,10 @@ def read_steps(graph: Graph) -> Iterator[Step]:
             joins=node.split_parents[-1] if node.type == "join" else None,
             description=node.doc.strip(),
             retries=read_retries(node),
+            timeout=read_timeout(node),
             environment=read_environment(node),
             decorators=read_decospecs(node),
+            has_hooks=has_hooks(node),
         )
 
 

@@ -63,6 +63,11 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
+def local_sysroot() -> str:
+    """The directory that holds the `.metaflow` of all that Metaflow keeps locally."""
+    return {**local_store(), **os.environ, **METAFLOW_STEP_ENV}[SYSROOT]
+
+
 def config_environment(file: Path) -> dict[str, str]:
     """What gives the flow's Configs to a process, after writing their values to a file."""
     if not FLOW_CONFIGS:

@@ -1,6 +1,5 @@
 """A process that is run to its end, with everything it writes."""
 
-import os
 import shlex
 import signal
 import subprocess
@@ -8,109 +7,132 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TextIO
 
 from dagster import Failure, OpExecutionContext
 
 from metaflow_dagster.runtime.command import config_environment, process_environment
+from metaflow_dagster.runtime.guard import (
+    PROCESS_VARIABLE,
+    SECONDS_TO_STOP,
+    only_guard,
+    stop_processes,
+)
+from metaflow_dagster.runtime.limits import Limit
+from metaflow_dagster.runtime.logs import LONGEST_LINE, StreamLog, kept, plain
 
 EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY
-SECONDS_TO_STOP = 5.0
 SECONDS_TO_DRAIN = 2.0
-DIGEST_LINES = 20
-DIGEST_BYTES = 20_000
-LONGEST_LINE = 1_000_000  # bytes that are passed on in one go
 
 
-@dataclass(frozen=True)
 class CapturedProcess:
-    """A process that has ended, with the files its two streams were written to."""
+    """A process in a session of its own, whose output is passed on as it comes, and kept."""
 
-    returncode: int
-    stdout: Path
-    stderr: Path
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], marker: str) -> None:
+        self.marker = marker
+        self.limit: Limit | None = None  # that it has reached
+        self.stdout = StreamLog()
+        self.stderr = StreamLog()
+        self.process = subprocess.Popen(
+            command,
+            env={**environment, PROCESS_VARIABLE: marker.partition("=")[2]},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.copying = [
+            threading.Thread(target=copy_lines, args=pipe, daemon=True)
+            for pipe in (
+                (self.process.stdout, sys.stdout, self.stdout),
+                (self.process.stderr, sys.stderr, self.stderr),
+            )
+        ]
+
+    @property
+    def returncode(self) -> int:
+        """Its exit code, or the negative number of the signal that has ended it."""
+        return int(self.process.returncode)
+
+    def wait(self, limit: Limit | None) -> None:
+        """Wait until it has ended; at the limit, or when this is interrupted, it is stopped."""
+        try:
+            for thread in self.copying:
+                thread.start()
+            self.process.wait(limit.seconds if limit else None)
+        except subprocess.TimeoutExpired:
+            self.limit = limit
+        finally:
+            self.stop()
+            self.drain()
+
+    def stop(self) -> None:
+        """End it, if it still runs, with everything it has started."""
+        if self.process.poll() is None:
+            stop_processes({self.marker: self.process.pid}, SECONDS_TO_STOP)
+            self.process.wait()
+
+    def drain(self) -> None:
+        """Take what is left in the pipes, but not wait for others that hold them open."""
+        deadline = time.monotonic() + SECONDS_TO_DRAIN
+        for thread in self.copying:
+            thread.join(max(0, deadline - time.monotonic()))
 
     def ending(self) -> str:
         """How it ended, to follow "The step failed"."""
+        if self.limit:
+            return f": {self.limit.reason}"
         if self.returncode < 0:
             names = {one.value: one.name for one in signal.Signals}
             name = names.get(-self.returncode, f"signal {-self.returncode}")
             return f": its process was ended by {name}."
         return f" with exit code {self.returncode}."
 
-    def digest(self) -> str:
-        """The last lines it wrote to stderr."""
-        with open(self.stderr, "rb") as file:
-            file.seek(max(0, self.stderr.stat().st_size - DIGEST_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-        return "\n".join(lines[-DIGEST_LINES:])
-
 
 @contextmanager
 def captured_process(
     context: OpExecutionContext, command: Sequence[str], extra: Mapping[str, str]
 ) -> Iterator[CapturedProcess]:
-    """Run a command to its end; its output goes to this process's as it comes, and to files."""
+    """Start a command, to be waited for; whatever happens to this process, it is ended."""
     context.log.info(f"$ {shlex.join(command)}")
     with tempfile.TemporaryDirectory(prefix="metaflow-dagster-") as directory:
-        files = Path(directory, "stdout"), Path(directory, "stderr")
-        process = subprocess.Popen(
-            command,
-            env=process_environment({**config_environment(Path(directory, "configs")), **extra}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        pipes = zip((process.stdout, process.stderr), (sys.stdout, sys.stderr), files, strict=True)
-        copying = [threading.Thread(target=copy_lines, args=pipe, daemon=True) for pipe in pipes]
+        configs = config_environment(Path(directory, "configs"))
+        environment = process_environment({**configs, **extra})
+        marker = f"{PROCESS_VARIABLE}={uuid.uuid4().hex}"
+        guardian = only_guard()
+        guardian.watch(marker)  # before it starts, so that at no moment it is left alone
+        captured = CapturedProcess(command, environment, marker)
+        guardian.watch(marker, captured.process.pid)
         try:
-            for thread in copying:
-                thread.start()
-            process.wait()
+            yield captured
         finally:
-            stop_process_group(process)
-        # All it has written is in the pipes; but what it has left running may hold them open.
-        deadline = time.monotonic() + SECONDS_TO_DRAIN
-        for thread in copying:
-            thread.join(max(0, deadline - time.monotonic()))
-        yield CapturedProcess(process.returncode, *files)
+            captured.stop()
+            guardian.leave(marker)
 
 
-def copy_lines(pipe: IO[bytes], stream: TextIO, path: Path) -> None:
-    """Copy what comes through a pipe to a file and to a text stream, line by line."""
-    with open(path, "wb", buffering=0) as file:
-        while line := pipe.readline(LONGEST_LINE):
-            file.write(line)
-            # Whatever the stream cannot take: nobody else reads the pipe, which must not fill up.
-            with suppress(OSError, ValueError):
-                encoding = stream.encoding or "utf-8"
-                text = line.decode(errors="replace")
-                stream.write(text.encode(encoding, errors="replace").decode(encoding))
-                stream.flush()
-
-
-def stop_process_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process that still runs, with everything it has started."""
-    if process.poll() is not None:
-        return
-    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(SECONDS_TO_STOP)
-    # What it has started may be deaf to the first signal, or be there after it has gone.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def copy_lines(pipe: IO[bytes], stream: TextIO, log: StreamLog) -> None:
+    """Copy what comes through a pipe to a log and to a text stream, line by line."""
+    while line := pipe.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            line += b"\n"
+        log.add(kept(line))
+        # Whatever the stream cannot take: nobody else reads the pipe, which must not fill up.
+        with suppress(OSError, ValueError):
+            encoding = stream.encoding or "utf-8"
+            text = plain(line).decode(errors="replace")
+            stream.write(text.encode(encoding, errors="replace").decode(encoding))
+            stream.flush()
 
 
 def step_failure(description: str, process: CapturedProcess, may_retry: bool) -> Failure:
     """What Dagster shows of a process that failed."""
+    is_final = process.limit.is_final if process.limit else False
     return Failure(
-        f"{description}{process.ending()}\n{process.digest()}",
+        f"{description}{process.ending()}\n{process.stderr.digest()}",
         metadata={"exit code": process.returncode},
-        allow_retries=may_retry and process.returncode != EXIT_DISALLOW_RETRY,
+        allow_retries=may_retry and not is_final and process.returncode != EXIT_DISALLOW_RETRY,
     )

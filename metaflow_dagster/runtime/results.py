@@ -7,29 +7,29 @@ from typing import Any
 
 from dagster import Failure, MetadataValue, TableColumn, TableRecord, TableSchema
 
-from metaflow_dagster.runtime.command import SYSROOT, process_environment
+from metaflow_dagster.runtime.command import local_sysroot
 from metaflow_dagster.runtime.settings import FLOW_NAME, METAFLOW_TOP_ARGS
-from metaflow_dagster.runtime.store import task_datastore
+from metaflow_dagster.runtime.store import completed_datastore
 from metaflow_dagster.runtime.tasks import FinishedTask, Task
 
-RESULT_ARTIFACTS = ("_task_ok", "_foreach_num_splits", "_transition", "_control_mapper_tasks")
+RESULT_ARTIFACTS = ("_foreach_num_splits", "_transition", "_control_mapper_tasks")
 
 
-def finished_task(task: Task, attempt: int, command: Sequence[str]) -> FinishedTask:
-    """Read from the datastore what a task that succeeded has left there."""
-    datastore = result_datastore(task, attempt)
-    known = [name for name in RESULT_ARTIFACTS if name in datastore]
-    left = dict(datastore.load_artifacts(known))
-    if not left.get("_task_ok"):
+def finished_task(task: Task, attempt: int, command: Sequence[str] = ()) -> FinishedTask:
+    """Read from the datastore what a task has left there; `command` is what has run it just now."""
+    datastore = completed_datastore(task, attempt)
+    if datastore is None:
         raise no_result(task)
+    left = dict(datastore.load_artifacts([one for one in RESULT_ARTIFACTS if one in datastore]))
     num_splits = left.get("_foreach_num_splits") or 0
     metadata: dict[str, Any] = {
         "pathspec": MetadataValue.text(f"{FLOW_NAME}/{task}"),
         "attempt": MetadataValue.int(attempt),
         "artifacts": artifact_table(datastore),
         "retrieve": MetadataValue.md(f"```python\n{retrieval_snippet(task, datastore)}\n```"),
-        "command": MetadataValue.md(f"```sh\n{shlex.join(command)}\n```"),
     }
+    if command:
+        metadata["command"] = MetadataValue.md(f"```sh\n{shlex.join(command)}\n```")
     if num_splits:
         metadata["foreach items"] = MetadataValue.int(num_splits)
     return FinishedTask(
@@ -39,16 +39,6 @@ def finished_task(task: Task, attempt: int, command: Sequence[str]) -> FinishedT
         nodes=left.get("_control_mapper_tasks") or [],
         metadata=metadata,
     )
-
-
-def result_datastore(task: Task, attempt: int) -> Any:
-    """The datastore of a task whose process has ended well."""
-    from metaflow.datastore.exceptions import DataException
-
-    try:
-        return task_datastore(task, attempt, "r")
-    except DataException as error:
-        raise no_result(task) from error
 
 
 def no_result(task: Task) -> Failure:
@@ -93,8 +83,7 @@ def retrieval_snippet(task: Task, datastore: Any) -> str:
     """Code that reads the task's artifacts wherever it is pasted."""
     lines = ["from metaflow import Task, metadata, namespace", "", "namespace(None)"]
     if "--metadata=local" in METAFLOW_TOP_ARGS:
-        sysroot = process_environment({})[SYSROOT]
-        lines.append(f"metadata({'local@' + sysroot!r})")
+        lines.append(f"metadata({'local@' + local_sysroot()!r})")
     lines.append(f"task = Task({f'{FLOW_NAME}/{task}'!r})")
     lines += [f"task[{name!r}].data" for name in public_artifacts(datastore)]
     return "\n".join(lines)

@@ -6,15 +6,29 @@ from typing import Any
 from dagster import MetadataValue, OpExecutionContext
 
 from metaflow_dagster.runtime.command import input_options, metaflow_command, tag_options
+from metaflow_dagster.runtime.history import (
+    RESUME_STEP_TAG,
+    RUN_ID_TAG,
+    has_finished,
+    known_attempts,
+    origin_run_id,
+    refuse_more_attempts,
+    run_id_of,
+)
+from metaflow_dagster.runtime.limits import limit_of, run_limit
 from metaflow_dagster.runtime.parameters import parameter_text, parameter_variable
 from metaflow_dagster.runtime.process import captured_process, step_failure
 from metaflow_dagster.runtime.results import finished_task
-from metaflow_dagster.runtime.settings import FLOW_WITH_DECORATORS, NAMESPACE, STEP_WITH_DECORATORS
-from metaflow_dagster.runtime.store import next_attempt, save_logs
+from metaflow_dagster.runtime.settings import (
+    FLOW_WITH_DECORATORS,
+    NAMESPACE,
+    STEP_COMMANDS,
+    STEP_WITH_DECORATORS,
+)
+from metaflow_dagster.runtime.store import save_logs
 from metaflow_dagster.runtime.tasks import (
     FinishedTask,
     Task,
-    metaflow_run_id,
     parse_task,
     repeatable_id,
 )
@@ -26,19 +40,38 @@ CONTROL_OPTIONS = ["--ubf-context=ubf_control", "--split-index=0"]  # of a paral
 
 def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str:
     """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
-    task = Task(metaflow_run_id(context.run_id), PARAMETERS_STEP, "params")
-    context.instance.add_run_tags(context.run_id, {"metaflow/run_id": task.run_id})
-    if may_be_repeated(context) and next_attempt(task):
+    task = Task(run_id_of(context), PARAMETERS_STEP, "params")
+    context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: task.run_id})
+    origin = origin_run_id(context)
+    if origin is None and known_attempts(context, task):
         return str(task)
-    options = [f"--run-id={task.run_id}", f"--task-id={task.id}", *tag_options()]
-    # What is added to every step belongs to the description of the flow that `init` stores.
+    # What is added to every step belongs to the description of the flow that is stored.
     decorators = [f"--with={spec}" for spec in FLOW_WITH_DECORATORS]
-    command = metaflow_command(decorators, ["init", *options])
+    what = resume_command(context, task, origin) if origin else init_command(task)
+    command = metaflow_command(decorators, [*what, *tag_options()])
     environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
     with captured_process(context, command, environment) as process:
+        process.wait(run_limit(context))
         if process.returncode:
             raise step_failure("The run could not be initialised", process, may_retry=True)
     return str(task)
+
+
+def init_command(task: Task) -> list[str]:
+    """What creates a run, with the parameters that the environment holds."""
+    return ["init", f"--run-id={task.run_id}", f"--task-id={task.id}"]
+
+
+def resume_command(context: OpExecutionContext, task: Task, origin: str) -> list[str]:
+    """What creates a run as another one was: its parameters, and clones of its finished tasks.
+
+    Where Metaflow lets several processes resume one run, the clones have the ids of their origins,
+    so that the ops find them (metaflow/runtime.py: Task.__init__, `reentrant`).
+    """
+    step = context.run.tags.get(RESUME_STEP_TAG)
+    ids = [f"--origin-run-id={origin}", f"--run-id={task.run_id}"]
+    options = [*ids, "--clone-only", "--reentrant", f"--resume-identifier={task.run_id}"]
+    return ["resume", *([step] if step else []), *options]
 
 
 def run_step(
@@ -48,6 +81,7 @@ def run_step(
     options: Sequence[str] = (),
     user_retries: int = 0,
     error_retries: int = 0,
+    timeout: float | None = None,
     environment: Mapping[str, str] | None = None,
     repetition: int = 0,
 ) -> FinishedTask:
@@ -55,24 +89,39 @@ def run_step(
 
     `input_paths` are the paths of the tasks before it, `options` more options of Metaflow's `step`,
     `user_retries` how often the user's code may be retried and `error_retries` how often Metaflow
-    may handle its failure after that, `environment` variables for the process, `repetition` which
-    run of a recursive step this is.
+    may handle its failure after that, `timeout` the seconds that the user's code may take,
+    `environment` variables for the process, `repetition` which run of a recursive step this is.
     """
     task = task_of(context, step, input_paths, repetition)
-    attempt = next_attempt(task) if may_be_repeated(context) else 0
+    attempt = known_attempts(context, task)
+    if has_finished(context, task, attempt):
+        context.log.info(f"Task {task} has finished already and is not run again.")
+        return finished_task(task, attempt - 1)
+    refuse_more_attempts(task, attempt)
+    limit = limit_of(context, timeout if attempt <= user_retries else None)
     with input_options(input_paths) as inputs:
-        arguments = [f"--run-id={task.run_id}", f"--task-id={task.id}", *inputs, *options]
-        arguments += [f"--retry-count={attempt}", f"--max-user-code-retries={user_retries}"]
-        arguments += [f"--namespace={NAMESPACE}"] if NAMESPACE is not None else []
-        decorators = [f"--with={spec}" for spec in STEP_WITH_DECORATORS.get(step, [])]
-        command = metaflow_command(decorators, ["step", step, *arguments, *tag_options()])
+        retries = [f"--retry-count={attempt}", f"--max-user-code-retries={user_retries}"]
+        origin = [f"--clone-run-id={one}" for one in [origin_run_id(context)] if one]
+        command = step_command(task, [*inputs, *options, *retries, *origin])
         variables = {"METAFLOW_RUN_ID": task.run_id, **(environment or {})}
         with captured_process(context, command, variables) as process:
-            save_logs(task, attempt, process)
+            try:
+                process.wait(limit)
+            finally:
+                save_logs(task, attempt, process)
             if process.returncode:
                 may_retry = attempt < user_retries + error_retries
                 raise step_failure(f"Step {step} failed", process, may_retry)
     return finished_task(task, attempt, command)
+
+
+def step_command(task: Task, options: Sequence[str]) -> list[str]:
+    """What runs a task, decorators that the flow's source does not hold included."""
+    decorators = [f"--with={spec}" for spec in STEP_WITH_DECORATORS.get(task.step, [])]
+    namespace = [f"--namespace={NAMESPACE}"] if NAMESPACE is not None else []
+    command = [*STEP_COMMANDS.get(task.step, ["step"]), task.step]
+    ids = [f"--run-id={task.run_id}", f"--task-id={task.id}"]
+    return metaflow_command(decorators, [*command, *ids, *options, *namespace, *tag_options()])
 
 
 def run_recursive_step(
@@ -101,9 +150,7 @@ def run_recursive_step(
 def last_started(context: OpExecutionContext, step: str, input_paths: Sequence[str]) -> int:
     """The last repetition of a recursive step that an earlier attempt of this op has started."""
     repetition = 0
-    while may_be_repeated(context) and next_attempt(
-        task_of(context, step, input_paths, repetition + 1)
-    ):
+    while known_attempts(context, task_of(context, step, input_paths, repetition + 1)):
         repetition += 1
     return repetition
 
@@ -119,8 +166,3 @@ def task_of(
     """The task that an op runs after the tasks before it."""
     run_id = parse_task(input_paths[0]).run_id
     return Task(run_id, step, repeatable_id(context.get_mapping_key(), repetition))
-
-
-def may_be_repeated(context: OpExecutionContext) -> bool:
-    """Whether Metaflow's datastore may know an earlier attempt of this op's task."""
-    return context.retry_number > 0 or context.run.parent_run_id is not None

@@ -1,9 +1,10 @@
 """Metaflow's datastore, as far as an op reads and writes it itself."""
 
 import os
+import signal
 from typing import Any
 
-from metaflow_dagster.runtime.command import SYSROOT, process_environment
+from metaflow_dagster.runtime.command import local_sysroot
 from metaflow_dagster.runtime.process import CapturedProcess
 from metaflow_dagster.runtime.settings import FLOW_NAME, METAFLOW_TOP_ARGS
 from metaflow_dagster.runtime.tasks import Task
@@ -17,7 +18,7 @@ def datastore_root() -> tuple[Any, str]:
     storage = next(one for one in DATASTORES if options["--datastore"] == one.TYPE)
     if "--datastore-root" in options:
         return storage, options["--datastore-root"]
-    return storage, os.path.join(process_environment({})[SYSROOT], ".metaflow")
+    return storage, os.path.join(local_sysroot(), ".metaflow")
 
 
 def task_datastore(task: Task, attempt: int | None, mode: str) -> Any:
@@ -36,25 +37,36 @@ def next_attempt(task: Task) -> int:
     from metaflow.metaflow_config import MAX_ATTEMPTS
 
     datastore = task_datastore(task, 0, "w")
-    names = [f"{attempt}.attempt.json" for attempt in range(MAX_ATTEMPTS)]
-    known = [datastore.has_metadata(name, add_attempt=False) for name in names]
-    return known.index(False) if False in known else MAX_ATTEMPTS
+    for attempt in range(MAX_ATTEMPTS):
+        if not datastore.has_metadata(f"{attempt}.attempt.json", add_attempt=False):
+            return attempt
+    return int(MAX_ATTEMPTS)
+
+
+def completed_datastore(task: Task, attempt: int) -> Any:
+    """The datastore of an attempt that has succeeded; None if it has not."""
+    from metaflow.datastore.exceptions import DataException
+
+    try:
+        datastore = task_datastore(task, attempt, "r")
+    except DataException:
+        return None
+    return datastore if datastore.get("_task_ok") else None
 
 
 def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
     """Keep the output and the ending of a task as Metaflow's own runtime does."""
-    from metaflow.mflog import RUNTIME_LOG_SOURCE, mflog
+    from metaflow.mflog import RUNTIME_LOG_SOURCE
 
     datastore = task_datastore(task, attempt, "w")
     if process.returncode:
         # A process that died early has not announced its attempt, and the next one counts them.
         datastore.init_task()
-    ending = {"return_code": process.returncode, "killed": False, "success": not process.returncode}
+    ending = {
+        "return_code": process.returncode,
+        "killed": process.returncode == -signal.SIGKILL,
+        "success": not process.returncode,
+    }
     datastore.save_metadata({"runtime": ending})
-    streams = {}
-    for stream, path in (("stdout", process.stdout), ("stderr", process.stderr)):
-        structured = path.with_suffix(".mflog")
-        with open(path, "rb") as lines, open(structured, "wb") as file:
-            file.writelines(mflog.decorate(RUNTIME_LOG_SOURCE, line) for line in lines)
-        streams[stream] = structured
+    streams = {"stdout": process.stdout.text(), "stderr": process.stderr.text()}
     datastore.save_logs(RUNTIME_LOG_SOURCE, streams)

@@ -34,9 +34,11 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("emit", "frontend", "planner")),
         *(f"{OWN}.{one}" for one in ("diagnostics", "files", "ir", "names", "options")),
     },
+    "hooks": {"metaflow"},
     "cli": {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("compiler", "diagnostics", "files", "frontend", "options")),
+        f"{OWN}.hooks",
     },
 }
 LAZY = {"runtime": {"metaflow"}, "frontend": {"metaflow"}}

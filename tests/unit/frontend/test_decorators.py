@@ -12,7 +12,7 @@ from metaflow.plugins.retry_decorator import RetryDecorator
 
 from metaflow_dagster import synthesize
 from metaflow_dagster.diagnostics import CompileError
-from metaflow_dagster.frontend.decorators import _changes_command
+from metaflow_dagster.frontend.decorators import _is_hooked
 from metaflow_dagster.ir import Retries
 from tests.unit.flows import flow_class, flow_source, read, refused
 
@@ -27,7 +27,7 @@ def test_decorator_that_metaflow_does_not_take_here_is_named(
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes"),
+    ("kind", "hooked"),
     [
         pytest.param(BatchDecorator, True, id="batch"),
         pytest.param(KubernetesDecorator, True, id="kubernetes"),
@@ -37,8 +37,8 @@ def test_decorator_that_metaflow_does_not_take_here_is_named(
         pytest.param(ParallelDecorator, False, id="parallel"),
     ],
 )
-def test_decorators_that_change_the_command(kind: type, changes: bool) -> None:
-    assert _changes_command(kind()) is changes
+def test_decorators_with_hooks(kind: type, hooked: bool) -> None:
+    assert _is_hooked(kind()) is hooked
 
 
 SANDBOX = """
@@ -46,8 +46,8 @@ from metaflow.decorators import StepDecorator
 
 class SandboxDecorator(StepDecorator):
     name = "sandbox"
-    def runtime_step_cli(self, cli_args, *_):
-        cli_args.entrypoint[0] = "elsewhere"
+    def {hook}(self, *_):
+        pass
 
 def sandbox(step):
     step.decorators.append(SandboxDecorator(statically_defined=True))
@@ -56,10 +56,40 @@ def sandbox(step):
 class MyFlow("""
 
 
-def test_refusal_says_where(tmp_path: Path) -> None:
-    source = flow_source().replace("class MyFlow(", SANDBOX)
+@pytest.mark.parametrize(
+    ("hook", "hooked"),
+    [
+        ("runtime_init", True),
+        ("runtime_task_created", True),
+        ("runtime_step_cli", True),
+        ("runtime_finished", True),
+        ("task_pre_step", False),
+    ],
+)
+def test_step_with_hooks(hook: str, hooked: bool, tmp_path: Path) -> None:
+    source = flow_source().replace("class MyFlow(", SANDBOX.format(hook=hook))
     source = source.replace("    @step\n    def start", "    @sandbox\n    @step\n    def start")
-    (diagnostic,) = refused(flow_class(tmp_path, source))
+    flow = read(flow_class(tmp_path, source))
+    assert [step.has_hooks for step in flow.steps] == [hooked, False]
+
+
+@pytest.mark.parametrize(
+    ("decorators", "timeout"),
+    [
+        pytest.param("", None, id="none"),
+        pytest.param("@timeout(seconds=5)", 5, id="seconds"),
+        pytest.param("@timeout(minutes=2)", 120, id="minutes"),
+        pytest.param("@timeout(seconds=5, minutes=2, hours=1)", 3725, id="all added"),
+    ],
+)
+def test_timeout(decorators: str, timeout: int | None, tmp_path: Path) -> None:
+    flow = read(flow_class(tmp_path, flow_source(start=decorators)))
+    assert [step.timeout for step in flow.steps] == [timeout, None]
+
+
+def test_refusal_says_where(tmp_path: Path) -> None:
+    decorator = "@environment(vars={'API_TOKEN': 'x'})"
+    (diagnostic,) = refused(flow_class(tmp_path, flow_source(start=decorator)))
     assert diagnostic.step == "start"
     assert diagnostic.location is not None
     lines = Path(diagnostic.location.file).read_text().splitlines()
@@ -146,6 +176,7 @@ def test_environment(tmp_path: Path) -> None:
         pytest.param("@retry(times=1, minutes_between_retries=0)", Retries(1), id="at once"),
         pytest.param("@catch(var='x')", Retries(0, 3, 0), id="catch"),
         pytest.param("@catch\n@retry(times=2)", Retries(2, 3, 2), id="both"),
+        pytest.param("@catch\n@retry(times=4)", Retries(4, 1, 2), id="six attempts at most"),
     ],
 )
 def test_retries(decorators: str, retries: Retries, tmp_path: Path) -> None:
