@@ -54,6 +54,7 @@ class DagsterRun:
     commands: Sequence[str]
     snippets: Mapping[str, str]
     metaflow_run_id: str
+    dagster_run_id: str
 
 
 # Starts the processes of the ops in a third of the time that the default way takes. Jobs that are
@@ -204,6 +205,7 @@ def dagster_run(instance: Any, run_id: str) -> DagsterRun:
         commands=[message[2:] for message in messages if message.startswith("$ ")],
         snippets=dict(_snippets(entries)),
         metaflow_run_id=run.tags.get("metaflow/run_id", "none"),
+        dagster_run_id=run_id,
     )
 
 

@@ -9,27 +9,27 @@ from metaflow_dagster.runtime.tasks import Task, metaflow_run_id
 RUN_ID_TAG = "metaflow/run_id"
 ORIGIN_TAG = "metaflow/origin_run_id"  # the Metaflow run to resume
 RESUME_STEP_TAG = "metaflow/resume_step"  # from which on to run again what has finished
-FROM_FAILURE_TAG = "dagster/is_resume_retry"  # dagster/_core/storage/tags.py: RESUME_RETRY_TAG
 
 
 def run_id_of(context: OpExecutionContext) -> str:
-    """The Metaflow run of a Dagster run, which one that re-executes from failure continues."""
+    """The Metaflow run of a Dagster run: a new one, unless the op has failed to start it before."""
     parent_id = context.run.parent_run_id
-    if parent_id and is_from_failure(context):
+    if parent_id and is_selected(context) and not has_succeeded(context, parent_id):
         parent = context.instance.get_run_by_id(parent_id)
         if parent and RUN_ID_TAG in parent.tags:
             return parent.tags[RUN_ID_TAG]
     return metaflow_run_id(context.run_id)
 
 
+def name_run(context: OpExecutionContext, run_id: str) -> None:
+    """Tag a Dagster run with its Metaflow run; one that continues another's has not started it."""
+    if context.run.parent_run_id and context.run.tags.get(RUN_ID_TAG) != run_id:
+        context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: run_id})
+
+
 def origin_run_id(context: OpExecutionContext) -> str | None:
     """The Metaflow run that this run resumes, and whose finished tasks it has got as clones."""
     return context.run.tags.get(ORIGIN_TAG, ORIGIN_RUN_ID)
-
-
-def is_from_failure(context: OpExecutionContext) -> bool:
-    """Whether Dagster re-executes what failed in another run or was not reached there."""
-    return context.run.tags.get(FROM_FAILURE_TAG) == "true"
 
 
 def may_be_known(context: OpExecutionContext) -> bool:
@@ -38,10 +38,24 @@ def may_be_known(context: OpExecutionContext) -> bool:
     return is_repeated or origin_run_id(context) is not None
 
 
-def is_chosen(context: OpExecutionContext) -> bool:
-    """Whether a user has selected this op to be executed again, though it may have finished."""
-    is_selection = bool(context.run.step_keys_to_execute) and not is_from_failure(context)
-    return is_selection and context.retry_number == 0
+def is_selected(context: OpExecutionContext) -> bool:
+    """Whether a run re-executes ops of another, as all that failed, but not that run as a whole."""
+    return bool(context.run.parent_run_id and context.run.step_keys_to_execute)
+
+
+def has_succeeded(context: OpExecutionContext, dagster_run_id: str) -> bool:
+    """Whether an op has succeeded in another run."""
+    mapping_key = context.get_mapping_key()
+    key = f"{context.op_handle}[{mapping_key}]" if mapping_key else str(context.op_handle)
+    stats = context.instance.get_run_step_stats(dagster_run_id, [key])
+    return any(one.status.value == "SUCCESS" for one in stats)
+
+
+def is_to_be_repeated(context: OpExecutionContext) -> bool:
+    """Whether a user has chosen this op to be executed again, though it has succeeded."""
+    parent_id = context.run.parent_run_id
+    is_first = context.retry_number == 0 and is_selected(context)
+    return bool(is_first and parent_id and has_succeeded(context, parent_id))
 
 
 def known_attempts(context: OpExecutionContext, task: Task) -> int:
@@ -51,7 +65,11 @@ def known_attempts(context: OpExecutionContext, task: Task) -> int:
 
 def has_finished(context: OpExecutionContext, task: Task, attempts: int) -> bool:
     """Whether a task, which has had some attempts or was cloned, need not run again."""
-    return attempts > 0 and not is_chosen(context) and bool(completed_datastore(task, attempts - 1))
+    return (
+        attempts > 0
+        and completed_datastore(task, attempts - 1) is not None
+        and not is_to_be_repeated(context)
+    )
 
 
 def refuse_more_attempts(task: Task, attempts: int) -> None:

@@ -11,6 +11,7 @@ from metaflow_dagster.runtime.history import (
     RUN_ID_TAG,
     has_finished,
     known_attempts,
+    name_run,
     origin_run_id,
     refuse_more_attempts,
     run_id_of,
@@ -93,6 +94,7 @@ def run_step(
     `environment` variables for the process, `repetition` which run of a recursive step this is.
     """
     task = task_of(context, step, input_paths, repetition)
+    name_run(context, task.run_id)
     attempt = known_attempts(context, task)
     if has_finished(context, task, attempt):
         context.log.info(f"Task {task} has finished already and is not run again.")
