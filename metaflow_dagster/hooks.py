@@ -31,7 +31,7 @@ class Attempt:
     run_id: str
     task_id: str
     input_paths: Sequence[str]
-    split_index: int | None
+    split_index: str | None  # which is text in Metaflow's runtime
     retry_count: int
     max_user_code_retries: int
     ubf_context: str | None

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.support import DagsterRun, RunSnapshot, checked, dagster_run, snapshot
 
+ROOT = Path(__file__).parent.parent
 IN_PROCESS = {"execution": {"config": {"in_process": {}}}}
 
 
@@ -23,6 +24,7 @@ class Project:
 
     directory: Path
     flow_name: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def flow_file(self) -> Path:
@@ -33,6 +35,12 @@ class Project:
         return self.directory / "definitions.py"
 
     @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment of every command; Metaflow takes what is on the path for the code."""
+        path = os.pathsep.join(filter(None, [self.environment.get("PYTHONPATH"), str(ROOT)]))
+        return {**self.environment, "DAGSTER_HOME": str(self.home), "PYTHONPATH": path}
+
+    @property
     def home(self) -> Path:
         return self.directory / "dagster"
 
@@ -41,10 +49,20 @@ class Project:
         count = "open('counted', 'a').write(current.pathspec.split('/', 2)[2] + '\\n')"
         self.flow_file.write_text(textwrap.dedent(source).replace("{counter}", count))
 
-    def create(self, *options: str, **environment: str) -> str:
+    def metaflow(self, *arguments: str) -> str:
+        """What a command of the flow prints."""
+        command = [sys.executable, "flow.py", *arguments]
+        return checked(command, self.directory, **self.variables)
+
+    def create(self, *options: str) -> str:
         """Compile the flow by its command line."""
-        command = [sys.executable, "flow.py", "dagster", "create"]
-        return checked([*command, self.definitions.name, *options], self.directory, **environment)
+        return self.metaflow("dagster", "create", self.definitions.name, *options)
+
+    def run_natively(self, *options: str) -> str:
+        """Run the flow by Metaflow's own scheduler, and return the id of the run."""
+        file = self.directory / "native-run-id"
+        self.metaflow("--quiet", "run", f"--run-id-file={file}", *options)
+        return file.read_text()
 
     def counted(self) -> list[str]:
         """The tasks that have counted themselves, as step/task."""
@@ -57,7 +75,7 @@ class Project:
         return subprocess.Popen(
             [sys.executable, "-m", "dagster", "job", "execute", *options],
             cwd=self.directory,
-            env={**os.environ, "DAGSTER_HOME": str(self.home), **environment},
+            env={**os.environ, **self.variables, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -84,9 +102,7 @@ class Project:
             "steps": list(steps),
         }
         command = [sys.executable, "-m", "tests.execute", json.dumps(request)]
-        root = str(Path(__file__).parent.parent)
-        environment = {"DAGSTER_HOME": str(self.home), "PYTHONPATH": root}
-        run_id = checked(command, self.directory, **environment).splitlines()[-1]
+        run_id = checked(command, self.directory, **self.variables).splitlines()[-1]
         return self.dagster_run(run_id)
 
     def dagster_run(self, run_id: str | None = None) -> DagsterRun:
@@ -102,12 +118,14 @@ class Project:
         return snapshot(self.directory, f"{self.flow_name}/{run_id}")
 
 
-def new_project(directory: Path, flow_name: str, source: str, *options: str) -> Project:
+def new_project(
+    directory: Path, flow_name: str, source: str, *options: str, **environment: str
+) -> Project:
     """Write a flow and compile it."""
     (directory / ".metaflow").mkdir()
     (directory / "dagster").mkdir()
     (directory / "dagster" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    project = Project(directory, flow_name)
+    project = Project(directory, flow_name, environment)
     project.write(source)
     project.create(*options)
     return project

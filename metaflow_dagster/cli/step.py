@@ -9,6 +9,7 @@ from typing import Any
 from metaflow import namespace
 from metaflow._vendor import click
 from metaflow.cli_components.step_cmd import step as metaflow_step
+from metaflow.unbounded_foreach import UBF_CONTROL
 from metaflow.util import decompress_list
 
 from metaflow_dagster.hooks import Attempt, run_attempt
@@ -34,12 +35,14 @@ def run_hooked_step(
     if opt_namespace is not None:
         namespace(opt_namespace)
     state.metadata.add_sticky_tags(tags=opt_tag)
+    # `@parallel` itself gives the control task its index, by a hook.
+    has_index = split_index is not None and ubf_context != UBF_CONTROL
     attempt = Attempt(
         step=step_name,
         run_id=run_id,
         task_id=task_id,
         input_paths=_paths(input_paths, input_paths_filename),
-        split_index=split_index,
+        split_index=str(split_index) if has_index else None,
         retry_count=retry_count,
         max_user_code_retries=max_user_code_retries,
         ubf_context=None if ubf_context == "none" else ubf_context,
