@@ -20,6 +20,7 @@ from metaflow.metaflow_config import FEAT_ALWAYS_UPLOAD_CODE_PACKAGE
 from metaflow.package import MetaflowPackage
 from metaflow.runtime import CLIArgs, TaskFailed
 from metaflow.system_context import system_context
+from metaflow.unbounded_foreach import UBF_CONTROL
 from metaflow.user_configs.config_parameters import dump_config_values
 
 
@@ -51,6 +52,7 @@ class HookedTask:
         self.retries = attempt.retry_count
         self.user_code_retries = attempt.max_user_code_retries
         self.ubf_context = attempt.ubf_context
+        self.ubf_iter = _parallel_nodes(state, attempt)
         self.decos = getattr(state.flow, attempt.step).decorators
         self.entrypoint = state.entrypoint
         self.tags = state.metadata.sticky_tags
@@ -60,6 +62,14 @@ class HookedTask:
         self.monitor_type = state.monitor.TYPE
         self.datastore_type = state.flow_datastore.TYPE
         self.datastore_sysroot = state.flow_datastore.datastore_root
+
+
+def _parallel_nodes(state: Any, attempt: Attempt) -> Any:
+    """What a control task is told of its nodes, by the task before it."""
+    if attempt.ubf_context != UBF_CONTROL:
+        return None
+    (before,) = attempt.input_paths
+    return state.flow_datastore.get_task_datastore(*before.split("/"))["_parallel_ubf_iter"]
 
 
 def run_attempt(state: Any, attempt: Attempt) -> int:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,9 @@ class Project:
             latest = instance.get_run_records(limit=1)[0].dagster_run.run_id
             return dagster_run(instance, run_id or latest)
 
-    def snapshot(self, run_id: str) -> RunSnapshot:
-        """What Metaflow says of a run."""
-        return snapshot(self.directory, f"{self.flow_name}/{run_id}")
+    def snapshot(self, run_id: str, left_out: Collection[str] = ()) -> RunSnapshot:
+        """What Metaflow says of a run, without some artifacts."""
+        return snapshot(self.directory, f"{self.flow_name}/{run_id}", left_out)
 
 
 def new_project(

@@ -17,7 +17,7 @@ EXTENSION = Path(__file__).parent / "extension"
 
 FLOW = """
 import os
-from metaflow import Config, FlowSpec, Parameter, catch, current, retry, sandbox, step
+from metaflow import Config, FlowSpec, Parameter, catch, current, parallel, retry, sandbox, step
 
 class HookedFlow(FlowSpec):
     config = Config("config", default_value={"depth": 3})
@@ -50,6 +50,22 @@ class HookedFlow(FlowSpec):
         self.marks = [one.mark for one in inputs if not one.failure]
         self.failed = [bool(one.failure) for one in inputs]
         self.here = os.environ.get("SANDBOX")
+        self.next(self.spread)
+
+    @step
+    def spread(self):
+        self.next(self.train, num_parallel=2)
+
+    @sandbox
+    @parallel
+    @step
+    def train(self):
+        self.node = current.parallel.node_index, os.environ.get("SANDBOX")
+        self.next(self.gather)
+
+    @step
+    def gather(self, inputs):
+        self.nodes = sorted(one.node for one in inputs)
         self.next(self.end)
 
     @step
@@ -59,6 +75,11 @@ class HookedFlow(FlowSpec):
 if __name__ == "__main__":
     HookedFlow()
 """
+
+# Artifacts that hold task ids, or have no equality.
+PARALLEL = {"_parallel_ubf_iter", "_control_mapper_tasks"}
+
+HOOKED_STEPS = 3
 
 Call = list[Any]  # of a hook: its name, the decorator's size, details
 
@@ -81,14 +102,14 @@ def test_hooks_are_called_as_natively(tmp_path: Path) -> None:
     assert '"fit": ["dagster", "step"]' in project.definitions.read_text()
     assert '"join": ["dagster", "step"]' not in project.definitions.read_text()
     record.unlink(missing_ok=True)
-    native = project.snapshot(project.run_natively("--max-workers=1"))
+    native = project.snapshot(project.run_natively("--max-workers=1"), PARALLEL)
     natively = calls(record)
     record.unlink()
     run = project.run()
     assert run.succeeded, run.failures
     in_dagster = calls(record)
 
-    dagster = project.snapshot(run.metaflow_run_id)
+    dagster = project.snapshot(run.metaflow_run_id, PARALLEL)
     assert differences(native, dagster) == []
     assert log_differences(native, dagster) == []
     assert dagster.tasks["start"][()].artifacts["mark"] == ("yes", True)
@@ -102,19 +123,17 @@ def test_hooks_are_called_as_natively(tmp_path: Path) -> None:
     assert [one for one in of_tasks(in_dagster) if one[0] == "runtime_step_cli"] == [
         one for one in of_tasks(natively) if one[0] == "runtime_step_cli"
     ]
-    assert len(created) == 1 + 3 + 2
+    assert len(created) == 1 + 3 + 2 + 1
     first = in_dagster[: len(in_dagster) // len(created)]
     assert [one[0] for one in first if one[0] != "package_init"] == [
-        "runtime_init",
-        "runtime_init",
+        *["runtime_init"] * HOOKED_STEPS,
         "runtime_task_created",
         "runtime_step_cli",
-        "runtime_finished",
-        "runtime_finished",
+        *["runtime_finished"] * HOOKED_STEPS,
     ]
     assert [one for one in first if one[0] == "runtime_init"] == [
         one for one in natively if one[0] == "runtime_init"
     ]
     failures = [one[-1] for one in in_dagster if one[0] == "runtime_finished"]
-    assert failures.count("TaskFailed") == 2 * 3
-    assert failures.count("NoneType") == 2 * 3
+    assert failures.count("TaskFailed") == 3 * HOOKED_STEPS
+    assert failures.count("NoneType") == 4 * HOOKED_STEPS

@@ -48,7 +48,7 @@ def has_succeeded(context: OpExecutionContext, dagster_run_id: str) -> bool:
     mapping_key = context.get_mapping_key()
     key = f"{context.op_handle}[{mapping_key}]" if mapping_key else str(context.op_handle)
     stats = context.instance.get_run_step_stats(dagster_run_id, [key])
-    return any(one.status.value == "SUCCESS" for one in stats)
+    return any(one.status and one.status.value == "SUCCESS" for one in stats)
 
 
 def is_to_be_repeated(context: OpExecutionContext) -> bool:
