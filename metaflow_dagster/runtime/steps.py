@@ -16,7 +16,7 @@ from metaflow_dagster.runtime.history import (
     refuse_more_attempts,
     run_id_of,
 )
-from metaflow_dagster.runtime.limits import limit_of, run_limit
+from metaflow_dagster.runtime.limits import limit_of
 from metaflow_dagster.runtime.parameters import parameter_text, parameter_variable
 from metaflow_dagster.runtime.process import captured_process, step_failure
 from metaflow_dagster.runtime.results import finished_task
@@ -51,8 +51,9 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
     what = resume_command(context, task, origin) if origin else init_command(task)
     command = metaflow_command(decorators, [*what, *tag_options()])
     environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
+    limit = limit_of(context, None)
     with captured_process(context, command, environment) as process:
-        process.wait(run_limit(context))
+        process.wait(limit)
         if process.returncode:
             raise step_failure("The run could not be initialised", process, may_retry=True)
     return str(task)
