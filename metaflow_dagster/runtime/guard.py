@@ -1,10 +1,13 @@
 """The end of a process and of all it has started, also when nobody is left to see to it."""
 
 import inspect
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from functools import cache
 
@@ -31,6 +34,7 @@ class Guard:
             start_new_session=True,
         )
         os.close(reading)
+        threading.Thread(target=end_with_parent, daemon=True).start()
 
     def watch(self, marker: str, session: int = 0) -> None:
         """End what has a marker if this process goes, and its session once that is known."""
@@ -62,6 +66,19 @@ def only_guard() -> Guard:
 def new_guard() -> Guard:
     """A guard; another call gives the same."""
     return Guard()
+
+
+def end_with_parent() -> None:
+    """End this process with that of the run, if it is an op's in Dagster's multiprocess executor.
+
+    Otherwise it would go on alone, since Dagster cannot tell it any more.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(SECONDS_TO_STOP + 3)
+        os._exit(1)
 
 
 def guard(seconds: float) -> None:
