@@ -122,6 +122,7 @@ class Step:
     source does not hold (`--with`), which Metaflow has to be told again when the step runs.
     `timeout` is in seconds (`@timeout`). `has_hooks` says that decorators of the step take part in
     how its process is started (`@kubernetes`, `@conda`), for which Metaflow needs the flow itself.
+    `has_cards` says that its tasks may leave cards (`@card`).
     """
 
     name: str
@@ -135,6 +136,7 @@ class Step:
     environment: tuple[tuple[str, str], ...] = ()
     decorators: tuple[str, ...] = ()
     has_hooks: bool = False
+    has_cards: bool = False
 
 
 class ParameterKind(Enum):

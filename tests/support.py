@@ -46,15 +46,24 @@ class RunSnapshot:
 
 @dataclass(frozen=True)
 class DagsterRun:
-    """What Dagster says of a run; statuses and the code that retrieves artifacts by step key."""
+    """What Dagster says of a run; statuses and what it shows of the outputs by step key."""
 
     succeeded: bool
     statuses: Mapping[str, str]
     failures: Sequence[str]
     commands: Sequence[str]
-    snippets: Mapping[str, str]
+    metadata: Mapping[str, Mapping[str, Any]]
     metaflow_run_id: str
     dagster_run_id: str
+
+    @property
+    def snippets(self) -> Mapping[str, str]:
+        """The code that retrieves artifacts, by step key."""
+        return {
+            key: shown["retrieve"].strip("`").removeprefix("python")
+            for key, shown in self.metadata.items()
+            if "retrieve" in shown
+        }
 
 
 # Starts the processes of the ops in a third of the time that the default way takes. Jobs that are
@@ -203,7 +212,7 @@ def dagster_run(instance: Any, run_id: str) -> DagsterRun:
         },
         failures=[_failure(entry) for entry in entries if entry.level >= logging.ERROR],
         commands=[message[2:] for message in messages if message.startswith("$ ")],
-        snippets=dict(_snippets(entries)),
+        metadata=dict(_metadata(entries)),
         metaflow_run_id=run.tags.get("metaflow/run_id", "none"),
         dagster_run_id=run_id,
     )
@@ -218,14 +227,13 @@ def _failure(entry: Any) -> str:
     return str(entry.message)
 
 
-def _snippets(entries: Sequence[Any]) -> Iterator[tuple[str, str]]:
-    """The code in the outputs' metadata that retrieves the artifacts, by step key."""
+def _metadata(entries: Sequence[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The metadata of outputs, by step key; of several outputs only one has any."""
     for entry in entries:
         event = entry.dagster_event
-        if event is not None and event.is_successful_output:
+        if event is not None and event.is_successful_output and event.step_output_data.metadata:
             metadata = event.step_output_data.metadata
-            if "retrieve" in metadata:
-                yield entry.step_key, metadata["retrieve"].md_str.strip("`").removeprefix("python")
+            yield entry.step_key, {name: value.value for name, value in metadata.items()}
 
 
 def use_client(root: Path) -> None:

@@ -185,6 +185,19 @@ def test_steps_are_tried_as_often_as_metaflow_would(runs: Runs, way: str) -> Non
 
 @each_way
 @with_runs_of("cards")
+def test_cards_are_shown(runs: Runs, way: str) -> None:
+    shown = runs.dagster(way).metadata
+    assert [name for name in shown["op_start"] if name.startswith("card ")] == ["card default"]
+    cards = {name for name in shown["op_end"] if name.startswith("card ")}
+    assert cards == {"card blank-summary", "card blank-details"}
+    assert "<html" in Path(shown["op_end"]["card blank-summary"]).read_text()
+    command = shlex.split(shown["op_end"]["view cards"].strip("`").removeprefix("sh"))
+    listing = [*command[:-2], "list", "--as-json", command[-1]]
+    assert "blank" in checked(listing, runs.workspace.flows)
+
+
+@each_way
+@with_runs_of("cards")
 def test_cards_are_drawn(runs: Runs, way: str) -> None:
     run_id = runs.dagster(way).metaflow_run_id
     assert runs.workspace.cards(f"CardsFlow/{run_id}/start") == [("default", None)]

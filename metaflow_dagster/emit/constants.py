@@ -43,6 +43,7 @@ def constant_values(
         "STEP_COMMANDS": literal(
             {step.name: list(_HOOKED_STEP) for step in flow.steps if step.has_hooks}
         ),
+        "STEPS_WITH_CARDS": literal([step.name for step in flow.steps if step.has_cards]),
         "FLOW_CONFIGS": literal({one.name: [one.value, one.is_plain] for one in flow.configs}),
         "RUN_TAGS": literal(list(options.tags)),
         "NAMESPACE": literal(options.namespace),

@@ -46,6 +46,7 @@ def read_steps(graph: Graph) -> Iterator[Step]:
             environment=read_environment(node),
             decorators=read_decospecs(node),
             has_hooks=has_hooks(node),
+            has_cards=any(decorator.name == "card" for decorator in node.decorators),
         )
 
 

@@ -1,17 +1,25 @@
 """What a task that succeeded has left, for the job and for whoever looks at it."""
 
+import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from dagster import Failure, MetadataValue, TableColumn, TableRecord, TableSchema
 
 from metaflow_dagster.runtime.command import local_sysroot
-from metaflow_dagster.runtime.settings import FLOW_NAME, METAFLOW_TOP_ARGS
-from metaflow_dagster.runtime.store import completed_datastore
+from metaflow_dagster.runtime.settings import (
+    FLOW_FILE,
+    FLOW_NAME,
+    METAFLOW_TOP_ARGS,
+    STEPS_WITH_CARDS,
+)
+from metaflow_dagster.runtime.store import completed_datastore, datastore_root
 from metaflow_dagster.runtime.tasks import FinishedTask, Task
 
+CARD_DIRECTORY = "mf.cards"  # metaflow.metaflow_config.CARD_SUFFIX
 RESULT_ARTIFACTS = ("_foreach_num_splits", "_transition", "_control_mapper_tasks")
 
 
@@ -30,6 +38,8 @@ def finished_task(task: Task, attempt: int, command: Sequence[str] = ()) -> Fini
     }
     if command:
         metadata["command"] = MetadataValue.md(f"```sh\n{shlex.join(command)}\n```")
+    if task.step in STEPS_WITH_CARDS:
+        metadata.update(card_links(task))
     if num_splits:
         metadata["foreach items"] = MetadataValue.int(num_splits)
     return FinishedTask(
@@ -39,6 +49,40 @@ def finished_task(task: Task, attempt: int, command: Sequence[str] = ()) -> Fini
         nodes=left.get("_control_mapper_tasks") or [],
         metadata=metadata,
     )
+
+
+def card_links(task: Task) -> dict[str, Any]:
+    """Where the cards of a task are, and the command that opens them in a browser."""
+    from metaflow.datastore import FlowDataStore
+    from metaflow.plugins.cards.card_datastore import CardDatastore
+    from metaflow.plugins.cards.exception import CardNotPresentException
+
+    storage, root = datastore_root()
+    if storage.TYPE == "local":
+        card_root = os.path.join(root, CARD_DIRECTORY)
+    else:
+        card_root = CardDatastore.get_storage_root(storage.TYPE)
+    flow_datastore = FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=card_root)
+    cards = CardDatastore(flow_datastore, pathspec=f"{FLOW_NAME}/{task}")
+    try:
+        paths = cards.extract_card_paths()
+    except CardNotPresentException:
+        return {}
+    command = shlex.join([sys.executable, FLOW_FILE, "card", "view", str(task)])
+    return {
+        **{f"card {card_name(path)}": card_link(cards.create_full_path(path)) for path in paths},
+        "view cards": MetadataValue.md(f"```sh\n{command}\n```"),
+    }
+
+
+def card_name(path: str) -> str:
+    """The type of a card and its id, if it has one, which its file is named by."""
+    return os.path.basename(path).rpartition("-")[0]
+
+
+def card_link(location: str) -> Any:
+    """A file, or the address of an object in a store."""
+    return MetadataValue.url(location) if "://" in location else MetadataValue.path(location)
 
 
 def no_result(task: Task) -> Failure:
