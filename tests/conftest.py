@@ -6,13 +6,20 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import golden
 
 golden.isolate()
 
+# How long an example takes, or its making, depends on what else the machine does.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
 # Tests that share what is dear to make: the runs of one golden flow, a built and installed wheel.
-_TOGETHER = re.compile(r"(tests/test_runs\.py)::\w+\[(\w+)|(tests/test_(?:packaging|readme)\.py)::")
+_TOGETHER = re.compile(
+    r"(tests/test_runs\.py)::\w+\[(\w+)|(tests/test_(?:faults|packaging|readme|resume)\.py)::"
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from metaflow_dagster.runtime.settings import (
     FLOW_CONFIGS,
     FLOW_FILE,
-    HERE,
     METAFLOW_STEP_ENV,
     METAFLOW_TOP_ARGS,
     RUN_TAGS,
@@ -53,8 +52,7 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     # A parallel step starts its nodes with the `python` it finds first.
     python = os.path.dirname(sys.executable)
     path = os.pathsep.join([python, os.environ.get("PATH", os.defpath)])
-    local = {} if SYSROOT in {**os.environ, **METAFLOW_STEP_ENV} else local_store()
-    environment = {**local, **os.environ, "PATH": path, **METAFLOW_STEP_ENV, **extra}
+    environment = {**os.environ, "PATH": path, **METAFLOW_STEP_ENV, **extra}
     environment["METAFLOW_RUNTIME_NAME"] = "dagster"
     environment["PYTHONUNBUFFERED"] = "x"
     if get_username() is None:
@@ -64,8 +62,18 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def local_sysroot() -> str:
-    """The directory that holds the `.metaflow` of all that Metaflow keeps locally."""
-    return {**local_store(), **os.environ, **METAFLOW_STEP_ENV}[SYSROOT]
+    """The directory whose `.metaflow` holds all that Metaflow keeps locally.
+
+    If nothing is configured, Metaflow looks for it from the working directory upwards, which is
+    that of the flow in all processes of its steps.
+    """
+    from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
+
+    configured = {SYSROOT: DATASTORE_SYSROOT_LOCAL, **os.environ, **METAFLOW_STEP_ENV}[SYSROOT]
+    if configured:
+        return str(configured)
+    directories = [Path(FLOW_FILE).parent, *Path(FLOW_FILE).parent.parents]
+    return str(next((one for one in directories if (one / ".metaflow").is_dir()), directories[0]))
 
 
 def config_environment(file: Path) -> dict[str, str]:
@@ -77,22 +85,4 @@ def config_environment(file: Path) -> dict[str, str]:
     return {
         "METAFLOW_LOCAL_CONFIG_FILE": str(file),
         "METAFLOW_FLOW_CONFIG_VALUE": json.dumps(names),
-    }
-
-
-def local_store() -> dict[str, str]:
-    """Where Metaflow keeps what is local, if the environment does not say.
-
-    Metaflow looks for `.metaflow` from the working directory upwards. This looks from the directory
-    of this file, so that it does not matter where Dagster was started.
-    """
-    from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
-
-    if DATASTORE_SYSROOT_LOCAL:
-        return {SYSROOT: str(DATASTORE_SYSROOT_LOCAL)}
-    directories = [Path(HERE), *Path(HERE).parents]
-    sysroot = next((one for one in directories if (one / ".metaflow").is_dir()), Path(HERE))
-    return {
-        SYSROOT: str(sysroot),
-        "METAFLOW_DATATOOLS_LOCALROOT": str(sysroot / ".metaflow" / "data"),
     }

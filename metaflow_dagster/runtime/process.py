@@ -1,5 +1,6 @@
 """A process that is run to its end, with everything it writes."""
 
+import os
 import shlex
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from metaflow_dagster.runtime.guard import (
 )
 from metaflow_dagster.runtime.limits import Limit
 from metaflow_dagster.runtime.logs import LONGEST_LINE, StreamLog, kept, plain
+from metaflow_dagster.runtime.settings import FLOW_FILE
 
 EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY
 SECONDS_TO_DRAIN = 2.0
@@ -43,6 +45,8 @@ class CapturedProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # As under `python flow.py`, for the paths in it and for Metaflow's local store.
+            cwd=os.path.dirname(FLOW_FILE),
             start_new_session=True,
         )
         self.copying = [
@@ -98,6 +102,9 @@ def captured_process(
     context: OpExecutionContext, command: Sequence[str], extra: Mapping[str, str]
 ) -> Iterator[CapturedProcess]:
     """Start a command, to be waited for; whatever happens to this process, it is ended."""
+    if not os.path.exists(FLOW_FILE):
+        reason = f"{FLOW_FILE} is not there. Bring the flow along with this file, or compile anew."
+        raise Failure(reason, allow_retries=False)
     context.log.info(f"$ {shlex.join(command)}")
     with tempfile.TemporaryDirectory(prefix="metaflow-dagster-") as directory:
         configs = config_environment(Path(directory, "configs"))

@@ -10,7 +10,7 @@ from metaflow.util import decompress_list
 from metaflow_dagster.runtime.command import (
     SYSROOT,
     input_options,
-    local_store,
+    local_sysroot,
     metaflow_command,
     process_environment,
     tag_options,
@@ -40,23 +40,25 @@ def test_input_options_of_very_many_tasks(monkeypatch: pytest.MonkeyPatch) -> No
     assert not Path(file).exists()
 
 
-def test_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_sysroot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
-    monkeypatch.setattr("metaflow_dagster.runtime.command.HERE", "/nowhere")
-    assert local_store()[SYSROOT] == "/nowhere"
-    monkeypatch.setattr("metaflow_dagster.runtime.command.HERE", str(inner))
+    monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", str(inner / "flow.py"))
     (tmp_path / ".metaflow").mkdir()
-    assert local_store() == {
-        SYSROOT: str(tmp_path),
-        "METAFLOW_DATATOOLS_LOCALROOT": str(tmp_path / ".metaflow" / "data"),
-    }
+    assert local_sysroot() == str(tmp_path)
     (tmp_path / "a" / ".metaflow").touch()
-    assert local_store()[SYSROOT] == str(tmp_path), "a file is no datastore"
+    assert local_sysroot() == str(tmp_path), "a file is no datastore"
     (inner / ".metaflow").mkdir()
-    assert local_store()[SYSROOT] == str(inner)
+    assert local_sysroot() == str(inner)
+
+
+def test_configured_local_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metaflow.metaflow_config.DATASTORE_SYSROOT_LOCAL", "/configured")
-    assert local_store() == {SYSROOT: "/configured"}
+    assert local_sysroot() == "/configured"
+    monkeypatch.setenv(SYSROOT, "/inherited")
+    assert local_sysroot() == "/inherited"
+    monkeypatch.setattr("metaflow_dagster.runtime.command.METAFLOW_STEP_ENV", {SYSROOT: "/baked"})
+    assert local_sysroot() == "/baked"
 
 
 def test_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 SUPERVISOR = """
 import sys
 from dagster import build_op_context
-from metaflow_dagster.runtime.process import captured_process
-with captured_process(build_op_context(), [sys.executable, "-c", sys.argv[1]], {}) as process:
+from metaflow_dagster.runtime import process as module
+module.FLOW_FILE = sys.executable
+command = [sys.executable, "-c", sys.argv[1]]
+with module.captured_process(build_op_context(), command, {}) as process:
     process.wait(None)
 """
 

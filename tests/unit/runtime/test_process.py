@@ -7,9 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, OpExecutionContext, build_op_context
+from dagster import DagsterInstance, Failure, OpExecutionContext, build_op_context
 
 from metaflow_dagster.runtime.limits import Limit
 from metaflow_dagster.runtime.logs import DIGEST_LINES, LONGEST_LINE, StreamLog, plain
@@ -20,6 +21,11 @@ from metaflow_dagster.runtime.process import (
     copy_lines,
     step_failure,
 )
+
+
+@pytest.fixture(autouse=True)
+def flow_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaflow_dagster.runtime.process.FLOW_FILE", __file__)
 
 
 @pytest.fixture
@@ -138,6 +144,19 @@ def test_process_that_leaves_another_is_not_waited_for(context: OpExecutionConte
     assert process.returncode == 0
     assert time.monotonic() - started < 20
     os.kill(int(stdout), signal.SIGKILL)
+
+
+def test_process_is_where_the_flow_is(context: OpExecutionContext) -> None:
+    _, stdout, _ = run(context, "import os; print(os.getcwd())")
+    assert stdout.decode() == f"{Path(__file__).parent}\n"
+
+
+def test_flow_that_is_not_there(
+    context: OpExecutionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metaflow_dagster.runtime.process.FLOW_FILE", "/none/flow.py")
+    with pytest.raises(Failure, match=r"/none/flow\.py is not there\. Bring the flow along"):
+        run(context, "")
 
 
 def test_limit(context: OpExecutionContext) -> None:
