@@ -115,6 +115,7 @@ def given_values(config_class: type[Config], values: Mapping[str, Any]) -> dict[
 
 def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str:
     """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
+    adopt_settings()
     task = Task(metaflow_run_id(context.run_id), PARAMETERS_STEP, "params")
     context.instance.add_run_tags(context.run_id, {"metaflow/run_id": task.run_id})
     if may_be_repeated(context) and next_attempt(task):
@@ -147,6 +148,7 @@ def run_step(
     may handle its failure after that, `environment` variables for the process, `repetition` which
     run of a recursive step this is.
     """
+    adopt_settings()
     task = task_of(context, step, input_paths, repetition)
     attempt = next_attempt(task) if may_be_repeated(context) else 0
     with input_options(input_paths) as inputs:
@@ -175,6 +177,7 @@ def run_recursive_step(
 
     A retry goes on with the repetition that had been started last.
     """
+    adopt_settings()
     repetition = last_started(context, step, input_paths)
     if repetition:
         input_paths, options = [str(task_of(context, step, input_paths, repetition - 1))], ()
@@ -322,6 +325,15 @@ def tag_options() -> list[str]:
 def metaflow_command(top_options: Sequence[str], command: Sequence[str]) -> list[str]:
     """A command line of the flow."""
     return [sys.executable, FLOW_FILE, *METAFLOW_TOP_ARGS, *top_options, *command]
+
+
+def adopt_settings() -> None:
+    """Let Metaflow find in this process what it finds in those of the steps.
+
+    It reads its settings when it is imported, and has them already where it was imported before.
+    """
+    if "metaflow" not in sys.modules:
+        os.environ.update(METAFLOW_STEP_ENV)
 
 
 @contextmanager
@@ -604,9 +616,19 @@ def artifact_table(datastore: Any) -> Any:
 def retrieval_snippet(task: Task, datastore: Any) -> str:
     """Code that reads the task's artifacts wherever it is pasted."""
     lines = ["from metaflow import Task, metadata, namespace", "", "namespace(None)"]
-    if "--metadata=local" in METAFLOW_TOP_ARGS:
-        sysroot = process_environment({})[SYSROOT]
-        lines.append(f"metadata({'local@' + sysroot!r})")
+    if METAFLOW_STEP_ENV:
+        lines = ["import os", "", f"os.environ.update({METAFLOW_STEP_ENV!r})", *lines]
+    if provider := metadata_provider():
+        lines.append(f"metadata({provider!r})")
     lines.append(f"task = Task({f'{FLOW_NAME}/{task}'!r})")
     lines += [f"task[{name!r}].data" for name in public_artifacts(datastore)]
     return "\n".join(lines)
+
+
+def metadata_provider() -> str | None:
+    """What Metaflow's `metadata` takes to find the runs; None for what its settings say."""
+    if "--metadata=local" in METAFLOW_TOP_ARGS:
+        return f"local@{process_environment({})[SYSROOT]}"
+    # Not from the environment, where it is if there is a password in it.
+    service = METAFLOW_STEP_ENV.get("METAFLOW_SERVICE_URL")
+    return f"service@{service}" if service and "--metadata=service" in METAFLOW_TOP_ARGS else None

@@ -555,3 +555,39 @@ def ended(process: int) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def test_settings_are_adopted_before_metaflow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "METAFLOW_STEP_ENV", {"METAFLOW_UI_URL": "http://baked"})
+    monkeypatch.setenv("METAFLOW_UI_URL", "http://inherited")
+    runtime.adopt_settings()
+    assert os.environ["METAFLOW_UI_URL"] == "http://inherited"
+    monkeypatch.delitem(sys.modules, "metaflow")
+    runtime.adopt_settings()
+    assert os.environ["METAFLOW_UI_URL"] == "http://baked"
+
+
+@pytest.mark.parametrize(
+    ("top_args", "settings", "provider"),
+    [
+        pytest.param(["--metadata=local"], {runtime.SYSROOT: "/store"}, "local@/store", id="local"),
+        pytest.param(
+            ["--metadata=service"],
+            {"METAFLOW_SERVICE_URL": "http://service"},
+            "service@http://service",
+            id="service",
+        ),
+        pytest.param(["--metadata=service"], {}, None, id="service with a password in its address"),
+        pytest.param(["--metadata=other"], {"METAFLOW_SERVICE_URL": "http://s"}, None, id="other"),
+    ],
+)
+def test_metadata_provider(
+    top_args: list[str],
+    settings: dict[str, str],
+    provider: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("METAFLOW_SERVICE_URL", "http://me:secret@service")
+    monkeypatch.setattr(runtime, "METAFLOW_TOP_ARGS", top_args)
+    monkeypatch.setattr(runtime, "METAFLOW_STEP_ENV", settings)
+    assert runtime.metadata_provider() == provider
