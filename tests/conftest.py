@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests import golden
+from tests.services.s3 import S3, s3_server
 
 golden.isolate()
 
-# Tests that share what is dear to make: the runs of one golden flow, a built and installed wheel.
-_TOGETHER = re.compile(r"(tests/test_runs\.py)::\w+\[(\w+)|(tests/test_(?:packaging|readme)\.py)::")
+# Tests that share what is dear to make: the runs of one flow, a built and installed wheel.
+_TOGETHER = re.compile(
+    r"(tests/test_(?:runs|backends|remote)\.py)::\w+\[(\w+)|(tests/test_(?:packaging|readme)\.py)::"
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,6 +26,13 @@ def _store_above_all_directories(tmp_path_factory: pytest.TempPathFactory) -> No
     Where it finds none, each of its commands creates one in the working directory.
     """
     (tmp_path_factory.getbasetemp() / ".metaflow").mkdir(exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server, with an empty bucket."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.hookimpl(optionalhook=True)
