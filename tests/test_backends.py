@@ -329,11 +329,10 @@ def test_artifacts_are_retrieved_where_only_the_credentials_are_known(
 
 
 def test_the_service_hears_from_running_tasks(project: Project, service: MetadataService) -> None:
-    if project.backend.metadata != "service":
-        pytest.skip("runs without the service")
     run_id = project.run.metaflow_run_id
     steps = {beat[2] for beat in service.heartbeats if beat[1] == run_id and len(beat) == 4}
-    assert steps == {"start", "work", "join", "choose", "many", "end"}
+    heard = project.backend.metadata == "service"
+    assert steps == ({"start", "work", "join", "choose", "many", "end"} if heard else set())
 
 
 def test_reexecution_counts_its_attempts_from_those_in_s3(make_project: MakeProject) -> None:

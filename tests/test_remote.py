@@ -94,7 +94,7 @@ def _kubernetes(directory: Path, s3: S3) -> Iterator[Remote]:
 def _batch(directory: Path, s3: S3) -> Iterator[Remote]:
     api = BatchApi(directory / "containers", CREDENTIALS)
     with api.serving():
-        settings = {**s3.settings, **api.settings}
+        settings = {**s3.settings, **api.settings, **api.access}
         yield Remote("aws-batch", "BatchFlow", "batch_flow.py", directory, settings, api)
 
 

@@ -75,11 +75,14 @@ class BatchApi(WebServer):
                     job.container.stop()
 
     @property
+    def access(self) -> Mapping[str, str]:
+        """What boto3 takes from the environment to find this."""
+        return {"AWS_ENDPOINT_URL_BATCH": self.url, "AWS_DEFAULT_REGION": "us-east-1"}
+
+    @property
     def settings(self) -> Mapping[str, str]:
-        """What lets Metaflow find this queue."""
+        """Metaflow's settings with which jobs go to this queue."""
         return {
-            "AWS_ENDPOINT_URL_BATCH": self.url,
-            "AWS_DEFAULT_REGION": "us-east-1",
             "METAFLOW_BATCH_JOB_QUEUE": QUEUE,
             "METAFLOW_ECS_S3_ACCESS_IAM_ROLE": "arn:aws:iam::123456789012:role/tasks",
         }
