@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import golden
+from tests.services.s3 import S3, s3_server
 
 golden.isolate()
 
@@ -16,9 +18,10 @@ golden.isolate()
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
-# Tests that share what is dear to make: the runs of one golden flow, a built and installed wheel.
+# Tests that share what is dear to make: the runs of one flow, a built and installed wheel.
 _TOGETHER = re.compile(
-    r"(tests/test_runs\.py)::\w+\[(\w+)|(tests/test_(?:faults|packaging|readme|resume)\.py)::"
+    r"(tests/test_(?:runs|backends|remote)\.py)::\w+\[(\w+)|"
+    r"(tests/test_(?:faults|packaging|readme|resume)\.py)::"
 )
 
 
@@ -29,6 +32,13 @@ def _store_above_all_directories(tmp_path_factory: pytest.TempPathFactory) -> No
     Where it finds none, each of its commands creates one in the working directory.
     """
     (tmp_path_factory.getbasetemp() / ".metaflow").mkdir(exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server, with an empty bucket."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,12 +6,14 @@ import importlib.util
 import json
 import logging
 import os
+import pickle
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +25,9 @@ IndexPath = tuple[int, ...]
 # System tags that say when and by what a run was started.
 NOT_COMPARED_TAGS = ("date:", "runtime:")
 
+# Metadata that says by what a task was run, and that of cards, which goes by random ids.
+NOT_COMPARED_METADATA = re.compile(r"runtime|[0-9a-f]{32}")
+
 
 @dataclass(frozen=True)
 class TaskSnapshot:
@@ -31,6 +36,7 @@ class TaskSnapshot:
     artifacts: Mapping[str, Any]
     stdout: Sequence[str] = ()
     stderr: Sequence[str] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,27 @@ def checked(command: Sequence[str], directory: Path, **environment: str) -> str:
     return result.stdout
 
 
+# Prints the values of a snippet's expressions, by their source.
+_EVALUATE = """
+import ast, pickle, sys
+names, values = {}, {}
+for statement in ast.parse(sys.argv[1]).body:
+    source = ast.unparse(statement)
+    if isinstance(statement, ast.Expr) and "[" in source:
+        values[source] = eval(source, names)
+    else:
+        exec(source, names)
+sys.stdout.write(pickle.dumps(values).hex())
+"""
+
+
+def evaluated(snippet: str, directory: Path, **environment: str) -> dict[str, Any]:
+    """What a fresh process makes of a snippet: the values of its expressions, by their source."""
+    output = checked([sys.executable, "-c", _EVALUATE, snippet], directory, **environment)
+    values: dict[str, Any] = pickle.loads(bytes.fromhex(output.splitlines()[-1]))
+    return values
+
+
 def load_module(path: Path) -> ModuleType:
     """Import a generated file from where it lies."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -246,9 +273,14 @@ def use_client(root: Path) -> None:
 
 def snapshot(root: Path, path: str, left_out: Collection[str] = ()) -> RunSnapshot:
     """Read a run from the datastore in a directory, without some artifacts."""
+    use_client(root)
+    return run_snapshot(path, left_out)
+
+
+def run_snapshot(path: str, left_out: Collection[str] = ()) -> RunSnapshot:
+    """Read a run from where Metaflow's client finds it, without some artifacts."""
     from metaflow import Run
 
-    use_client(root)
     run = Run(path)
     return RunSnapshot(
         tasks={step.id: dict(_task_snapshot(task, left_out) for task in step) for step in run},
@@ -269,7 +301,16 @@ def _task_snapshot(task: Any, left_out: Collection[str]) -> tuple[IndexPath, Tas
     }
     indices = tuple(frame.index for frame in artifacts.get("_foreach_stack") or ())
     assert task.index == (indices[-1] if indices else None)
-    return indices, TaskSnapshot(artifacts, task.stdout.splitlines(), task.stderr.splitlines())
+    return indices, TaskSnapshot(
+        artifacts,
+        task.stdout.splitlines(),
+        task.stderr.splitlines(),
+        {
+            name: value
+            for name, value in task.metadata_dict.items()
+            if not NOT_COMPARED_METADATA.fullmatch(name)
+        },
+    )
 
 
 def _all_artifacts(task: Any) -> Sequence[Any]:
@@ -308,6 +349,20 @@ def log_differences(expected: RunSnapshot, actual: RunSnapshot) -> list[str]:
             f"{stream} of {step}{list(indices)}",
             getattr(expected.tasks[step][indices], stream),
             getattr(actual.tasks[step][indices], stream),
+        )
+    ]
+
+
+def metadata_differences(expected: RunSnapshot, actual: RunSnapshot) -> list[str]:
+    """How Metaflow's metadata of the tasks that both runs have differ; empty if they do not."""
+    return [
+        line
+        for step in sorted(set(expected.tasks) & set(actual.tasks))
+        for indices in sorted(set(expected.tasks[step]) & set(actual.tasks[step]))
+        for line in _different(
+            f"metadata of {step}{list(indices)}",
+            sorted(expected.tasks[step][indices].metadata.items()),
+            sorted(actual.tasks[step][indices].metadata.items()),
         )
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from tests.support import (
     Workspace,
     checked,
     differences,
+    evaluated,
     log_differences,
     typed,
 )
@@ -128,25 +128,10 @@ def test_every_command_is_in_the_dagster_log(runs: Runs, way: str) -> None:
     assert all(Path(command[1]).name == runs.case.flow_file for command in commands)
 
 
-# What a fresh process makes of a snippet: the values of its expressions, by their source.
-_EVALUATE = """
-import ast, pickle, sys
-names, values = {}, {}
-for statement in ast.parse(sys.argv[1]).body:
-    source = ast.unparse(statement)
-    if isinstance(statement, ast.Expr) and "[" in source:
-        values[source] = eval(source, names)
-    else:
-        exec(source, names)
-sys.stdout.write(pickle.dumps(values).hex())
-"""
-
-
 @every_case
 def test_artifacts_are_retrieved_by_the_code_that_dagster_shows(runs: Runs, tmp_path: Path) -> None:
     key, snippet = max(runs.executed.snippets.items(), key=lambda item: len(item[1]))
-    output = checked([sys.executable, "-c", _EVALUATE, snippet], tmp_path)
-    values = pickle.loads(bytes.fromhex(output.splitlines()[-1]))
+    values = evaluated(snippet, tmp_path)
     artifacts = _task_of_key(runs.snapshot("executed"), key).artifacts
     # `name` is the flow's name, which Metaflow stores beside the user's artifacts.
     public = {f"task[{name!r}].data": name for name in artifacts if name[0] != "_"}

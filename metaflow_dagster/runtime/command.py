@@ -61,6 +61,15 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
+def adopt_settings() -> None:
+    """Let Metaflow find in this process what it finds in those of the steps.
+
+    It reads its settings when it is imported, and has them already where it was imported before.
+    """
+    if "metaflow" not in sys.modules:
+        os.environ.update(METAFLOW_STEP_ENV)
+
+
 def local_sysroot() -> str:
     """The directory whose `.metaflow` holds all that Metaflow keeps locally.
 

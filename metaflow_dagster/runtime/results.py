@@ -13,6 +13,7 @@ from metaflow_dagster.runtime.command import local_sysroot
 from metaflow_dagster.runtime.settings import (
     FLOW_FILE,
     FLOW_NAME,
+    METAFLOW_STEP_ENV,
     METAFLOW_TOP_ARGS,
     STEPS_WITH_CARDS,
 )
@@ -126,8 +127,19 @@ def artifact_table(datastore: Any) -> Any:
 def retrieval_snippet(task: Task, datastore: Any) -> str:
     """Code that reads the task's artifacts wherever it is pasted."""
     lines = ["from metaflow import Task, metadata, namespace", "", "namespace(None)"]
-    if "--metadata=local" in METAFLOW_TOP_ARGS:
-        lines.append(f"metadata({'local@' + local_sysroot()!r})")
+    if METAFLOW_STEP_ENV:
+        lines = ["import os", "", f"os.environ.update({METAFLOW_STEP_ENV!r})", *lines]
+    if provider := metadata_provider():
+        lines.append(f"metadata({provider!r})")
     lines.append(f"task = Task({f'{FLOW_NAME}/{task}'!r})")
     lines += [f"task[{name!r}].data" for name in public_artifacts(datastore)]
     return "\n".join(lines)
+
+
+def metadata_provider() -> str | None:
+    """What Metaflow's `metadata` takes to find the runs; None for what its settings say."""
+    if "--metadata=local" in METAFLOW_TOP_ARGS:
+        return f"local@{local_sysroot()}"
+    # Not from the environment, where it is if there is a password in it.
+    service = METAFLOW_STEP_ENV.get("METAFLOW_SERVICE_URL")
+    return f"service@{service}" if service and "--metadata=service" in METAFLOW_TOP_ARGS else None

@@ -5,7 +5,12 @@ from typing import Any
 
 from dagster import MetadataValue, OpExecutionContext
 
-from metaflow_dagster.runtime.command import input_options, metaflow_command, tag_options
+from metaflow_dagster.runtime.command import (
+    adopt_settings,
+    input_options,
+    metaflow_command,
+    tag_options,
+)
 from metaflow_dagster.runtime.history import (
     RESUME_STEP_TAG,
     RUN_ID_TAG,
@@ -41,6 +46,7 @@ CONTROL_OPTIONS = ["--ubf-context=ubf_control", "--split-index=0"]  # of a paral
 
 def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str:
     """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
+    adopt_settings()
     task = Task(run_id_of(context), PARAMETERS_STEP, "params")
     context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: task.run_id})
     origin = origin_run_id(context)
@@ -94,6 +100,7 @@ def run_step(
     may handle its failure after that, `timeout` the seconds that the user's code may take,
     `environment` variables for the process, `repetition` which run of a recursive step this is.
     """
+    adopt_settings()
     task = task_of(context, step, input_paths, repetition)
     name_run(context, task.run_id)
     attempt = known_attempts(context, task)
@@ -101,9 +108,11 @@ def run_step(
         context.log.info(f"Task {task} has finished already and is not run again.")
         return finished_task(task, attempt - 1)
     refuse_more_attempts(task, attempt)
-    limit = limit_of(context, timeout if attempt <= user_retries else None)
+    # What earlier runs have used up of the retries, this one has got anew.
+    last_of_user = max(0, attempt - context.retry_number) + user_retries
+    limit = limit_of(context, timeout if attempt <= last_of_user else None)
     with input_options(input_paths) as inputs:
-        retries = [f"--retry-count={attempt}", f"--max-user-code-retries={user_retries}"]
+        retries = [f"--retry-count={attempt}", f"--max-user-code-retries={last_of_user}"]
         origin = [f"--clone-run-id={one}" for one in [origin_run_id(context)] if one]
         command = step_command(task, [*inputs, *options, *retries, *origin])
         variables = {"METAFLOW_RUN_ID": task.run_id, **(environment or {})}
@@ -113,7 +122,7 @@ def run_step(
             finally:
                 save_logs(task, attempt, process)
             if process.returncode:
-                may_retry = attempt < user_retries + error_retries
+                may_retry = attempt < last_of_user + error_retries
                 raise step_failure(f"Step {step} failed", process, may_retry)
     return finished_task(task, attempt, command)
 
@@ -138,6 +147,7 @@ def run_recursive_step(
 
     A retry goes on with the repetition that had been started last.
     """
+    adopt_settings()
     repetition = last_started(context, step, input_paths)
     if repetition:
         input_paths, options = [str(task_of(context, step, input_paths, repetition - 1))], ()

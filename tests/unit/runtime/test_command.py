@@ -9,6 +9,7 @@ from metaflow.util import decompress_list
 
 from metaflow_dagster.runtime.command import (
     SYSROOT,
+    adopt_settings,
     input_options,
     local_sysroot,
     metaflow_command,
@@ -99,3 +100,14 @@ def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tag_options() == ["--tag=a b", "--tag=c"]
     command = metaflow_command(["--with=x"], ["init"])
     assert command == [sys.executable, FLOW_FILE, "--quiet", "--with=x", "init"]
+
+
+def test_settings_are_adopted_before_metaflow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    baked = {"METAFLOW_UI_URL": "http://baked"}
+    monkeypatch.setattr("metaflow_dagster.runtime.command.METAFLOW_STEP_ENV", baked)
+    monkeypatch.setenv("METAFLOW_UI_URL", "http://inherited")
+    adopt_settings()
+    assert os.environ["METAFLOW_UI_URL"] == "http://inherited"
+    monkeypatch.delitem(sys.modules, "metaflow")
+    adopt_settings()
+    assert os.environ["METAFLOW_UI_URL"] == "http://baked"

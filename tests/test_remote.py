@@ -1,0 +1,153 @@
+"""Steps that Metaflow sends elsewhere: the stand-ins of Kubernetes and Batch do what is needed."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+from tests.golden import FIXTURES
+from tests.services.batch_api import BatchApi
+from tests.services.containers import Container
+from tests.services.kubernetes_api import KubernetesApi
+from tests.services.reader import Reading, read_elsewhere
+from tests.services.s3 import BUCKET, S3
+
+pytestmark = pytest.mark.slow
+
+# Who starts a container has them, and so has whoever reads; they are not passed on by Metaflow.
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "tester"}
+SECONDS_FOR_A_RUN = 200
+
+
+@dataclass
+class Remote:
+    """A flow whose step runs elsewhere, in a directory of its own."""
+
+    place: str  # as Metaflow calls it in the container
+    flow_name: str
+    flow_file: str
+    directory: Path
+    settings: Mapping[str, str]
+    api: KubernetesApi | BatchApi
+
+    def __post_init__(self) -> None:
+        shutil.copytree(FIXTURES / "remote", self.directory / "flows")
+        (self.directory / ".metaflow").mkdir()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What is known where one develops."""
+        return {**os.environ, **CREDENTIALS, **self.settings}
+
+    @property
+    def containers(self) -> Sequence[Container]:
+        """All that were started, oldest first."""
+        jobs = self.api.jobs.values() if isinstance(self.api, BatchApi) else self.api.jobs
+        return [job.container for job in jobs]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the flow."""
+        return subprocess.run(
+            [sys.executable, self.flow_file, *arguments],
+            cwd=self.directory / "flows",
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS_FOR_A_RUN,
+        )
+
+    @cached_property
+    def native(self) -> Reading:
+        """The run by `python flow.py run`."""
+        id_file = self.directory / "run-id"
+        result = self.run("run", f"--run-id-file={id_file}")
+        assert result.returncode == 0, result.stdout
+        return self.read(id_file.read_text())
+
+    def read(self, run_id: str) -> Reading:
+        """Read a run where one develops."""
+        local = {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(self.directory)}
+        return read_elsewhere(f"{self.flow_name}/{run_id}", {**self.environment, **local})
+
+
+def _kubernetes(directory: Path, s3: S3) -> Iterator[Remote]:
+    api = KubernetesApi(directory / "pods", CREDENTIALS)
+    with api.serving():
+        api.write_kubeconfig(directory / "kubeconfig")
+        settings = {**s3.settings, "KUBECONFIG": str(directory / "kubeconfig")}
+        yield Remote("kubernetes", "KubernetesFlow", "kubernetes_flow.py", directory, settings, api)
+
+
+def _batch(directory: Path, s3: S3) -> Iterator[Remote]:
+    api = BatchApi(directory / "containers", CREDENTIALS)
+    with api.serving():
+        settings = {**s3.settings, **api.settings, **api.access}
+        yield Remote("aws-batch", "BatchFlow", "batch_flow.py", directory, settings, api)
+
+
+@pytest.fixture(scope="module", params=[_kubernetes, _batch], ids=["kubernetes", "batch"])
+def remote(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, s3: S3
+) -> Iterator[Remote]:
+    """A flow with a step on each of the stand-ins; its run is the same one for all tests."""
+    yield from request.param(tmp_path_factory.mktemp("remote"), s3)
+
+
+def test_the_step_runs_in_a_container(remote: Remote) -> None:
+    snapshot = remote.native.snapshot
+    (join,) = snapshot.tasks["join"].values()
+    assert snapshot.successful is True
+    assert join.artifacts["cubes"] == [0, 1]
+    assert join.artifacts["places"] == [remote.place, remote.place]
+    assert f"cubed 0 at {remote.place} in attempt 0" in snapshot.tasks["cube"][0,].stdout
+
+
+def test_a_container_that_fails_is_retried(remote: Remote) -> None:
+    (failed,) = remote.native.failed_attempts
+    assert "ValueError: the first attempt fails" in failed
+    assert sorted(container.exit_code or 0 for container in remote.containers) == [0, 0, 1]
+    assert "in attempt 1" in "".join(remote.native.snapshot.tasks["cube"][1,].stdout)
+
+
+def test_the_command_and_its_package_are_kept(remote: Remote, s3: S3) -> None:
+    assert remote.native.snapshot.successful
+    steps = [_step_command(container) for container in remote.containers]
+    assert all(f"{remote.flow_file} --quiet" in command for command in steps)
+    assert sorted(_option("--retry-count", command) for command in steps) == ["0", "0", "1"]
+    for container in remote.containers:
+        assert (container.directory / "job.json").exists()
+        url = container.environment["METAFLOW_CODE_URL"]
+        assert {remote.flow_file, "cubes.py"} <= _names_in_package(s3, url)
+
+
+def _step_command(container: Container) -> str:
+    """The command of the flow in the script that a container runs."""
+    match = re.search(r"python -u \w+_flow\.py [^)]*? step cube [^)]*", container.command[-1])
+    assert match is not None
+    return match[0]
+
+
+def _option(name: str, command: str) -> str:
+    match = re.search(rf"{name}[ =](\S+)", command)
+    assert match is not None, command
+    return match[1]
+
+
+def _names_in_package(s3: S3, url: str) -> set[str]:
+    key = url.removeprefix(f"s3://{BUCKET}/")
+    package = s3.client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(package)) as archive:
+        return set(archive.getnames())
