@@ -5,6 +5,7 @@ from __future__ import annotations
 from metaflow._vendor import click
 
 from metaflow_dagster.cli.create import create
+from metaflow_dagster.cli.trigger import trigger
 
 
 @click.group()
@@ -18,3 +19,4 @@ def dagster() -> None:
 
 
 dagster.add_command(create)
+dagster.add_command(trigger)
