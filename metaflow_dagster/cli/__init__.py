@@ -5,6 +5,9 @@ from __future__ import annotations
 from metaflow._vendor import click
 
 from metaflow_dagster.cli.create import create
+from metaflow_dagster.cli.list_runs import list_runs
+from metaflow_dagster.cli.status import status
+from metaflow_dagster.cli.terminate import terminate
 from metaflow_dagster.cli.trigger import trigger
 
 
@@ -18,5 +21,5 @@ def dagster() -> None:
     pass
 
 
-dagster.add_command(create)
-dagster.add_command(trigger)
+for command in (create, trigger, status, terminate, list_runs):
+    dagster.add_command(command)

@@ -88,6 +88,11 @@ class Launching:
             return self.name
         return self.name or default_job_name(session.state.flow)
 
+    def file(self, session: Session) -> Path:
+        """The definitions file, which need not be there if the run is launched by a server."""
+        job_name = self.name or default_job_name(session.state.flow)
+        return Path(self.definitions_file or default_output(job_name))
+
 
 def launching_options(command: Command) -> Command:
     """Add the options that `Launching` holds."""
@@ -97,16 +102,20 @@ def launching_options(command: Command) -> Command:
 
 
 @contextmanager
-def open_target(
-    session: Session, url: str | None, name: str | None, file: str | None, location: str | None
-) -> Iterator[Target]:
-    """The Dagster that the options mean."""
-    if url:
-        with server_target(url, location) as target:
+def open_target(session: Session, launching: Launching) -> Iterator[Target]:
+    """The Dagster on which the options have a run launched."""
+    if launching.url:
+        with server_target(launching.url, launching.location) as target:
             yield target
-        return
-    job_name = name or default_job_name(session.state.flow)
-    with embedded_target(Path(file or default_output(job_name))) as target:
+    else:
+        with embedded_target(launching.file(session)) as target:
+            yield target
+
+
+@contextmanager
+def known_target(url: str | None) -> Iterator[Target]:
+    """The Dagster at a URL or, without one, on this machine, for what needs no definitions."""
+    with server_target(url, None) if url else embedded_target(None) as target:
         yield target
 
 

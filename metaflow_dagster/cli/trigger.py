@@ -30,7 +30,5 @@ def trigger(
     launching = Launching(**options)
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     launch = Launch(session.state.flow.name, launching.job_name(session), parameters)
-    with open_target(
-        session, launching.url, launching.name, launching.definitions_file, launching.location
-    ) as target:
+    with open_target(session, launching) as target:
         launch_run(session, target, launch, launching)

@@ -60,14 +60,16 @@ _CHANGES = {
 class EmbeddedTarget:
     """The Dagster with a home directory on this machine."""
 
-    def __init__(self, instance: DagsterInstance, home: Path, definitions_file: Path) -> None:
+    def __init__(
+        self, instance: DagsterInstance, home: Path, definitions_file: Path | None
+    ) -> None:
         self._instance = instance
         self._home = home
-        self._definitions_file = definitions_file.absolute()
+        self._definitions_file = definitions_file
 
     @classmethod
     @contextmanager
-    def open(cls, home: Path, definitions_file: Path) -> Iterator[EmbeddedTarget]:
+    def open(cls, home: Path, definitions_file: Path | None) -> Iterator[EmbeddedTarget]:
         """The target, for as long as its history is open."""
         from dagster import DagsterError, DagsterInstance
 
@@ -83,10 +85,12 @@ class EmbeddedTarget:
 
     def launch(self, launch: Launch) -> Launched:
         """Record a run and start the process that executes it."""
-        job = load_job(self._definitions_file, launch.flow, launch.job_name)
+        assert self._definitions_file is not None, "what launches runs knows of what"
+        file = self._definitions_file.absolute()
+        job = load_job(file, launch.flow, launch.job_name)
         run_id = self._create_run(launch, job)
         self._await_start(run_id, start_worker(self._home, run_id))
-        return Launched(run_id, job.definition.name, tuple(self._where(run_id)))
+        return Launched(run_id, job.definition.name, tuple(self._where(run_id, file)))
 
     def run(self, dagster_run_id: str) -> DagsterRun:
         """The present state of a run; a run whose process was killed has failed."""
@@ -114,21 +118,22 @@ class EmbeddedTarget:
         from dagster import RunsFilter
 
         records = self._instance.get_run_records(RunsFilter(tags={key: value}), limit=limit)
-        return [self.run(record.dagster_run.run_id) for record in records]
+        return [
+            _dagster_run(record)
+            if record.dagster_run.is_finished
+            else self.run(record.dagster_run.run_id)
+            for record in records
+        ]
 
     def terminate(self, run: DagsterRun) -> None:
-        """Ask for the end of a run: its process looks for that, as the UI asks the same way."""
-        from dagster import DagsterRunStatus
-
+        """Ask for the end of a run; its process looks for that."""
         found = self._instance.get_run_by_id(run.id)
         if found is None or found.is_finished:
             return
-        if found.status is DagsterRunStatus.QUEUED:  # by a webserver with the same home
-            self._instance.run_coordinator.cancel_run(run.id)
-        elif ".dagster/grpc_info" in found.tags:
-            self._instance.run_launcher.terminate(run.id)
-        else:
+        if log_file(self._home, run.id).exists():
             self._instance.report_run_canceling(found)
+        else:  # launched by a webserver or daemon with the same home
+            self._instance.run_coordinator.cancel_run(run.id)
 
     def _create_run(self, launch: Launch, job: LoadedJob) -> str:
         from dagster import DagsterInvalidConfigError
@@ -170,10 +175,10 @@ class EmbeddedTarget:
             self._instance.report_run_failed(run, reason)
         raise RunNotStarted(f"{reason} See {log_file(self._home, run_id)}.")
 
-    def _where(self, run_id: str) -> Iterator[str]:
-        home, file = shlex.quote(str(self._home)), shlex.quote(str(self._definitions_file))
+    def _where(self, run_id: str, file: Path) -> Iterator[str]:
+        home = shlex.quote(str(self._home))
         yield f"Its history is in {self._home}; to see it in Dagster's UI:"
-        yield f"    DAGSTER_HOME={home} dagster dev -f {file}"
+        yield f"    DAGSTER_HOME={home} dagster dev -f {shlex.quote(str(file))}"
         yield f"Dagster's messages: {log_file(self._home, run_id)}"
 
 

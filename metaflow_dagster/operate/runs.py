@@ -32,14 +32,13 @@ class Phase(Enum):
         return self in (Phase.SUCCEEDED, Phase.FAILED)
 
 
-# Dagster's DagsterRunStatus. As in Argo, a run that was terminated has failed.
+# Dagster's DagsterRunStatus; what is not here has begun and not ended. As in Argo, a run that was
+# terminated has failed.
 _PHASES: Mapping[str, Phase] = {
     "QUEUED": Phase.PENDING,
     "NOT_STARTED": Phase.PENDING,
     "MANAGED": Phase.PENDING,
     "STARTING": Phase.PENDING,
-    "STARTED": Phase.RUNNING,
-    "CANCELING": Phase.RUNNING,
     "SUCCESS": Phase.SUCCEEDED,
     "FAILURE": Phase.FAILED,
     "CANCELED": Phase.FAILED,
@@ -61,7 +60,7 @@ class DagsterRun:
     @property
     def phase(self) -> Phase:
         """Where the run is."""
-        return _PHASES[self.status]
+        return _PHASES.get(self.status, Phase.RUNNING)
 
     @property
     def metaflow_run_id(self) -> str:

@@ -30,8 +30,8 @@ class Target(Protocol):
 
 
 @contextmanager
-def embedded_target(definitions_file: Path) -> Iterator[Target]:
-    """The Dagster on this machine; the file need only exist to launch a run."""
+def embedded_target(definitions_file: Path | None) -> Iterator[Target]:
+    """The Dagster on this machine; the file is needed to launch a run, and only for that."""
     from metaflow_dagster.operate.embedded import EmbeddedTarget
     from metaflow_dagster.operate.home import dagster_home
 

@@ -3,28 +3,27 @@
     python -c "from metaflow_dagster.operate.worker import main; main()" HOME DAGSTER_RUN_ID
 
 Dagster's own `dagster api execute_run` does the same, but does not notice when somebody
-terminates the run in the UI; this looks for it. While it lives it holds a lock, by which others
-see that it has not been killed. Nothing is left running when the run has ended.
+terminates the run. While this process lives it holds a lock, by which others see that it has not
+been killed. Nothing is left running when the run has ended.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from metaflow_dagster.operate.cancellation import interrupted_when_canceled
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 _MAIN = "from metaflow_dagster.operate.worker import main; main()"
-SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def start_worker(home: Path, dagster_run_id: str) -> subprocess.Popen[bytes]:
@@ -108,32 +107,8 @@ def _execute(instance: DagsterInstance, run_id: str) -> None:
     job = recon_job_from_origin(run.job_code_origin)
     # Dagster has recorded an interruption before it passes it on.
     with (
-        _interrupted_when_canceled(instance, run_id),
+        interrupted_when_canceled(instance, run_id),
         suppress(DagsterExecutionInterruptedError, KeyboardInterrupt),
     ):
         for _ in core_execute_run(job, run, instance, inject_env_vars=True):
             pass
-
-
-@contextmanager
-def _interrupted_when_canceled(instance: DagsterInstance, run_id: str) -> Iterator[None]:
-    over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(instance.get_ref(), run_id, over), daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-
-
-def _watch(instance_ref: Any, run_id: str, over: threading.Event) -> None:
-    """Interrupt the main thread when somebody has asked Dagster to end the run."""
-    from dagster import DagsterInstance, DagsterRunStatus
-
-    with DagsterInstance.from_ref(instance_ref) as instance:
-        while not over.wait(SECONDS_BETWEEN_LOOKS):
-            run = instance.get_run_by_id(run_id)
-            if run is None or run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED):
-                os.kill(os.getpid(), signal.SIGINT)
-                return
