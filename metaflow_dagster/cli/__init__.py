@@ -6,6 +6,7 @@ from metaflow._vendor import click
 
 from metaflow_dagster.cli.create import create
 from metaflow_dagster.cli.list_runs import list_runs
+from metaflow_dagster.cli.resume import resume
 from metaflow_dagster.cli.status import status
 from metaflow_dagster.cli.terminate import terminate
 from metaflow_dagster.cli.trigger import trigger
@@ -21,5 +22,5 @@ def dagster() -> None:
     pass
 
 
-for command in (create, trigger, status, terminate, list_runs):
+for command in (create, trigger, resume, status, terminate, list_runs):
     dagster.add_command(command)

@@ -1,0 +1,43 @@
+"""`dagster resume`: continue a run that has failed, without running again what has succeeded."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from metaflow._vendor import click
+
+from metaflow_dagster.cli.launching import Launching, launch_run, launching_options, open_target
+from metaflow_dagster.frontend import Session
+from metaflow_dagster.operate.resume import Resumption, plan_resume
+
+
+@click.command(
+    help="Start a run that continues another: what has succeeded there is not run again."
+)
+@click.option(
+    "--run-id",
+    "--origin-run-id",
+    "origin",
+    required=True,
+    help="Metaflow id of the run to continue, such as dagster-1a2b3c4d5e6f.",
+)
+@click.option(
+    "--step",
+    default=None,
+    help="Run this step and all after it again. [default: the tasks that have not succeeded]",
+)
+@launching_options
+@click.pass_context
+def resume(context: Any, origin: str, step: str | None, **options: Any) -> None:
+    launching = Launching(**options)
+    session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
+    with open_target(session, launching) as target:
+        launch = plan_resume(
+            target,
+            session.state,
+            Resumption(origin, step),
+            launching.job_name(session),
+            launching.file(session),
+        )
+        launch_run(session, target, launch, launching)
