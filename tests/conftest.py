@@ -11,8 +11,10 @@ from tests import golden
 
 golden.isolate()
 
-# Tests that share what is dear to make: the runs of one golden flow, a built and installed wheel.
-_TOGETHER = re.compile(r"(tests/test_runs\.py)::\w+\[(\w+)|(tests/test_(?:packaging|readme)\.py)::")
+# Tests that share what is dear to make: the runs of one golden flow, an installed wheel, a server.
+_TOGETHER = re.compile(
+    r"(tests/test_runs\.py)::\w+\[(\w+)|(tests/test_(?:packaging|readme|operate)\.py)::"
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
