@@ -21,13 +21,15 @@ from typing import Any
 import pytest
 
 from metaflow_dagster.operate.errors import RunNotStarted
-from metaflow_dagster.operate.runs import Launch, metaflow_run_id
+from metaflow_dagster.operate.runs import JobChoice, Launch, metaflow_run_id
 from metaflow_dagster.operate.server import ServerTarget
-from tests.support import use_client
+from tests.support import checked, use_client
+from tests.test_readme import FLOW as SCORES_FLOW
 
 pytestmark = pytest.mark.slow
 
 SECONDS = 90  # the longest that anything here may take
+DOCUMENT = Path(__file__).parent.parent / "docs" / "operate.md"
 
 FLOW = """
 import os, pathlib, time
@@ -122,6 +124,16 @@ class Place:
         (pid,) = re.findall(r"Started process for run \(pid: (\d+)\)", said)
         return int(pid)
 
+    def end_all_runs(self) -> None:
+        """Leave nothing running, whatever has failed."""
+        from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+        running = RunsFilter(statuses=[DagsterRunStatus.STARTED])
+        with DagsterInstance.from_config(str(self.home)) as instance:
+            for run in instance.get_runs(running):
+                instance.report_run_canceling(run)
+        until(lambda: not list((self.home / "launched").glob("*.lock")))
+
     def ended(self, run_id: str) -> str:
         """What becomes of a run, in Dagster's words."""
         return str(until(lambda: self._ending(run_id)))
@@ -161,10 +173,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     (directory / "notes.txt").write_text("some notes")
     result = Place(directory, home)
     assert result.dagster("create").returncode == 0
+    (directory / "scores_flow.py").write_text(SCORES_FLOW, encoding="utf-8")
+    checked([sys.executable, "scores_flow.py", "dagster", "create"], directory)
     yield result
-    # Nothing is left running, whatever has failed.
-    for line in result.dagster("list-runs", "--running").stdout.splitlines():
-        result.dagster("terminate", line.split()[0])
+    result.end_all_runs()
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +229,14 @@ def test_run_that_is_waited_for(place: Place) -> None:
         "dagster_run_id": recorded.run_id,
         "dagster_url": None,
     }
+
+
+def test_file_that_cannot_be_written(place: Place) -> None:
+    arguments = ["--city=Slow", "--my-count=1", "--run-id-file=/nowhere/id"]
+    result = place.dagster("trigger", *arguments)
+    assert_refused(result, "/nowhere/id cannot be written: No such file or directory. The run is ")
+    (run_id,) = re.findall(r"The run is (dagster-\w+);", result.stderr)
+    assert place.dagster("terminate", run_id).returncode == 0
 
 
 def test_run_goes_on_without_the_command(place: Place) -> None:
@@ -337,7 +357,8 @@ def server(place: Place) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = f"dagster dev -f operatedflow_dagster.py --host 127.0.0.1 --port {port}"
+    files = "-f operatedflow_dagster.py -f scoresflow_dagster.py"
+    command = f"dagster dev {files} --host 127.0.0.1 --port {port}"
     with open(place.directory / "server.log", "wb") as log:
         process = subprocess.Popen(
             shlex.split(command),
@@ -408,15 +429,15 @@ def test_resume_on_a_server(failed: str, server: Server, place: Place) -> None:
         ("OperatedFlow", "nope", None, "has no job nope of the flow OperatedFlow. Of this flow"),
         ("OperatedFlow", None, "nope", "no job of the flow OperatedFlow in the location nope"),
         ("OtherFlow", None, None, "has no job of the flow OtherFlow. Compile the flow with"),
-        ("OperatedFlow", None, None, 'Missing required config entry "config"'),
+        ("OperatedFlow", None, None, 'Missing required config entry "ops"'),
     ],
 )
 def test_what_a_server_cannot_launch(
     flow: str, job_name: str | None, location: str | None, message: str, server: Server
 ) -> None:
-    target = ServerTarget(server.url, location)
+    job = JobChoice(job_name, Path("not needed"), location)
     with pytest.raises(RunNotStarted) as caught:
-        target.launch(Launch(flow, job_name, {}))
+        ServerTarget(server.url).launch(Launch(flow, job, {}))
     assert message in str(caught.value)
 
 
@@ -454,3 +475,25 @@ def test_user_interface_terminates_an_embedded_run(server: Server, place: Place)
     assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
     assert place.ended(run_id) == "CANCELED"
     assert not is_alive(pid)
+
+
+def test_commands_of_the_documentation(server: Server, place: Place) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) >= 8
+    run_id = "none yet"
+    for command in commands:
+        here = command.replace("http://127.0.0.1:3000", server.url)
+        here = re.sub(r"dagster-[0-9a-f]{12}", run_id, here)
+        result = subprocess.run(
+            ["bash", "-c", here],
+            cwd=place.directory,
+            env=place.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert result.returncode == 0, f"{here}\n{result.stdout}\n{result.stderr}"
+        if "--wait" in command:
+            (run_id,) = re.findall(r"Metaflow run (dagster-\w+)", result.stdout)

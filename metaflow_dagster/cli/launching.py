@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +15,11 @@ from metaflow_dagster.compiler import default_output
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.frontend.protocols import Node
 from metaflow_dagster.frontend.read import default_job_name
-from metaflow_dagster.operate.errors import RunNotStarted
+from metaflow_dagster.operate.errors import RunNotNoted
 from metaflow_dagster.operate.follow import follow, screen
 from metaflow_dagster.operate.progress import Progress
-from metaflow_dagster.operate.runs import Launch, Launched, Phase
-from metaflow_dagster.operate.target import Target, embedded_target, server_target
+from metaflow_dagster.operate.runs import JobChoice, Launch, Launched, Phase
+from metaflow_dagster.operate.target import Target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -82,16 +81,16 @@ class Launching:
     run_id_file: str | None
     deployer_attribute_file: str | None
 
-    def job_name(self, session: Session) -> str | None:
-        """The job to launch; None for whichever the file has that was named instead."""
-        if self.definitions_file and not self.url:
-            return self.name
-        return self.name or default_job_name(session.state.flow)
+    def job(self, session: Session, usual: str | None = None) -> JobChoice:
+        """The job to launch; `usual` is its name if the user has not said anything.
 
-    def file(self, session: Session) -> Path:
-        """The definitions file, which need not be there if the run is launched by a server."""
-        job_name = self.name or default_job_name(session.state.flow)
-        return Path(self.definitions_file or default_output(job_name))
+        Of a file that the user has named, it is whichever job it has.
+        """
+        usual = usual or default_job_name(session.state.flow)
+        named_file = self.definitions_file is not None and self.url is None
+        name = self.name if named_file else self.name or usual
+        file = Path(self.definitions_file or default_output(self.name or usual))
+        return JobChoice(name, file, self.location)
 
 
 def launching_options(command: Command) -> Command:
@@ -99,24 +98,6 @@ def launching_options(command: Command) -> Command:
     for option in reversed(_LAUNCHING):
         command = option(command)
     return command
-
-
-@contextmanager
-def open_target(session: Session, launching: Launching) -> Iterator[Target]:
-    """The Dagster on which the options have a run launched."""
-    if launching.url:
-        with server_target(launching.url, launching.location) as target:
-            yield target
-    else:
-        with embedded_target(launching.file(session)) as target:
-            yield target
-
-
-@contextmanager
-def known_target(url: str | None) -> Iterator[Target]:
-    """The Dagster at a URL or, without one, on this machine, for what needs no definitions."""
-    with server_target(url, None) if url else embedded_target(None) as target:
-        yield target
 
 
 def launch_run(session: Session, target: Target, launch: Launch, launching: Launching) -> None:
@@ -154,9 +135,9 @@ def _write(file: Path, text: str, run_id: str) -> None:
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RunNotStarted(
-            f"{file} cannot be written: {error.strerror}. The run {run_id} is started all the "
-            "same; `dagster terminate` ends it."
+        raise RunNotNoted(
+            f"{file} cannot be written: {error.strerror}. The run is {run_id}; "
+            f"`dagster terminate {run_id}` ends it."
         ) from error
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from metaflow._vendor import click
 
-from metaflow_dagster.cli.launching import URL, known_target
+from metaflow_dagster.cli.launching import URL
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.operate.runs import FLOW_TAG, DagsterRun, Phase
+from metaflow_dagster.operate.target import open_target
 
 
 @click.command(name="list-runs", help="List the runs of the flow, the latest first.")
@@ -27,7 +28,7 @@ def list_runs(context: Any, name: str | None, limit: int, url: str | None, **pha
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     wanted = {phase for phase in Phase if phases[phase.name.lower()]} or set(Phase)
     flow = session.state.flow.name
-    with known_target(url) as target:
+    with open_target(url) as target:
         runs = [
             run
             for run in target.runs_tagged(FLOW_TAG, flow, limit)

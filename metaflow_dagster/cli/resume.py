@@ -7,9 +7,10 @@ from typing import Any
 
 from metaflow._vendor import click
 
-from metaflow_dagster.cli.launching import Launching, launch_run, launching_options, open_target
+from metaflow_dagster.cli.launching import Launching, launch_run, launching_options
 from metaflow_dagster.frontend import Session
-from metaflow_dagster.operate.resume import Resumption, plan_resume
+from metaflow_dagster.operate.resume import find_origin, resuming_launch
+from metaflow_dagster.operate.target import open_target
 
 
 @click.command(
@@ -32,12 +33,9 @@ from metaflow_dagster.operate.resume import Resumption, plan_resume
 def resume(context: Any, origin: str, step: str | None, **options: Any) -> None:
     launching = Launching(**options)
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
-    with open_target(session, launching) as target:
-        launch = plan_resume(
-            target,
-            session.state,
-            Resumption(origin, step),
-            launching.job_name(session),
-            launching.file(session),
-        )
-        launch_run(session, target, launch, launching)
+    state = session.state
+    with open_target(launching.url) as target:
+        near = launching.job(session).definitions_file
+        found = find_origin(target, state, origin, step, near)
+        job = launching.job(session, usual=found.job_name)
+        launch_run(session, target, resuming_launch(state, found, step, job), launching)

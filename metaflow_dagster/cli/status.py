@@ -7,9 +7,10 @@ from typing import Any
 
 from metaflow._vendor import click
 
-from metaflow_dagster.cli.launching import URL, known_target
+from metaflow_dagster.cli.launching import URL
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.operate.find import known_run
+from metaflow_dagster.operate.target import open_target
 
 
 @click.command(help="Print where a run is: Pending, Running, Succeeded or Failed.")
@@ -18,5 +19,5 @@ from metaflow_dagster.operate.find import known_run
 @click.pass_context
 def status(context: Any, run_id: str, url: str | None) -> None:
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
-    with known_target(url) as target:
+    with open_target(url) as target:
         click.echo(known_run(target, session.state.flow.name, run_id).phase.value)

@@ -8,10 +8,11 @@ from typing import Any
 from metaflow._vendor import click
 from metaflow.parameters import add_custom_parameters
 
-from metaflow_dagster.cli.launching import Launching, launch_run, launching_options, open_target
+from metaflow_dagster.cli.launching import Launching, launch_run, launching_options
 from metaflow_dagster.cli.parameters import ParametersCommand
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.operate.runs import Launch
+from metaflow_dagster.operate.target import open_target
 
 
 @add_custom_parameters(deploy_mode=False)
@@ -29,6 +30,6 @@ def trigger(
 ) -> None:
     launching = Launching(**options)
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
-    launch = Launch(session.state.flow.name, launching.job_name(session), parameters)
-    with open_target(session, launching) as target:
+    launch = Launch(session.state.flow.name, launching.job(session), parameters)
+    with open_target(launching.url) as target:
         launch_run(session, target, launch, launching)

@@ -60,16 +60,13 @@ _CHANGES = {
 class EmbeddedTarget:
     """The Dagster with a home directory on this machine."""
 
-    def __init__(
-        self, instance: DagsterInstance, home: Path, definitions_file: Path | None
-    ) -> None:
+    def __init__(self, instance: DagsterInstance, home: Path) -> None:
         self._instance = instance
         self._home = home
-        self._definitions_file = definitions_file
 
     @classmethod
     @contextmanager
-    def open(cls, home: Path, definitions_file: Path | None) -> Iterator[EmbeddedTarget]:
+    def open(cls, home: Path) -> Iterator[EmbeddedTarget]:
         """The target, for as long as its history is open."""
         from dagster import DagsterError, DagsterInstance
 
@@ -81,13 +78,12 @@ class EmbeddedTarget:
                 "set DAGSTER_HOME to another directory."
             ) from error
         with instance:
-            yield cls(instance, home, definitions_file)
+            yield cls(instance, home)
 
     def launch(self, launch: Launch) -> Launched:
         """Record a run and start the process that executes it."""
-        assert self._definitions_file is not None, "what launches runs knows of what"
-        file = self._definitions_file.absolute()
-        job = load_job(file, launch.flow, launch.job_name)
+        file = launch.job.definitions_file.absolute()
+        job = load_job(file, launch.flow, launch.job.name)
         run_id = self._create_run(launch, job)
         self._await_start(run_id, start_worker(self._home, run_id))
         return Launched(run_id, job.definition.name, tuple(self._where(run_id, file)))

@@ -22,6 +22,12 @@ class RunNotStarted(MetaflowException):
     headline = "Run not started on Dagster"
 
 
+class RunNotNoted(MetaflowException):
+    """The run was started, but what was to be written of it could not be."""
+
+    headline = "Run started on Dagster, but not noted"
+
+
 class RunNotResumed(MetaflowException):
     """The run that was named cannot be resumed."""
 

@@ -23,44 +23,47 @@ from metaflow_dagster.operate.runs import (
     RESUME_STEP_TAG,
     RUN_ID_PREFIX,
     DagsterRun,
+    JobChoice,
     Launch,
 )
 from metaflow_dagster.operate.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Resumption:
-    """What is to be resumed: the run, as given, and the step from which on tasks run again."""
+class Origin:
+    """A run that can be resumed; its Dagster run is None if the target does not know it."""
 
-    origin: str
-    step: str | None
+    run_id: str
+    dagster_run: DagsterRun | None
+
+    @property
+    def job_name(self) -> str | None:
+        """The job that it was a run of."""
+        return self.dagster_run.job_name if self.dagster_run else None
 
 
-def plan_resume(
-    target: Target,
-    state: CliState,
-    resumption: Resumption,
-    job_name: str | None,
-    definitions_file: Path,
-) -> Launch:
-    """The run to launch; `RunNotResumed` says why there is none."""
+def find_origin(
+    target: Target, state: CliState, given: str, step: str | None, definitions_file: Path
+) -> Origin:
+    """The run that a user wants to resume; `RunNotResumed` says why it cannot be."""
     flow = state.flow.name
-    run_id = _run_id(flow, resumption.origin)
-    _check_step(state, resumption.step)
+    run_id = _run_id(flow, given)
+    _check_step(state, step)
     dagster_run = find_run(target, flow, run_id)
     _check_dagster_run(flow, run_id, dagster_run)
     run = _metaflow_run(f"{flow}/{run_id}", _stores(state, definitions_file))
-    _check_metaflow_run(flow, run_id, run, resumption.step)
-    tags = {ORIGIN_TAG: run_id}
-    if resumption.step is not None:
-        tags[RESUME_STEP_TAG] = resumption.step
-    return Launch(
-        flow,
-        job_name,
-        _parameters(state, run_id, dagster_run),
-        tags,
-        dagster_run.settings if dagster_run else {},
-    )
+    _check_metaflow_run(flow, run_id, run, step)
+    return Origin(run_id, dagster_run)
+
+
+def resuming_launch(state: CliState, origin: Origin, step: str | None, job: JobChoice) -> Launch:
+    """The run that continues another, with a step and all after it run again if there is one."""
+    tags = {ORIGIN_TAG: origin.run_id}
+    if step is not None:
+        tags[RESUME_STEP_TAG] = step
+    run = origin.dagster_run
+    parameters = _parameters(state, origin.run_id, run)
+    return Launch(state.flow.name, job, parameters, tags, run.settings if run else {})
 
 
 def _run_id(flow: str, given: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 # The tags of a Dagster run that say which Metaflow run it is, and what it continues.
 FLOW_TAG = "metaflow/flow"
@@ -83,15 +84,28 @@ class DagsterRun:
 
 
 @dataclass(frozen=True, slots=True)
+class JobChoice:
+    """Which job of a flow is meant.
+
+    `name` is None for the only one of the flow, `definitions_file` where the embedded Dagster finds
+    it, `location` tells apart jobs of one name on a server.
+    """
+
+    name: str | None
+    definitions_file: Path
+    location: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """A run to be launched.
 
-    `job_name` is None for the only job of the flow, `parameters` are the flow's by name, without
-    those left to their defaults, `settings` more of Dagster's run configuration.
+    `parameters` are the flow's by name, without those left to their defaults, `settings` more of
+    Dagster's run configuration.
     """
 
     flow: str
-    job_name: str | None
+    job: JobChoice
     parameters: Mapping[str, object]
     tags: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)

@@ -56,10 +56,9 @@ class ServedJob:
 class ServerTarget:
     """The Dagster behind the webserver at a URL."""
 
-    def __init__(self, url: str, location: str | None) -> None:
-        self._url = url.rstrip("/")
-        self._location = location
-        self._client = _client(self._url)
+    def __init__(self, url: str) -> None:
+        self._client = _client(url.rstrip("/"))
+        self._url = _public(url.rstrip("/"))
 
     def launch(self, launch: Launch) -> Launched:
         """Have the server launch a run of a job that it has loaded."""
@@ -127,22 +126,16 @@ class ServerTarget:
     def _job(self, launch: Launch) -> ServedJob:
         answer = self._ask(JOBS, {})
         jobs = list(_served_jobs(answer))
-        wanted = [
-            job
-            for job in jobs
-            if job.flow == launch.flow
-            and launch.job_name in (None, job.name)
-            and self._location in (None, job.location)
-        ]
+        wanted = [job for job in jobs if _is_meant(job, launch)]
         if len(wanted) == 1:
             return wanted[0]
-        what = f"job {launch.job_name}" if launch.job_name else "job"
+        what = f"job {launch.job.name}" if launch.job.name else "job"
         if wanted:
             raise RunNotStarted(
                 f"The Dagster at {self._url} has more than one {what} of the flow {launch.flow}. "
                 f"Choose one with --name and --location: {_listed(wanted)}."
             )
-        where = f" in the location {self._location}" if self._location else ""
+        where = f" in the location {launch.job.location}" if launch.job.location else ""
         raise RunNotStarted(
             f"The Dagster at {self._url} has no {what} of the flow {launch.flow}{where}. "
             + _what_it_has(launch.flow, jobs, answer)
@@ -170,7 +163,13 @@ def _client(url: str) -> DagsterGraphQLClient:
             timeout=_SECONDS_TO_ANSWER,
         )
     except DagsterGraphQLClientError as error:
-        raise _unreachable(url, error) from error
+        raise _unreachable(_public(url), error) from error
+
+
+def _public(url: str) -> str:
+    """The address without a user's name and password, as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _unreachable(url: str, error: Exception) -> DagsterUnavailable:
@@ -207,6 +206,14 @@ def _served_jobs(answer: Any) -> Iterator[ServedJob]:
                     tags[FLOW_TAG],
                     starts[0],
                 )
+
+
+def _is_meant(job: ServedJob, launch: Launch) -> bool:
+    return (
+        job.flow == launch.flow
+        and launch.job.name in (None, job.name)
+        and launch.job.location in (None, job.location)
+    )
 
 
 def _what_it_has(flow: str, jobs: Sequence[ServedJob], answer: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from metaflow_dagster.operate.runs import DagsterRun, Event, Launch, Launched
@@ -30,18 +29,23 @@ class Target(Protocol):
 
 
 @contextmanager
-def embedded_target(definitions_file: Path | None) -> Iterator[Target]:
-    """The Dagster on this machine; the file is needed to launch a run, and only for that."""
-    from metaflow_dagster.operate.embedded import EmbeddedTarget
-    from metaflow_dagster.operate.home import dagster_home
-
-    with EmbeddedTarget.open(dagster_home(), definitions_file) as target:
+def open_target(url: str | None) -> Iterator[Target]:
+    """The Dagster behind the webserver at a URL, or without one that on this machine."""
+    with _embedded_target() if url is None else _server_target(url) as target:
         yield target
 
 
 @contextmanager
-def server_target(url: str, location: str | None) -> Iterator[Target]:
-    """The Dagster behind a webserver; `location` tells apart jobs of one name."""
+def _embedded_target() -> Iterator[Target]:
+    from metaflow_dagster.operate.embedded import EmbeddedTarget
+    from metaflow_dagster.operate.home import dagster_home
+
+    with EmbeddedTarget.open(dagster_home()) as target:
+        yield target
+
+
+@contextmanager
+def _server_target(url: str) -> Iterator[Target]:
     from metaflow_dagster.operate.server import ServerTarget
 
-    yield ServerTarget(url, location)
+    yield ServerTarget(url)

@@ -9,7 +9,7 @@ import pytest
 
 from metaflow_dagster.frontend import Session, library_session
 from metaflow_dagster.operate.errors import RunNotResumed
-from metaflow_dagster.operate.resume import Resumption, plan_resume
+from metaflow_dagster.operate.resume import find_origin
 from metaflow_dagster.operate.runs import FLOW_TAG, RUN_ID_TAG, DagsterRun
 from tests.unit.flows import flow_class, flow_source
 from tests.unit.operate.targets import Runs, run
@@ -51,5 +51,5 @@ def test_refused(
         known("dagster-1"),
     )
     with pytest.raises(RunNotResumed) as caught:
-        plan_resume(target, session.state, Resumption(origin, step), None, tmp_path / "x.py")
+        find_origin(target, session.state, origin, step, tmp_path / "x.py")
     assert message in str(caught.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from dagster import DagsterRunStatus
 
@@ -11,6 +13,7 @@ from metaflow_dagster.operate.runs import (
     FLOW_TAG,
     RUN_ID_TAG,
     DagsterRun,
+    JobChoice,
     Launch,
     Phase,
     metaflow_run_id,
@@ -37,13 +40,16 @@ def test_parameters_are_the_configuration_of_the_first_op() -> None:
     assert run().parameters == {}
 
 
+JOB = JobChoice("job", Path("job_dagster.py"))
+
+
 def test_run_config() -> None:
-    launch = Launch("F", None, {"a": 1}, settings={"loggers": {}})
+    launch = Launch("F", JOB, {"a": 1}, settings={"loggers": {}})
     assert launch.run_config("op_begin") == {
         "loggers": {},
         "ops": {"op_begin": {"config": {"a": 1}}},
     }
-    assert Launch("F", None, {}).run_config("op_begin") == {}
+    assert Launch("F", JOB, {}).run_config("op_begin") == {}
 
 
 def test_run_is_found_by_its_tag() -> None:
