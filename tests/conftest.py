@@ -18,10 +18,10 @@ golden.isolate()
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
-# Tests that share what is dear to make: the runs of one flow, a built and installed wheel.
+# Tests that share what is dear to make: the runs of one flow, an installed wheel, a server.
 _TOGETHER = re.compile(
     r"(tests/test_(?:runs|backends|remote)\.py)::\w+\[(\w+)|"
-    r"(tests/test_(?:faults|packaging|readme|resume)\.py)::"
+    r"(tests/test_(?:faults|operate|packaging|readme|resume)\.py)::"
 )
 
 

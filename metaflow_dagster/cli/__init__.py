@@ -5,7 +5,12 @@ from __future__ import annotations
 from metaflow._vendor import click
 
 from metaflow_dagster.cli.create import create
+from metaflow_dagster.cli.list_runs import list_runs
+from metaflow_dagster.cli.resume import resume
+from metaflow_dagster.cli.status import status
 from metaflow_dagster.cli.step import step
+from metaflow_dagster.cli.terminate import terminate
+from metaflow_dagster.cli.trigger import trigger
 
 
 @click.group()
@@ -18,5 +23,5 @@ def dagster() -> None:
     pass
 
 
-dagster.add_command(create)
-dagster.add_command(step)
+for command in (create, trigger, resume, status, terminate, list_runs, step):
+    dagster.add_command(command)

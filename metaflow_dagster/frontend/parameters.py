@@ -65,6 +65,15 @@ def read_parameters(flow: FlowObject) -> Iterator[Parameter]:
         )
 
 
+def parameter_kinds(flow: FlowObject) -> dict[str, ParameterKind]:
+    """The kinds of the parameters by name, without evaluating any default."""
+    return {
+        parameter.name: _kind(parameter)
+        for _, parameter in flow._get_parameters()
+        if not parameter.IS_CONFIG_PARAMETER
+    }
+
+
 def _kind(parameter: FlowParameter) -> ParameterKind:
     declared = parameter.kwargs["type"]
     if isinstance(declared, FilePathClass):

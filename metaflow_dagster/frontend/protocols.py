@@ -88,6 +88,12 @@ class Plugin(Protocol):
     TYPE: str
 
 
+class Metadata(Plugin, Protocol):
+    """`metadata_provider.MetadataProvider`."""
+
+    def metadata_str(self) -> str: ...
+
+
 class Environment(Plugin, Protocol):
     """`metaflow_environment.MetaflowEnvironment`."""
 
@@ -106,7 +112,7 @@ class CliState(Protocol):
     flow: FlowObject
     graph: Graph
     environment: Environment
-    metadata: Plugin
+    metadata: Metadata
     event_logger: Plugin
     monitor: Plugin
     flow_datastore: Datastore

@@ -33,13 +33,18 @@ def read_flow(session: Session) -> Flow:
             parameters=tuple(read_parameters(state.flow)),
             configs=tuple(read_configs(state.flow)),
             backend=read_backend(session),
-            job_name=ascii_name(_deployed_name(state.flow)),
+            job_name=default_job_name(state.flow),
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
         )
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error
+
+
+def default_job_name(flow: FlowObject) -> str:
+    """What the job of a flow is called if the user gives it no name."""
+    return ascii_name(_deployed_name(flow))
 
 
 def _lint(state: CliState) -> None:

@@ -1,0 +1,35 @@
+"""`dagster trigger`: start a run of the compiled flow."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from metaflow._vendor import click
+from metaflow.parameters import add_custom_parameters
+
+from metaflow_dagster.cli.launching import Launching, launch_run, launching_options
+from metaflow_dagster.cli.parameters import ParametersCommand
+from metaflow_dagster.frontend import Session
+from metaflow_dagster.operate.runs import Launch
+from metaflow_dagster.operate.target import open_target
+
+
+@add_custom_parameters(deploy_mode=False)
+@click.command(cls=ParametersCommand, help="Start a run of the compiled flow on Dagster.")
+@click.option(
+    "--run-param",
+    "run_params",
+    multiple=True,
+    help="A parameter of the flow, as PARAMETER=VALUE. Repeatable.",
+)
+@launching_options
+@click.pass_context
+def trigger(
+    context: Any, run_params: tuple[str, ...], parameters: dict[str, object], **options: Any
+) -> None:
+    launching = Launching(**options)
+    session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
+    launch = Launch(session.state.flow.name, launching.job(session), parameters)
+    with open_target(launching.url) as target:
+        launch_run(session, target, launch, launching)

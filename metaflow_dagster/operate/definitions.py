@@ -1,0 +1,111 @@
+"""Loading the job of a flow from its definitions file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaflow_dagster.operate.errors import RunNotStarted
+from metaflow_dagster.operate.runs import FLOW_TAG
+
+if TYPE_CHECKING:
+    from dagster import JobDefinition
+    from dagster._core.definitions.reconstruct import ReconstructableRepository
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedJob:
+    """A job with what Dagster records of where it comes from.
+
+    With the same origins as under `dagster dev -f FILE`, the UI finds the job of a run and can
+    execute it again.
+    """
+
+    definition: JobDefinition
+    code_origin: Any  # JobPythonOrigin
+    remote_origin: Any  # RemoteJobOrigin
+
+
+def load_job(file: Path, flow: str, job_name: str | None) -> LoadedJob:
+    """The job of a flow: that of the name, or the only one; `RunNotStarted` says what is wrong."""
+    repository = _repository(file)
+    jobs = _jobs(repository, file)
+    definition = _choose(jobs, file, flow, job_name)
+    recon_job = repository.get_reconstructable_job(definition.name)
+    return LoadedJob(
+        definition,
+        recon_job.get_python_origin(),
+        _location_origin(file, repository).get_job_origin(definition.name),
+    )
+
+
+def start_op(job: JobDefinition) -> str:
+    """The op of the first step: the only one with nothing before it."""
+    (name,) = [node.name for node in job.nodes if not node.definition.input_defs]
+    return str(name)
+
+
+def _repository(file: Path) -> ReconstructableRepository:
+    from dagster._core.definitions.reconstruct import ReconstructableRepository
+    from dagster._core.workspace.autodiscovery import loadable_targets_from_python_file
+
+    if not file.is_file():
+        raise RunNotStarted(
+            f"There is no definitions file {file}. Compile the flow with "
+            "`python FLOW.py dagster create`, or name the file with --definitions-file."
+        )
+    directory = str(file.parent)
+    try:
+        (target,) = loadable_targets_from_python_file(str(file), directory)
+        return ReconstructableRepository.for_file(str(file), target.attribute, directory)
+    except Exception as error:  # importing a file can raise anything
+        raise _not_loaded(file, error) from error
+
+
+def _jobs(repository: ReconstructableRepository, file: Path) -> Sequence[JobDefinition]:
+    try:
+        return repository.get_definition().get_all_jobs()
+    except Exception as error:  # as above: the definitions may build themselves now
+        raise _not_loaded(file, error) from error
+
+
+def _not_loaded(file: Path, error: Exception) -> RunNotStarted:
+    reason = (str(error).strip().splitlines() or [""])[0]
+    return RunNotStarted(
+        f"{file} cannot be loaded ({type(error).__name__}: {reason}). "
+        "Compile the flow again with `python FLOW.py dagster create`."
+    )
+
+
+def _choose(
+    jobs: Sequence[JobDefinition], file: Path, flow: str, job_name: str | None
+) -> JobDefinition:
+    of_flow = {job.name: job for job in jobs if job.run_tags.get(FLOW_TAG) == flow}
+    names = ", ".join(sorted(of_flow))
+    if not of_flow:
+        raise RunNotStarted(
+            f"{file} has no job of the flow {flow}. Name its file with --definitions-file."
+        )
+    if job_name is not None and job_name not in of_flow:
+        raise RunNotStarted(
+            f"{file} has no job {job_name} of the flow {flow}. Name one that it has: {names}."
+        )
+    if job_name is None and len(of_flow) > 1:
+        raise RunNotStarted(
+            f"{file} has several jobs of the flow {flow}. Choose one with --name: {names}."
+        )
+    return of_flow[job_name] if job_name is not None else next(iter(of_flow.values()))
+
+
+def _location_origin(file: Path, repository: ReconstructableRepository) -> Any:
+    """The origin of the repository, as `dagster dev -f FILE` would have it."""
+    # The class has moved within Dagster; it can be imported from here before and after.
+    from dagster._core.remote_representation.handle import (  # type: ignore[attr-defined]
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.workspace.load import location_origin_from_python_file
+
+    location = location_origin_from_python_file(str(file), None, str(file.parent))
+    return RemoteRepositoryOrigin(location, repository.get_definition().name)

@@ -1,0 +1,212 @@
+"""Dagster on this machine: a home directory with the history, and a process for each run.
+
+The runs are ordinary runs of Dagster: `dagster dev` with the same home shows them, terminates
+them and executes them again. Neither its webserver nor its daemon need be up.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaflow_dagster.operate.definitions import LoadedJob, load_job, start_op
+from metaflow_dagster.operate.errors import (
+    DagsterUnavailable,
+    RunNotFound,
+    RunNotStarted,
+    config_refused,
+)
+from metaflow_dagster.operate.runs import (
+    FOREACH_ITEMS,
+    RUN_ID_TAG,
+    DagsterRun,
+    Event,
+    ItemsFound,
+    Launch,
+    Launched,
+    RunFailed,
+    StepChange,
+    StepChanged,
+    metaflow_run_id,
+)
+from metaflow_dagster.operate.worker import (
+    log_file,
+    remove_lock,
+    start_worker,
+    worker_has_died,
+)
+
+if TYPE_CHECKING:
+    from dagster import DagsterEvent, DagsterInstance
+
+_SECONDS_TO_START = 120.0
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+_CHANGES = {
+    "STEP_START": StepChange.STARTED,
+    "STEP_RESTARTED": StepChange.STARTED,
+    "STEP_UP_FOR_RETRY": StepChange.RETRIED,
+    "STEP_SUCCESS": StepChange.SUCCEEDED,
+    "STEP_SKIPPED": StepChange.SKIPPED,
+}
+
+
+class EmbeddedTarget:
+    """The Dagster with a home directory on this machine."""
+
+    def __init__(self, instance: DagsterInstance, home: Path) -> None:
+        self._instance = instance
+        self._home = home
+
+    @classmethod
+    @contextmanager
+    def open(cls, home: Path) -> Iterator[EmbeddedTarget]:
+        """The target, for as long as its history is open."""
+        from dagster import DagsterError, DagsterInstance
+
+        try:
+            instance = DagsterInstance.from_config(str(home))
+        except DagsterError as error:
+            raise DagsterUnavailable(
+                f"The configuration in {home} cannot be used: {error}. Mend its dagster.yaml, or "
+                "set DAGSTER_HOME to another directory."
+            ) from error
+        with instance:
+            yield cls(instance, home)
+
+    def launch(self, launch: Launch) -> Launched:
+        """Record a run and start the process that executes it."""
+        file = launch.job.definitions_file.absolute()
+        job = load_job(file, launch.flow, launch.job.name)
+        run_id = self._create_run(launch, job)
+        self._await_start(run_id, start_worker(self._home, run_id))
+        return Launched(run_id, job.definition.name, tuple(self._where(run_id, file)))
+
+    def run(self, dagster_run_id: str) -> DagsterRun:
+        """The present state of a run; a run whose process was killed has failed."""
+        run = self._instance.get_run_by_id(dagster_run_id)
+        if run is not None and not run.is_finished and worker_has_died(self._home, run.run_id):
+            # It may have come to its end in between.
+            run = self._instance.get_run_by_id(dagster_run_id)
+            if run is not None and not run.is_finished:
+                self._instance.report_run_failed(run, "The process of the run was killed.")
+            remove_lock(self._home, dagster_run_id)
+        record = self._instance.get_run_record_by_id(dagster_run_id)
+        if record is None:
+            raise RunNotFound(f"The Dagster run {dagster_run_id} has been deleted.")
+        return _dagster_run(record)
+
+    def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
+        """What has happened in a run since a cursor, and the next cursor."""
+        found = self._instance.get_records_for_run(dagster_run_id, cursor=cursor)
+        happened = (record.event_log_entry.dagster_event for record in found.records)
+        events = [event for one in happened if one is not None for event in _events(one)]
+        return events, found.cursor
+
+    def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
+        """Runs with a tag, the latest first."""
+        from dagster import RunsFilter
+
+        records = self._instance.get_run_records(RunsFilter(tags={key: value}), limit=limit)
+        return [
+            _dagster_run(record)
+            if record.dagster_run.is_finished
+            else self.run(record.dagster_run.run_id)
+            for record in records
+        ]
+
+    def terminate(self, run: DagsterRun) -> None:
+        """Ask for the end of a run; its process looks for that."""
+        found = self._instance.get_run_by_id(run.id)
+        if found is None or found.is_finished:
+            return
+        if log_file(self._home, run.id).exists():
+            self._instance.report_run_canceling(found)
+        else:  # launched by a webserver or daemon with the same home
+            self._instance.run_coordinator.cancel_run(run.id)
+
+    def _create_run(self, launch: Launch, job: LoadedJob) -> str:
+        from dagster import DagsterInvalidConfigError
+
+        run_id = str(uuid.uuid4())
+        own_tags = {RUN_ID_TAG: metaflow_run_id(run_id)}
+        try:
+            self._instance.create_run_for_job(
+                job_def=job.definition,
+                run_id=run_id,
+                run_config=launch.run_config(start_op(job.definition)),
+                tags={**job.definition.run_tags, **launch.tags, **own_tags},
+                remote_job_origin=job.remote_origin,
+                job_code_origin=job.code_origin,
+            )
+        except DagsterInvalidConfigError as error:
+            raise config_refused([one.message for one in error.errors]) from error
+        return run_id
+
+    def _await_start(self, run_id: str, worker: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _SECONDS_TO_START
+        while not self._has_started(run_id):
+            if worker.poll() is not None and not self._has_started(run_id):
+                self._give_up(run_id, "The process of the run ended before the run could start.")
+            if time.monotonic() > deadline:
+                worker.kill()
+                self._give_up(run_id, "The process of the run did not start the run in time.")
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _has_started(self, run_id: str) -> bool:
+        from dagster import DagsterRunStatus
+
+        run = self._instance.get_run_by_id(run_id)
+        return run is not None and (run.is_finished or run.status is DagsterRunStatus.STARTED)
+
+    def _give_up(self, run_id: str, reason: str) -> None:
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            self._instance.report_run_failed(run, reason)
+        raise RunNotStarted(f"{reason} See {log_file(self._home, run_id)}.")
+
+    def _where(self, run_id: str, file: Path) -> Iterator[str]:
+        home = shlex.quote(str(self._home))
+        yield f"Its history is in {self._home}; to see it in Dagster's UI:"
+        yield f"    DAGSTER_HOME={home} dagster dev -f {shlex.quote(str(file))}"
+        yield f"Dagster's messages: {log_file(self._home, run_id)}"
+
+
+def _dagster_run(record: Any) -> DagsterRun:
+    run = record.dagster_run
+    return DagsterRun(
+        id=run.run_id,
+        job_name=run.job_name,
+        status=run.status.value,
+        tags=dict(run.tags),
+        run_config=dict(run.run_config),
+        started=record.start_time,
+        ended=record.end_time,
+    )
+
+
+def _events(event: DagsterEvent) -> Iterator[Event]:
+    kind, key = event.event_type_value, event.step_key or ""
+    if kind in _CHANGES:
+        yield StepChanged(key, _CHANGES[kind])
+    elif kind == "STEP_FAILURE":
+        yield StepChanged(key, StepChange.FAILED, _reason(event))
+    elif kind == "STEP_OUTPUT":
+        items = event.step_output_data.metadata.get(FOREACH_ITEMS)
+        if items is not None:
+            yield ItemsFound(key, int(str(items.value)))
+    elif kind == "PIPELINE_FAILURE":
+        yield RunFailed(event.message or "")
+
+
+def _reason(event: DagsterEvent) -> str:
+    """Why a step failed: what its op says, or else the exception."""
+    data = event.step_failure_data
+    said = data.user_failure_data.description if data.user_failure_data else None
+    return said or (data.error.message if data.error else "")

@@ -1,0 +1,56 @@
+"""What is said when a run cannot be launched or found, in the form in which Metaflow shows errors.
+
+Each message names what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metaflow.exception import MetaflowException
+
+
+class DagsterUnavailable(MetaflowException):
+    """There is no Dagster to talk to: no usable home, no server, or a package is missing."""
+
+    headline = "Dagster is out of reach"
+
+
+class RunNotStarted(MetaflowException):
+    """Dagster was there, but the run was not started."""
+
+    headline = "Run not started on Dagster"
+
+
+class RunNotNoted(MetaflowException):
+    """The run was started, but what was to be written of it could not be."""
+
+    headline = "Run started on Dagster, but not noted"
+
+
+class RunNotResumed(MetaflowException):
+    """The run that was named cannot be resumed."""
+
+    headline = "Run not resumed on Dagster"
+
+
+class RunNotFound(MetaflowException):
+    """Dagster knows no such run of the flow."""
+
+    headline = "Run not found on Dagster"
+
+
+class RunNotTerminated(MetaflowException):
+    """The run cannot be terminated, or not any more."""
+
+    headline = "Run not terminated on Dagster"
+
+
+def config_refused(reasons: Sequence[str]) -> RunNotStarted:
+    """What is said of parameters that the compiled job does not take."""
+    return RunNotStarted(
+        "Dagster does not take the parameters:\n"
+        + "\n".join(f"    {reason}" for reason in reasons)
+        + "\nIf the flow has changed since, compile it again with "
+        "`python FLOW.py dagster create`."
+    )

@@ -1,0 +1,48 @@
+"""Where the embedded Dagster keeps its history.
+
+`DAGSTER_HOME` if it is set. Otherwise `~/.metaflow-dagster`, one for all flows of a user: a run is
+then found from whatever directory a command is given in, and one constant brings up the UI with
+everything that ran. Not inside `.metaflow`, where Metaflow takes directories for flows.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from metaflow_dagster.operate.errors import DagsterUnavailable
+
+OWN_HOME = "~/.metaflow-dagster"
+
+# Whoever triggers a flow has not decided to send usage data; Dagster would by default.
+_OWN_CONFIGURATION = "telemetry:\n  enabled: false\n"
+
+
+def dagster_home() -> Path:
+    """The home directory, which exists."""
+    given = os.environ.get("DAGSTER_HOME")
+    return _given_home(given) if given else _own_home(Path(os.path.expanduser(OWN_HOME)))
+
+
+def _given_home(given: str) -> Path:
+    home = Path(os.path.expanduser(given))
+    if not home.is_absolute() or not home.is_dir():
+        raise DagsterUnavailable(
+            f"DAGSTER_HOME is {given!r}, which is not the absolute path of a directory. "
+            f"Create it, name another, or unset DAGSTER_HOME to use {OWN_HOME}."
+        )
+    return home
+
+
+def _own_home(home: Path) -> Path:
+    configuration = home / "dagster.yaml"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not configuration.exists():
+            configuration.write_text(_OWN_CONFIGURATION, encoding="utf-8")
+    except OSError as error:
+        raise DagsterUnavailable(
+            f"Dagster's history cannot be kept in {home}: {error.strerror}. "
+            "Set DAGSTER_HOME to a directory that you may write to."
+        ) from error
+    return home

@@ -1,0 +1,90 @@
+"""What is asked of a Dagster webserver, in GraphQL. Only fields that Dagster 1.10 has too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_RUN: Final = """
+fragment RunParts on Run {
+  runId
+  jobName
+  status
+  tags { key value }
+  runConfig
+  startTime
+  endTime
+}
+"""
+
+JOBS: Final = """
+query MetaflowJobs {
+  repositoriesOrError {
+    __typename
+    ... on RepositoryConnection {
+      nodes {
+        name
+        location { name }
+        pipelines { name tags { key value } solids { name inputs { definition { name } } } }
+      }
+    }
+    ... on PythonError { message }
+  }
+  workspaceOrError {
+    __typename
+    ... on Workspace {
+      locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } }
+    }
+  }
+}
+"""
+
+RUN: Final = (
+    """
+query MetaflowRun($runId: ID!) {
+  runOrError(runId: $runId) {
+    __typename
+    ... on Run { ...RunParts }
+    ... on PythonError { message }
+  }
+}
+"""
+    + _RUN
+)
+
+RUNS: Final = (
+    """
+query MetaflowRuns($filter: RunsFilter!, $limit: Int!) {
+  runsOrError(filter: $filter, limit: $limit) {
+    __typename
+    ... on Runs { results { ...RunParts } }
+    ... on InvalidPipelineRunsFilterError { message }
+    ... on PythonError { message }
+  }
+}
+"""
+    + _RUN
+)
+
+EVENTS: Final = """
+query MetaflowEvents($runId: ID!, $cursor: String) {
+  logsForRun(runId: $runId, afterCursor: $cursor) {
+    __typename
+    ... on EventConnection {
+      cursor
+      events {
+        __typename
+        ... on MessageEvent { stepKey message }
+        ... on ExecutionStepOutputEvent {
+          metadataEntries { label ... on IntMetadataEntry { intValue } }
+        }
+        ... on ExecutionStepFailureEvent {
+          error { message }
+          failureMetadata { description }
+        }
+      }
+    }
+    ... on RunNotFoundError { message }
+    ... on PythonError { message }
+  }
+}
+"""

@@ -1,0 +1,266 @@
+"""Dagster behind a webserver, through its GraphQL with Dagster's own client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from metaflow_dagster.operate.errors import (
+    DagsterUnavailable,
+    RunNotFound,
+    RunNotStarted,
+    RunNotTerminated,
+    config_refused,
+)
+from metaflow_dagster.operate.queries import EVENTS, JOBS, RUN, RUNS
+from metaflow_dagster.operate.runs import (
+    FLOW_TAG,
+    FOREACH_ITEMS,
+    DagsterRun,
+    Event,
+    ItemsFound,
+    Launch,
+    Launched,
+    RunFailed,
+    StepChange,
+    StepChanged,
+)
+
+if TYPE_CHECKING:
+    from dagster_graphql import DagsterGraphQLClient
+
+_SECONDS_TO_ANSWER = 60
+
+_CHANGES = {
+    "ExecutionStepStartEvent": StepChange.STARTED,
+    "ExecutionStepRestartEvent": StepChange.STARTED,
+    "ExecutionStepUpForRetryEvent": StepChange.RETRIED,
+    "ExecutionStepSuccessEvent": StepChange.SUCCEEDED,
+    "ExecutionStepSkippedEvent": StepChange.SKIPPED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedJob:
+    """A job that the server has loaded."""
+
+    name: str
+    location: str
+    repository: str
+    flow: str | None
+    start_op: str
+
+
+class ServerTarget:
+    """The Dagster behind the webserver at a URL."""
+
+    def __init__(self, url: str) -> None:
+        self._client = _client(url.rstrip("/"))
+        self._url = _public(url.rstrip("/"))
+
+    def launch(self, launch: Launch) -> Launched:
+        """Have the server launch a run of a job that it has loaded."""
+        from dagster_graphql import DagsterGraphQLClientError
+
+        job = self._job(launch)
+        try:
+            run_id = self._client.submit_job_execution(
+                job.name,
+                repository_location_name=job.location,
+                repository_name=job.repository,
+                run_config=launch.run_config(job.start_op),
+                tags=dict(launch.tags),
+            )
+        except DagsterGraphQLClientError as error:
+            raise _not_launched(error, self._url) from error
+        run_url = f"{self._url}/runs/{run_id}"
+        return Launched(run_id, job.name, (f"See it in Dagster's UI: {run_url}",), run_url)
+
+    def run(self, dagster_run_id: str) -> DagsterRun:
+        """The present state of a run."""
+        answer = self._ask(RUN, {"runId": dagster_run_id})["runOrError"]
+        if answer["__typename"] != "Run":
+            raise RunNotFound(
+                f"The Dagster at {self._url} has no run {dagster_run_id}; it may have been deleted."
+            )
+        return _dagster_run(answer)
+
+    def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
+        """What has happened in a run since a cursor, and the next cursor."""
+        answer = self._ask(EVENTS, {"runId": dagster_run_id, "cursor": cursor})["logsForRun"]
+        if answer["__typename"] != "EventConnection":
+            raise RunNotFound(f"The Dagster at {self._url} has no events of {dagster_run_id}.")
+        events = [event for one in answer["events"] for event in _events(one)]
+        return events, answer["cursor"]
+
+    def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
+        """Runs with a tag, the latest first."""
+        tagged = {"tags": [{"key": key, "value": value}]}
+        answer = self._ask(RUNS, {"filter": tagged, "limit": limit})["runsOrError"]
+        return [_dagster_run(one) for one in answer.get("results", ())]
+
+    def terminate(self, run: DagsterRun) -> None:
+        """Have the server terminate a run."""
+        from dagster_graphql import DagsterGraphQLClientError
+
+        try:
+            self._client.terminate_run(run.id)
+        except DagsterGraphQLClientError as error:
+            raise RunNotTerminated(
+                f"The Dagster at {self._url} does not terminate {run.metaflow_run_id}: "
+                f"{_reason(error)} See {self._url}/runs/{run.id}."
+            ) from error
+
+    def _ask(self, query: str, variables: Mapping[str, object]) -> Any:
+        from dagster_graphql import DagsterGraphQLClientError
+
+        try:
+            # Its public methods do not cover these questions, and it speaks to its transport as
+            # each version of that has to be spoken to.
+            return self._client._execute(query, dict(variables))
+        except DagsterGraphQLClientError as error:
+            raise _unreachable(self._url, error) from error
+
+    def _job(self, launch: Launch) -> ServedJob:
+        answer = self._ask(JOBS, {})
+        jobs = list(_served_jobs(answer))
+        wanted = [job for job in jobs if _is_meant(job, launch)]
+        if len(wanted) == 1:
+            return wanted[0]
+        what = f"job {launch.job.name}" if launch.job.name else "job"
+        if wanted:
+            raise RunNotStarted(
+                f"The Dagster at {self._url} has more than one {what} of the flow {launch.flow}. "
+                f"Choose one with --name and --location: {_listed(wanted)}."
+            )
+        where = f" in the location {launch.job.location}" if launch.job.location else ""
+        raise RunNotStarted(
+            f"The Dagster at {self._url} has no {what} of the flow {launch.flow}{where}. "
+            + _what_it_has(launch.flow, jobs, answer)
+        )
+
+
+def _client(url: str) -> DagsterGraphQLClient:
+    try:
+        from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
+    except ImportError as error:
+        raise DagsterUnavailable(
+            "A Dagster webserver is talked to with the package dagster-graphql, which is not "
+            "installed. Install it: pip install 'metaflow-dagster[server]'."
+        ) from error
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise DagsterUnavailable(
+            f"{url!r} is not the address of a Dagster webserver. Give one such as "
+            "--url http://127.0.0.1:3000."
+        )
+    try:
+        return DagsterGraphQLClient(
+            parts.netloc + parts.path,
+            use_https=parts.scheme == "https",
+            timeout=_SECONDS_TO_ANSWER,
+        )
+    except DagsterGraphQLClientError as error:
+        raise _unreachable(_public(url), error) from error
+
+
+def _public(url: str) -> str:
+    """The address without a user's name and password, as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _unreachable(url: str, error: Exception) -> DagsterUnavailable:
+    cause = error.__cause__ or error
+    return DagsterUnavailable(
+        f"No Dagster webserver answers at {url} ({type(cause).__name__}). Start one with "
+        "`dagster dev`, or give the address of one with --url or METAFLOW_DAGSTER_URL."
+    )
+
+
+def _not_launched(error: Exception, url: str) -> RunNotStarted:
+    match error.args:
+        case ("RunConfigValidationInvalid" | "PipelineConfigValidationInvalid", [*reasons]):
+            return config_refused([reason["message"] for reason in reasons])
+        case _:
+            return RunNotStarted(f"The Dagster at {url} did not launch the run: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """What the server says, which Dagster's client gives as kind and message."""
+    return str(error.args[-1]).strip().splitlines()[0]
+
+
+def _served_jobs(answer: Any) -> Iterator[ServedJob]:
+    for repository in answer["repositoriesOrError"].get("nodes", ()):
+        for job in repository["pipelines"]:
+            starts = [op["name"] for op in job["solids"] if not op["inputs"]]
+            tags = {tag["key"]: tag["value"] for tag in job["tags"]}
+            if FLOW_TAG in tags and len(starts) == 1:
+                yield ServedJob(
+                    job["name"],
+                    repository["location"]["name"],
+                    repository["name"],
+                    tags[FLOW_TAG],
+                    starts[0],
+                )
+
+
+def _is_meant(job: ServedJob, launch: Launch) -> bool:
+    return (
+        job.flow == launch.flow
+        and launch.job.name in (None, job.name)
+        and launch.job.location in (None, job.location)
+    )
+
+
+def _what_it_has(flow: str, jobs: Sequence[ServedJob], answer: Any) -> str:
+    """What to do, given what there is."""
+    own = [job for job in jobs if job.flow == flow]
+    if own:
+        return f"Of this flow it has: {_listed(own)}. Choose with --name and --location."
+    broken = [
+        entry["name"]
+        for entry in answer["workspaceOrError"].get("locationEntries", ())
+        if (entry["locationOrLoadError"] or {}).get("__typename") == "PythonError"
+    ]
+    if broken:
+        return f"It cannot load {', '.join(broken)}: see Deployment in its UI, and reload."
+    return (
+        "Compile the flow with `python FLOW.py dagster create`, add the file to the locations of "
+        "that Dagster, and reload them in its UI."
+    )
+
+
+def _listed(jobs: Sequence[ServedJob]) -> str:
+    return ", ".join(sorted(f"{job.name} in {job.location}" for job in jobs))
+
+
+def _dagster_run(answer: Any) -> DagsterRun:
+    return DagsterRun(
+        id=answer["runId"],
+        job_name=answer["jobName"],
+        status=answer["status"],
+        tags={tag["key"]: tag["value"] for tag in answer["tags"]},
+        run_config=answer["runConfig"] or {},
+        started=answer["startTime"],
+        ended=answer["endTime"],
+    )
+
+
+def _events(event: Any) -> Iterator[Event]:
+    kind, key = event["__typename"], event.get("stepKey") or ""
+    if kind in _CHANGES:
+        yield StepChanged(key, _CHANGES[kind])
+    elif kind == "ExecutionStepFailureEvent":
+        said = (event["failureMetadata"] or {}).get("description")
+        exception = (event["error"] or {}).get("message")
+        yield StepChanged(key, StepChange.FAILED, said or exception or "")
+    elif kind == "ExecutionStepOutputEvent":
+        for entry in event["metadataEntries"]:
+            if entry["label"] == FOREACH_ITEMS:
+                yield ItemsFound(key, entry["intValue"])
+    elif kind == "RunFailureEvent":
+        yield RunFailed(event["message"])

@@ -1,0 +1,51 @@
+"""What can be done with a Dagster, wherever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from metaflow_dagster.operate.runs import DagsterRun, Event, Launch, Launched
+
+
+class Target(Protocol):
+    """A Dagster that runs are launched on."""
+
+    def launch(self, launch: Launch) -> Launched:
+        """Start a run, which goes on without this process; `RunNotStarted` if it does not."""
+
+    def run(self, dagster_run_id: str) -> DagsterRun:
+        """The present state of a run."""
+
+    def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
+        """What has happened in a run since a cursor, and the next cursor."""
+
+    def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
+        """Runs with a tag, the latest first."""
+
+    def terminate(self, run: DagsterRun) -> None:
+        """Let a run end, with all its processes."""
+
+
+@contextmanager
+def open_target(url: str | None) -> Iterator[Target]:
+    """The Dagster behind the webserver at a URL, or without one that on this machine."""
+    with _embedded_target() if url is None else _server_target(url) as target:
+        yield target
+
+
+@contextmanager
+def _embedded_target() -> Iterator[Target]:
+    from metaflow_dagster.operate.embedded import EmbeddedTarget
+    from metaflow_dagster.operate.home import dagster_home
+
+    with EmbeddedTarget.open(dagster_home()) as target:
+        yield target
+
+
+@contextmanager
+def _server_target(url: str) -> Iterator[Target]:
+    from metaflow_dagster.operate.server import ServerTarget
+
+    yield ServerTarget(url)

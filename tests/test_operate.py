@@ -1,0 +1,500 @@
+"""Runs launched by the commands, on a Dagster on this machine and on one behind a webserver."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaflow_dagster.operate.errors import RunNotStarted
+from metaflow_dagster.operate.runs import JobChoice, Launch, metaflow_run_id
+from metaflow_dagster.operate.server import ServerTarget
+from tests.support import checked, use_client
+from tests.test_readme import FLOW as SCORES_FLOW
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 90  # the longest that anything here may take
+DOCUMENT = Path(__file__).parent.parent / "docs" / "operate.md"
+
+FLOW = """
+import os, pathlib, time
+from metaflow import FlowSpec, IncludeFile, JSONType, Parameter, current, step
+
+class OperatedFlow(FlowSpec):
+    city = Parameter("city", required=True)
+    count = Parameter("my-count", type=int, default=2)
+    price = Parameter("price", default=1.5)
+    is_open = Parameter("open", default=True)
+    options = Parameter("options", type=JSONType, default="{}")
+    notes = IncludeFile("notes")
+    waiting = Parameter("wait", default="no")
+
+    @step
+    def start(self):
+        self.numbers = list(range(self.count))
+        self.next(self.work, foreach="numbers")
+
+    @step
+    def work(self):
+        if self.city == "Slow":
+            pathlib.Path(f"{current.run_id}.pid").write_text(str(os.getpid()))
+            time.sleep(300)
+        if self.city == "Broken" and pathlib.Path("broken").exists():
+            raise ValueError("no luck")
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.merge_artifacts(inputs)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    OperatedFlow()
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A directory with a compiled flow, a Metaflow datastore and a Dagster home."""
+
+    directory: Path
+    home: Path
+
+    def dagster(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the flow's `dagster` group."""
+        return subprocess.run(
+            [sys.executable, "operated_flow.py", "--quiet", "dagster", *arguments],
+            cwd=self.directory,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+
+    def environment(self) -> dict[str, str]:
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+        return {**os.environ, "PATH": path, "DAGSTER_HOME": str(self.home)}
+
+    def trigger(self, *arguments: str) -> str:
+        """Start a run by a command that has to succeed, and return its Metaflow id."""
+        return self.started("trigger", *arguments)
+
+    def started(self, command: str, *arguments: str) -> str:
+        file = self.directory / "run-id"
+        file.unlink(missing_ok=True)
+        result = self.dagster(command, f"--run-id-file={file}", *arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return file.read_text()
+
+    def recorded(self, run_id: str) -> Any:
+        """Dagster's record of a Metaflow run."""
+        from dagster import DagsterInstance, RunsFilter
+
+        with DagsterInstance.from_config(str(self.home)) as instance:
+            (run,) = instance.get_runs(RunsFilter(tags={"metaflow/run_id": run_id}))
+            return run
+
+    def worker(self, run_id: str) -> int:
+        """The process of a run."""
+        from dagster import DagsterInstance
+
+        with DagsterInstance.from_config(str(self.home)) as instance:
+            entries = instance.all_logs(self.recorded(run_id).run_id)
+        said = "\n".join(entry.message for entry in entries)
+        (pid,) = re.findall(r"Started process for run \(pid: (\d+)\)", said)
+        return int(pid)
+
+    def end_all_runs(self) -> None:
+        """Leave nothing running, whatever has failed."""
+        from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+        running = RunsFilter(statuses=[DagsterRunStatus.STARTED])
+        with DagsterInstance.from_config(str(self.home)) as instance:
+            for run in instance.get_runs(running):
+                instance.report_run_canceling(run)
+        until(lambda: not list((self.home / "launched").glob("*.lock")))
+
+    def ended(self, run_id: str) -> str:
+        """What becomes of a run, in Dagster's words."""
+        return str(until(lambda: self._ending(run_id)))
+
+    def _ending(self, run_id: str) -> str | None:
+        run = self.recorded(run_id)
+        return str(run.status.value) if run.is_finished else None
+
+
+def until(found: Callable[[], Any]) -> Any:
+    """What a function finds, as soon as it finds something."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        value = found()
+        if value:
+            return value
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.3)
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        # A zombie has ended; in a container there may be nobody to collect it.
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    directory = tmp_path_factory.mktemp("operate")
+    (directory / ".metaflow").mkdir()
+    home = directory / "dagster home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    (directory / "operated_flow.py").write_text(FLOW)
+    (directory / "notes.txt").write_text("some notes")
+    result = Place(directory, home)
+    assert result.dagster("create").returncode == 0
+    (directory / "scores_flow.py").write_text(SCORES_FLOW, encoding="utf-8")
+    checked([sys.executable, "scores_flow.py", "dagster", "create"], directory)
+    yield result
+    result.end_all_runs()
+
+
+@pytest.fixture(scope="module")
+def failed(place: Place) -> str:
+    """A run one of whose steps has failed."""
+    (place.directory / "broken").touch()
+    result = place.dagster("trigger", "--city=Broken", "--my-count=1", "--wait")
+    assert result.returncode == 1
+    assert "work: 0 of 1 done, 1 failed" in result.stdout
+    assert "ValueError: no luck" in result.stderr
+    (run_id,) = re.findall(r"^(dagster-\w+) has failed\.$", result.stderr, re.MULTILINE)
+    return str(run_id)
+
+
+def test_run_that_is_waited_for(place: Place) -> None:
+    from metaflow import Run
+
+    files = ["--run-id-file=id", "--deployer-attribute-file=attributes"]
+    typed = ["--city=Ulm", "--my-count=2", "--price=2", "--options", '{"a": [1]}']
+    pairs = ["--run-param=open=False", "--run-param=wait=yes"]
+    arguments = [*typed, *pairs, "--notes=notes.txt"]
+    result = place.dagster("trigger", "--wait", *files, *arguments)
+    assert result.returncode == 0, result.stderr
+    run_id = (place.directory / "id").read_text()
+    assert {"start: done", "work: 2 of 2 done", "join: done", "end: done"} <= set(
+        result.stdout.splitlines()
+    )
+    assert result.stdout.endswith(f"{run_id} has succeeded.\n")
+
+    recorded = place.recorded(run_id)
+    assert run_id == metaflow_run_id(recorded.run_id)
+    config = recorded.run_config["ops"]["op_start"]["config"]
+    assert config.pop("notes").startswith('{"type": "uploader')
+    given = {"city": "Ulm", "my-count": 2, "price": 2.0, "open": False, "options": {"a": [1]}}
+    assert config == {**given, "wait": "yes"}
+
+    use_client(place.directory)
+    run = Run(f"OperatedFlow/{run_id}")
+    assert run.successful
+    end = run["end"].task
+    assert (end["notes"].data, end["waiting"].data, end["is_open"].data) == (
+        "some notes",
+        "yes",
+        False,
+    )
+    assert json.loads((place.directory / "attributes").read_text()) == {
+        "name": "OperatedFlow",
+        "metadata": f"local@{place.directory}",
+        "pathspec": f"OperatedFlow/{run_id}",
+        "dagster_run_id": recorded.run_id,
+        "dagster_url": None,
+    }
+
+
+def test_file_that_cannot_be_written(place: Place) -> None:
+    arguments = ["--city=Slow", "--my-count=1", "--run-id-file=/nowhere/id"]
+    result = place.dagster("trigger", *arguments)
+    assert_refused(result, "/nowhere/id cannot be written: No such file or directory. The run is ")
+    (run_id,) = re.findall(r"The run is (dagster-\w+);", result.stderr)
+    assert place.dagster("terminate", run_id).returncode == 0
+
+
+def test_run_goes_on_without_the_command(place: Place) -> None:
+    run_id = place.trigger("--city=Ulm", "--my-count=1")
+    running = place.dagster("list-runs", "--running").stdout
+    assert running.startswith(f"{run_id} OperatedFlow startedAt:'")
+    assert running.endswith(" Running\n")
+    assert place.ended(run_id) == "SUCCESS"
+    assert run_id in place.dagster("list-runs", "--succeeded").stdout
+    assert run_id not in place.dagster("list-runs", "--failed").stdout
+    worker = place.home / "launched" / f"{place.recorded(run_id).run_id}.lock"
+    until(lambda: not worker.exists())
+    twice = place.dagster("terminate", run_id)
+    assert "has ended already (Succeeded)" in twice.stderr
+
+
+def step_process(place: Place, run_id: str) -> int:
+    """The process of a step that sleeps."""
+    file = place.directory / f"{run_id}.pid"
+    return int(until(lambda: file.exists() and file.read_text()))
+
+
+def test_terminate(place: Place) -> None:
+    run_id = place.trigger("--city=Slow", "--my-count=1")
+    pid = step_process(place, run_id)
+    result = place.dagster("terminate", f"OperatedFlow/{run_id}")
+    assert (result.returncode, result.stdout) == (0, f"{run_id} is terminated.\n")
+    assert place.recorded(run_id).status.value == "CANCELED"
+    assert not is_alive(pid)
+    assert place.dagster("status", run_id).stdout == "Failed\n"
+
+
+def test_run_whose_process_is_killed_has_failed(place: Place) -> None:
+    run_id = place.trigger("--city=Slow", "--my-count=1")
+    pid = step_process(place, run_id)
+    worker = place.worker(run_id)
+    try:
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: not is_alive(worker))
+        assert place.dagster("status", run_id).stdout == "Failed\n"
+        assert place.recorded(run_id).status.value == "FAILURE"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(worker, signal.SIGKILL)  # processes of its ops
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def test_resume(failed: str, place: Place) -> None:
+    (place.directory / "broken").unlink(missing_ok=True)
+    run_id = place.started("resume", f"--run-id={failed}", "--wait")
+    recorded = place.recorded(run_id)
+    assert recorded.tags["metaflow/origin_run_id"] == failed
+    assert "metaflow/resume_step" not in recorded.tags
+    assert recorded.run_config == place.recorded(failed).run_config
+    assert recorded.job_name == "OperatedFlow"
+
+
+def test_resume_from_a_step_of_a_run_that_this_dagster_does_not_know(
+    failed: str, place: Place, tmp_path: Path
+) -> None:
+    elsewhere = Place(place.directory, tmp_path)
+    run_id = elsewhere.started("resume", f"--run-id={failed}", "--step=start")
+    recorded = elsewhere.recorded(run_id)
+    assert recorded.tags["metaflow/origin_run_id"] == failed
+    assert recorded.tags["metaflow/resume_step"] == "start"
+    assert recorded.run_config["ops"]["op_start"]["config"] == {
+        "city": "Broken",
+        "my-count": 1,
+        "price": 1.5,
+        "open": True,
+        "options": {},
+        "wait": "no",
+    }
+    assert elsewhere.ended(run_id) == "SUCCESS"
+
+
+def test_run_that_has_succeeded_is_not_resumed(place: Place) -> None:
+    succeeded = place.dagster("list-runs", "--succeeded").stdout.split()[0]
+    nothing = place.dagster("resume", "--run-id", succeeded)
+    assert_refused(nothing, "there is nothing to resume")
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], message: str) -> None:
+    """The command failed, in Metaflow's style."""
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_cannot_be_triggered(place: Place) -> None:
+    missing = place.dagster("trigger", "--city=Ulm", "--name=other")
+    assert_refused(missing, "other_dagster.py. Compile the flow with")
+    compiled = (place.directory / "operatedflow_dagster.py").read_text()
+    stale = place.directory / "stale_dagster.py"
+    stale.write_text(compiled.replace("    city: str", "    town: str"))
+    refused = place.dagster("trigger", "--city=Ulm", f"--definitions-file={stale}")
+    assert_refused(refused, 'unexpected config entry "city"')
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `dagster dev` with the home of a place."""
+
+    url: str
+
+    def ask(self, query: str, **variables: object) -> Any:
+        """What its GraphQL answers."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/graphql", body, headers)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)["data"]
+
+
+@pytest.fixture(scope="module")
+def server(place: Place) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    files = "-f operatedflow_dagster.py -f scoresflow_dagster.py"
+    command = f"dagster dev {files} --host 127.0.0.1 --port {port}"
+    with open(place.directory / "server.log", "wb") as log:
+        process = subprocess.Popen(
+            shlex.split(command),
+            cwd=place.directory,
+            env=place.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        found = Server(f"http://127.0.0.1:{port}")
+        until(lambda: answers(found))
+        yield found
+    finally:
+        stop(process)
+
+
+def answers(server: Server) -> bool:
+    with suppress(OSError):
+        return bool(server.ask("{version}"))
+    return False
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server with the servers that it has started, some of which may outlive it."""
+    os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_run_on_a_server(server: Server, place: Place) -> None:
+    result = place.dagster("trigger", "--url", server.url, "--city=Ulm", "--my-count=1", "--wait")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {"work: 1 of 1 done", "end: done"} <= set(result.stdout.splitlines())
+    assert f"{server.url}/runs/" in result.stdout
+    run_id = result.stdout.split()[-3]
+    assert place.dagster("status", run_id, "--url", server.url).stdout == "Succeeded\n"
+    assert run_id in place.dagster("list-runs", "--url", server.url, "--succeeded").stdout
+    again = place.dagster("terminate", run_id, "--url", server.url)
+    assert_refused(again, "has ended already")
+
+
+def test_terminate_on_a_server(server: Server, place: Place) -> None:
+    run_id = place.trigger("--url", server.url, "--city=Slow", "--my-count=1")
+    pid = step_process(place, run_id)
+    assert place.dagster("status", run_id, "--url", server.url).stdout == "Running\n"
+    result = place.dagster("terminate", run_id, "--url", server.url)
+    assert (result.returncode, result.stdout) == (0, f"{run_id} is terminated.\n")
+    assert not is_alive(pid)
+
+
+def test_resume_on_a_server(failed: str, server: Server, place: Place) -> None:
+    (place.directory / "broken").unlink(missing_ok=True)
+    options = ["--step=work", "--url", server.url]
+    run_id = place.started("resume", f"--run-id={failed}", *options, "--wait")
+    recorded = place.recorded(run_id)
+    assert recorded.tags["metaflow/origin_run_id"] == failed
+    assert recorded.tags["metaflow/resume_step"] == "work"
+    assert recorded.run_config == place.recorded(failed).run_config
+
+
+@pytest.mark.parametrize(
+    ("flow", "job_name", "location", "message"),
+    [
+        ("OperatedFlow", "nope", None, "has no job nope of the flow OperatedFlow. Of this flow"),
+        ("OperatedFlow", None, "nope", "no job of the flow OperatedFlow in the location nope"),
+        ("OtherFlow", None, None, "has no job of the flow OtherFlow. Compile the flow with"),
+        ("OperatedFlow", None, None, 'Missing required config entry "ops"'),
+    ],
+)
+def test_what_a_server_cannot_launch(
+    flow: str, job_name: str | None, location: str | None, message: str, server: Server
+) -> None:
+    job = JobChoice(job_name, Path("not needed"), location)
+    with pytest.raises(RunNotStarted) as caught:
+        ServerTarget(server.url).launch(Launch(flow, job, {}))
+    assert message in str(caught.value)
+
+
+REEXECUTE = """
+mutation Again($run: String!) {
+  launchRunReexecution(
+    reexecutionParams: {parentRunId: $run, strategy: FROM_FAILURE}
+  ) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+}
+"""
+
+
+def test_user_interface_executes_an_embedded_run_again(
+    failed: str, server: Server, place: Place
+) -> None:
+    (place.directory / "broken").unlink(missing_ok=True)
+    answer = server.ask(REEXECUTE, run=place.recorded(failed).run_id)["launchRunReexecution"]
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    query = "query Q($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+
+    def ended() -> str | None:
+        status = server.ask(query, run=answer["run"]["runId"])["runOrError"]["status"]
+        return str(status) if status in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+    assert until(ended) == "SUCCESS"
+
+
+def test_user_interface_terminates_an_embedded_run(server: Server, place: Place) -> None:
+    run_id = place.trigger("--city=Slow", "--my-count=1")
+    pid = step_process(place, run_id)
+    answer = server.ask(
+        "mutation End($run: String!) { terminateRun(runId: $run) { __typename } }",
+        run=place.recorded(run_id).run_id,
+    )
+    assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    assert place.ended(run_id) == "CANCELED"
+    assert not is_alive(pid)
+
+
+def test_commands_of_the_documentation(server: Server, place: Place) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) >= 8
+    run_id = "none yet"
+    for command in commands:
+        here = command.replace("http://127.0.0.1:3000", server.url)
+        here = re.sub(r"dagster-[0-9a-f]{12}", run_id, here)
+        result = subprocess.run(
+            ["bash", "-c", here],
+            cwd=place.directory,
+            env=place.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert result.returncode == 0, f"{here}\n{result.stdout}\n{result.stderr}"
+        if "--wait" in command:
+            (run_id,) = re.findall(r"Metaflow run (dagster-\w+)", result.stdout)
