@@ -15,8 +15,8 @@ from metaflow_dagster.frontend.parameters import check_parameters, read_paramete
 from metaflow_dagster.frontend.protocols import CliState, FlowObject, Graph
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.frontend.steps import location, read_steps
-from metaflow_dagster.ir import Flow, Location
-from metaflow_dagster.names import ascii_name
+from metaflow_dagster.ir import Flow, Location, Project
+from metaflow_dagster.names import ascii_name, project_job_name
 
 
 def read_flow(session: Session) -> Flow:
@@ -33,7 +33,8 @@ def read_flow(session: Session) -> Flow:
             parameters=tuple(read_parameters(state.flow)),
             configs=tuple(read_configs(state.flow)),
             backend=read_backend(session),
-            job_name=ascii_name(_deployed_name(state.flow)),
+            job_name=_job_name(state.flow),
+            project=_project(state.flow),
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
@@ -68,11 +69,17 @@ def _breakdowns(graph: Graph) -> Iterator[Diagnostic]:
             )
 
 
-def _deployed_name(flow: FlowObject) -> str:
-    """The flow's name, after its project and branch if it has one (`@project`)."""
+def _job_name(flow: FlowObject) -> str:
+    """The flow's name, after its project and branch if it has one."""
     if "project" in flow._flow_decorators:
-        return str(current.project_flow_name).replace(".", "_")
-    return flow.name
+        return project_job_name(current.project_flow_name)
+    return ascii_name(flow.name)
+
+
+def _project(flow: FlowObject) -> Project | None:
+    if "project" in flow._flow_decorators:
+        return Project(current.project_name, current.branch_name)
+    return None
 
 
 def metaflow_diagnostic(error: MetaflowException) -> Diagnostic:
