@@ -35,10 +35,11 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("diagnostics", "files", "ir", "names", "options")),
     },
     "hooks": {"metaflow"},
+    "deployment": {"metaflow", f"{OWN}.ir", f"{OWN}.options"},
     "cli": {
         "metaflow",
-        *(f"{OWN}.{one}" for one in ("compiler", "diagnostics", "files", "frontend", "options")),
-        f"{OWN}.hooks",
+        *(f"{OWN}.{one}" for one in ("compiler", "deployment", "diagnostics", "files")),
+        *(f"{OWN}.{one}" for one in ("frontend", "hooks", "options")),
     },
 }
 LAZY = {"runtime": {"metaflow"}, "frontend": {"metaflow"}}

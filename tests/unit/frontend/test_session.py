@@ -56,7 +56,7 @@ def test_one_compilation_does_not_change_the_next(tmp_path: Path) -> None:
     options: list[dict[str, Any]] = [
         {},
         {"decospecs": ["resources:cpu=2"], "tags": ["a"]},
-        {"decospecs": ["catch"], "name": "other"},
+        {"decospecs": ["catch"], "namespace": "other"},
         {},
     ]
     output = tmp_path / "out.py"
