@@ -86,6 +86,14 @@ def test_imports_go_one_way(path: Path) -> None:
         assert known or is_within(module, allowed), f"{path.name} imports {module}"
 
 
+def test_the_extension_goes_without_the_package() -> None:
+    # Metaflow imports it at its own import, and takes it to where steps run.
+    for path in (PACKAGE / "metaflow_extensions").rglob("*.py"):
+        for module in imports(ast.parse(path.read_text())):
+            top = module.partition(".")[0]
+            assert top in {*sys.stdlib_module_names, "metaflow"}, f"{path.name} imports {module}"
+
+
 def test_every_part_has_its_rule() -> None:
     assert {part_of(path) for path in MODULES} == ALLOWED.keys()
 
