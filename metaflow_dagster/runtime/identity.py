@@ -5,7 +5,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from dagster import OpExecutionContext
+from dagster import Failure, OpExecutionContext
 
 from metaflow_dagster.runtime.settings import JOB_NAME
 from metaflow_dagster.runtime.store import datastore_root
@@ -36,11 +36,16 @@ def deployed_identity() -> dict[str, str]:
         texts = [Path(file).read_text(encoding="utf-8") for _path, file, _info in blobs if file]
     if not texts:
         return {}
-    blob = json.loads(texts[0])
-    return {
-        "METAFLOW_OWNER": blob["owner"],
-        "METAFLOW_PRODUCTION_TOKEN": blob["production_token"],
-    }
+    try:
+        blob = json.loads(texts[0])
+        owner, token = str(blob["owner"]), str(blob["production_token"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise Failure(
+            f"{DEPLOYMENTS}/{JOB_NAME} in {root} does not say who deployed this job. "
+            "Remove it, and compile the flow anew by `dagster create`.",
+            allow_retries=False,
+        ) from error
+    return {"METAFLOW_OWNER": owner, "METAFLOW_PRODUCTION_TOKEN": token}
 
 
 @cache
