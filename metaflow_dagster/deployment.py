@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Deployment:
     """What the datastore keeps of a deployed job."""
 
     owner: str
-    production_token: str
+    production_token: str = field(repr=False)
 
     @property
     def namespace(self) -> str:
@@ -58,8 +58,8 @@ class Deployment:
 class TokenOptions:
     """Which token a user says they know, which one they want, and whether it has to be another."""
 
-    authorize: str | None = None
-    new_token: str | None = None
+    authorize: str | None = field(default=None, repr=False)
+    new_token: str | None = field(default=None, repr=False)
     generate_new_token: bool = False
 
 

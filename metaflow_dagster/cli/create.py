@@ -163,8 +163,8 @@ def _report_namespace(deployment: Deployment) -> None:
     click.echo("To analyze results of this production flow add this line in your notebooks:")
     click.echo(f"    namespace({json.dumps(deployment.namespace, ensure_ascii=False)})")
     click.echo("If you want to authorize other people to deploy new versions of it, they need to")
-    click.echo("call this, when they deploy it for the first time:")
-    click.echo(f"    python {shlex.quote(sys.argv[0])} dagster create --authorize {token}")
+    click.echo("add this to the command when they deploy it for the first time:")
+    click.echo(f"    --authorize {token}")
     click.echo('See "Organizing Results" at https://docs.metaflow.org/ about production tokens.')
 
 
