@@ -161,10 +161,14 @@ class Deployed:
         checked(create, directory, METAFLOW_USER=deployer, METAFLOW_HOME=home)
 
     @property
+    def blob(self) -> Path:
+        """What makes the file a deployed one."""
+        return self.directory / ".metaflow" / "mf.dagster" / self.variant.job_name
+
+    @property
     def token(self) -> str:
         """The production token."""
-        blob = self.directory / ".metaflow" / "mf.dagster" / self.variant.job_name
-        return str(json.loads(blob.read_text())["production_token"])
+        return str(json.loads(self.blob.read_text())["production_token"])
 
     def run_natively(self, **environment: str) -> str:
         """Run the flow by `python flow.py run`, and return the path of the run."""
@@ -256,6 +260,16 @@ def test_user_branch_is_that_of_who_has_deployed_it(
     same = found["end"].task["same"].data
     assert (same["branch_name"], same["is_user_branch"]) == ("user.ann.smith", True)
     assert (same["username"], same["namespace"]) == ("service", f"production:{deployed.token}")
+
+
+def test_without_a_deployment_runs_are_those_of_the_user(tmp_path: Path) -> None:
+    compiled = Deployed(tmp_path, Variant(), USER)
+    compiled.blob.unlink()
+    run, _, _ = compiled.run_by_dagster()
+    found = compiled.snapshot(f"CurrentFlow/{run.metaflow_run_id}")
+    assert differences(compiled.snapshot(compiled.run_natively()), found) == []
+    assert f"user:{USER}" in found.system_tags
+    assert found.tasks["end"][()].artifacts["same"]["namespace"] == f"user:{USER}"
 
 
 def test_identity_in_the_environment_is_left_alone(
