@@ -83,6 +83,7 @@ def _check_sequences(**values: object) -> None:
 class Compilation:
     """A compiled flow: the job's name, the text for the file at `output`, the plan as text."""
 
+    flow: Flow
     job_name: str
     output: Path
     text: str
@@ -99,14 +100,14 @@ def compile_session(
     if options.origin_run_id is not None:
         flow = replace(flow, parameters=())
     job_name = options.name or flow.job_name
-    raise_if_any(_check_job_name(flow, job_name))
+    raise_if_any(_check_job_name(flow, options, job_name))
     path = Path(output if output is not None else default_output(job_name))
     raise_if_any(check_output(path, flow.file))
     plan = plan_job(flow, job_name)
     check_plan(plan)
     text = emit_module(plan, options, place_of(path))
     _verify(text)
-    return Compilation(job_name, path, text, show_plan(plan))
+    return Compilation(flow, job_name, path, text, show_plan(plan))
 
 
 def default_output(job_name: str) -> str:
@@ -114,7 +115,12 @@ def default_output(job_name: str) -> str:
     return f"{job_name.lower()}_dagster.py"
 
 
-def _check_job_name(flow: Flow, job_name: str) -> Iterator[Diagnostic]:
+def _check_job_name(flow: Flow, options: Options, job_name: str) -> Iterator[Diagnostic]:
+    if options.name and flow.project:
+        yield Diagnostic(
+            "--name is not supported for @projects, whose jobs are named after project and branch.",
+            "Use --branch instead.",
+        )
     if not is_dagster_name(job_name):
         yield Diagnostic(
             f"The flow's name, {flow.name}, is not one that Dagster takes for a job.",

@@ -7,6 +7,7 @@ import difflib
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from metaflow_dagster.diagnostics import Diagnostic
@@ -31,8 +32,13 @@ def check_output(path: Path, flow_file: str) -> Iterator[Diagnostic]:
         yield Diagnostic(f"{path} is not the name of a Python file.", "Let it end in .py.")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file's content at once: who reads meanwhile sees the old text or the new."""
+@contextmanager
+def replaced_at_the_end(path: Path, text: str) -> Iterator[None]:
+    """Replace the file's content when the block ends, unless it raises.
+
+    That the text can be written there is known when the block begins. The content changes at once:
+    who reads meanwhile sees the old text or the new.
+    """
     target = Path(os.path.realpath(path))
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -40,6 +46,7 @@ def write_atomically(path: Path, text: str) -> None:
         with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
         os.chmod(temporary, mode)
+        yield
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

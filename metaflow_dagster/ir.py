@@ -216,6 +216,14 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class Project:
+    """The project of a flow (`@project`), and the branch of it that is compiled."""
+
+    name: str
+    branch: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """A flow, ready to be planned.
 
@@ -233,6 +241,7 @@ class Flow:
     configs: tuple[Config, ...] = ()
     backend: Backend = Backend()
     job_name: str = ""
+    project: Project | None = None
     top_options: tuple[str, ...] = ()
     given_options: tuple[str, ...] = ()
     decospecs: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from a `Scope`, which gives the wished name or the nearest one that is free.
 
 from __future__ import annotations
 
+import hashlib
 import keyword
 import re
 from collections.abc import Iterable
@@ -52,6 +53,33 @@ def is_dagster_name(text: str) -> bool:
 def ascii_name(text: str) -> str:
     """The text with every character that Dagster refuses in a name spelled as its code point."""
     return re.sub(r"[^A-Za-z0-9_]", lambda match: f"_u{ord(match[0]):04x}_", text)
+
+
+def project_job_name(project_flow_name: str) -> str:
+    """The job of a flow in a project, which Metaflow calls `project.branch.Flow`.
+
+    Whatever Dagster refuses becomes an underscore, so that several flows could come to one name.
+    The one that the name is read as has it: `ads_test_fix_TrainFlow` is `ads.test.fix.TrainFlow`.
+    The others, such as flows of the user `ann.smith`, whom `ann_smith` is not, get a hash as well.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", project_flow_name)
+    if _read_project_job(plain) == project_flow_name:
+        return plain
+    digest = hashlib.sha1(project_flow_name.encode(errors="surrogatepass")).hexdigest()
+    return f"{plain}_{digest[:8]}"
+
+
+def _read_project_job(name: str) -> str | None:
+    """The flow that one takes a name like `project_branch_Flow` for.
+
+    Branches are what metaflow/plugins/project_decorator.py makes of its options: `prod`, or `prod`,
+    `test` or `user` with a dot and more.
+    """
+    match = re.fullmatch(r"(.+?)_(prod|(?:prod|test|user)_.+?)_([A-Z].*|[^_]+)", name)
+    if match is None:
+        return None
+    project, branch, flow = match.groups()
+    return ".".join((project, branch.replace("_", ".", 1), flow))
 
 
 class Scope:

@@ -81,6 +81,15 @@ def _check_tag(tag: str) -> Iterator[Diagnostic]:
         )
 
 
+def check_token(token: str) -> Iterator[Diagnostic]:
+    """Why a token cannot be a job's production token, which Metaflow makes a tag of."""
+    if not _is_printable(token) or len(f"production:{token}") > MAX_TAG_LENGTH:
+        yield Diagnostic(
+            f"--new-token {token[:20]!r} is malformed.",
+            "A production token is printable text that is not blank, such as scores-2025.",
+        )
+
+
 def _is_printable(text: str) -> bool:
     """Whether the text is not blank, has no control characters and can be encoded."""
     control_or_surrogate = re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text)

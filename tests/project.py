@@ -49,10 +49,16 @@ class Project:
         count = "open('counted', 'a').write(current.pathspec.split('/', 2)[2] + '\\n')"
         self.flow_file.write_text(textwrap.dedent(source).replace("{counter}", count))
 
-    def metaflow(self, *arguments: str) -> str:
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What gives a native run the production token of the deployed job."""
+        blob = self.directory / ".metaflow" / "mf.dagster" / self.flow_name
+        return {"METAFLOW_PRODUCTION_TOKEN": json.loads(blob.read_text())["production_token"]}
+
+    def metaflow(self, *arguments: str, **environment: str) -> str:
         """What a command of the flow prints."""
         command = [sys.executable, "flow.py", *arguments]
-        return checked(command, self.directory, **self.variables)
+        return checked(command, self.directory, **{**self.variables, **environment})
 
     def create(self, *options: str) -> str:
         """Compile the flow by its command line."""
@@ -61,7 +67,7 @@ class Project:
     def run_natively(self, *options: str) -> str:
         """Run the flow by Metaflow's own scheduler, and return the id of the run."""
         file = self.directory / "native-run-id"
-        self.metaflow("--quiet", "run", f"--run-id-file={file}", *options)
+        self.metaflow("--quiet", "run", f"--run-id-file={file}", *options, **self.identity)
         return file.read_text()
 
     def counted(self) -> list[str]:

@@ -33,7 +33,8 @@ def commands() -> list[str]:
 
 FLOW = next(block for block in blocks("python") if block.startswith("# scores_flow.py"))
 LIBRARY = next(block for block in blocks("python") if "import synthesize" in block)
-GENERATED = [block for block in blocks("python") if block not in (FLOW, LIBRARY)]
+NAMESPACE = next(block for block in blocks("python") if "import Flow, namespace" in block)
+GENERATED = [block for block in blocks("python") if block not in (FLOW, LIBRARY, NAMESPACE)]
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +121,7 @@ def test_config_example(directory: Path) -> None:
 
 
 def stdout_of_last_run(directory: Path) -> str:
-    script = (
-        "from metaflow import Flow, namespace; namespace(None);"
-        "print(Flow('ScoresFlow').latest_run['end'].task.stdout)"
-    )
+    script = NAMESPACE + "print(run['end'].task.stdout)"
     return run(f"python -c {shlex.quote(script)}", directory).stdout
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from metaflow._vendor import click
 from metaflow.exception import MetaflowException
+from metaflow.plugins.aws.step_functions.production_token import store_token
 
 from metaflow_dagster.compiler import Compilation, compile_session
+from metaflow_dagster.deployment import (
+    Deployment,
+    TokenOptions,
+    deployments,
+    next_deployment,
+    token_prefix,
+)
 from metaflow_dagster.diagnostics import CompileError
-from metaflow_dagster.files import difference, write_atomically
+from metaflow_dagster.files import difference, replaced_at_the_end
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.options import Options
 
@@ -46,6 +56,25 @@ class NotCompiled(MetaflowException):
     help="Resume this run of Dagster's (dagster-…) in every run: what finished is not run again.",
 )
 @click.option(
+    "--authorize",
+    default=None,
+    metavar="TOKEN",
+    help="Deploy a job that somebody else has deployed, whose production token this is. Metaflow "
+    "keeps it in METAFLOW_HOME, so once is enough.",
+)
+@click.option(
+    "--generate-new-token",
+    is_flag=True,
+    default=False,
+    help="Generate a new production token for this job. This moves its runs to a new namespace.",
+)
+@click.option(
+    "--new-token",
+    default=None,
+    metavar="TOKEN",
+    help="Use the given production token for this job. This moves its runs to the given namespace.",
+)
+@click.option(
     "--check",
     is_flag=True,
     default=False,
@@ -68,6 +97,9 @@ def create(
     workflow_timeout: int | None,
     max_workers: int | None,
     origin_run_id: str | None,
+    authorize: str | None,
+    generate_new_token: bool,
+    new_token: str | None,
     check: bool,
     show_plan: bool,
 ) -> None:
@@ -84,7 +116,7 @@ def create(
     elif check:
         _check(compilation)
     else:
-        _write(compilation)
+        _deploy(compilation, TokenOptions(authorize, new_token, generate_new_token))
 
 
 def _check(compilation: Compilation) -> None:
@@ -95,14 +127,27 @@ def _check(compilation: Compilation) -> None:
     click.echo(f"{compilation.output} is current.")
 
 
-def _write(compilation: Compilation) -> None:
+def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
+    job_name, output = compilation.job_name, compilation.output
+    place = deployments(compilation.flow.backend, Path(compilation.flow.file), job_name)
+    previous = place.load()
+    deployment = next_deployment(previous, tokens, job_name, compilation.flow.project)
     try:
-        write_atomically(compilation.output, compilation.text)
+        # The token is stored before the file takes its place. Should the second fail, runs of the
+        # old file go to the namespace that was announced. The other way round, those of the new
+        # file would go to the namespace of the old one, or of nobody.
+        with replaced_at_the_end(output, compilation.text):
+            if deployment != previous:
+                place.store(deployment)
     except OSError as error:
         raise NotCompiled(
-            f"{compilation.output} cannot be written: {error.strerror}. Nothing was changed."
+            f"{output} cannot be written: {error.strerror}. It is as it was."
         ) from error
     _report(compilation)
+    if previous is None or deployment.production_token != previous.production_token:
+        click.echo("\nThe flow has a new production token.")
+    _report_namespace(deployment)
+    _keep(deployment, compilation)
 
 
 def _report(compilation: Compilation) -> None:
@@ -110,3 +155,24 @@ def _report(compilation: Compilation) -> None:
     click.echo(f"Compiled to {compilation.output}. Open it in Dagster's UI, or run it:")
     click.echo(f"    dagster dev -f {file}")
     click.echo(f"    dagster job execute -f {file} -j {compilation.job_name}")
+
+
+def _report_namespace(deployment: Deployment) -> None:
+    token = shlex.quote(deployment.production_token)
+    click.echo("\nThe namespace of this production flow is")
+    click.echo(f"    {deployment.namespace}")
+    click.echo("To analyze results of this production flow add this line in your notebooks:")
+    click.echo(f"    namespace({json.dumps(deployment.namespace, ensure_ascii=False)})")
+    click.echo("If you want to authorize other people to deploy new versions of it, they need to")
+    click.echo("add this to the command when they deploy it for the first time:")
+    click.echo(f"    --authorize {token}")
+    click.echo('See "Organizing Results" at https://docs.metaflow.org/ about production tokens.')
+
+
+def _keep(deployment: Deployment, compilation: Compilation) -> None:
+    prefix = token_prefix(compilation.job_name, compilation.flow.project)
+    try:
+        store_token(prefix, deployment.production_token)
+    except (OSError, ValueError) as error:
+        click.echo(f"Note that the token could not be kept in Metaflow's home ({error}): should")
+        click.echo("somebody else deploy this flow, you need --authorize as well.")

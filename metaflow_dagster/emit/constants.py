@@ -19,7 +19,7 @@ from metaflow_dagster.emit.build import (
 )
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir import Flow
+from metaflow_dagster.ir import Flow, JobPlan
 from metaflow_dagster.options import Options
 
 _HOOKED_STEP = ("dagster", "step")  # our command that runs a step with its decorators' hooks
@@ -28,12 +28,14 @@ ConstantValues = Mapping[str, Expression]
 
 
 def constant_values(
-    flow: Flow, options: Options, scope: ModuleScope, place: Place
+    plan: JobPlan, options: Options, scope: ModuleScope, place: Place
 ) -> ConstantValues:
     """The value of each constant of the runtime module that depends on the flow."""
+    flow = plan.flow
     return {
         "FLOW_FILE": path_expression(flow.file, scope, place),
         "FLOW_NAME": literal(flow.name),
+        "JOB_NAME": literal(plan.name),
         "METAFLOW_TOP_ARGS": list_of(_top_args(flow, scope, place)),
         "METAFLOW_STEP_ENV": text_dict(dict(_step_environment(flow, scope, place))),
         "FLOW_WITH_DECORATORS": literal(list(flow.decospecs)),

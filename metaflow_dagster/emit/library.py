@@ -25,6 +25,7 @@ RUNTIME_MODULES = (
     "parameters",
     "history",
     "command",
+    "identity",
     "limits",
     "logs",
     "guard",

@@ -45,7 +45,7 @@ def emit_module(plan: JobPlan, options: Options, place: Place) -> str:
     scope = ModuleScope(runtime_library(), identifiers.taken)
     generated = [laid_out(one) for one in _generated(plan, identifiers, options, scope, place)]
     # Constants may refer to further names, so they come before the imports are counted.
-    values = constant_values(plan.flow, options, scope, place)
+    values = constant_values(plan, options, scope, place)
     constants = [laid_out(one) for one in constant_statements(scope, values)]
     imports = [
         spaced(laid_out(statement), 1 if index == 0 else 0)

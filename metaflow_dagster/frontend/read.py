@@ -15,8 +15,8 @@ from metaflow_dagster.frontend.parameters import check_parameters, read_paramete
 from metaflow_dagster.frontend.protocols import CliState, FlowObject, Graph
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.frontend.steps import location, read_steps
-from metaflow_dagster.ir import Flow, Location
-from metaflow_dagster.names import ascii_name
+from metaflow_dagster.ir import Flow, Location, Project
+from metaflow_dagster.names import ascii_name, project_job_name
 
 
 def read_flow(session: Session) -> Flow:
@@ -34,6 +34,7 @@ def read_flow(session: Session) -> Flow:
             configs=tuple(read_configs(state.flow)),
             backend=read_backend(session),
             job_name=default_job_name(state.flow),
+            project=_project(state.flow),
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
@@ -43,8 +44,10 @@ def read_flow(session: Session) -> Flow:
 
 
 def default_job_name(flow: FlowObject) -> str:
-    """What the job of a flow is called if the user gives it no name."""
-    return ascii_name(_deployed_name(flow))
+    """What the job is called if it gets no name: as the flow, after its project and branch."""
+    if "project" in flow._flow_decorators:
+        return project_job_name(current.project_flow_name)
+    return ascii_name(flow.name)
 
 
 def _lint(state: CliState) -> None:
@@ -73,11 +76,10 @@ def _breakdowns(graph: Graph) -> Iterator[Diagnostic]:
             )
 
 
-def _deployed_name(flow: FlowObject) -> str:
-    """The flow's name, after its project and branch if it has one (`@project`)."""
+def _project(flow: FlowObject) -> Project | None:
     if "project" in flow._flow_decorators:
-        return str(current.project_flow_name).replace(".", "_")
-    return flow.name
+        return Project(current.project_name, current.branch_name)
+    return None
 
 
 def metaflow_diagnostic(error: MetaflowException) -> Diagnostic:

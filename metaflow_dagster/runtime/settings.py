@@ -6,6 +6,7 @@ from typing import Any
 HERE = os.path.dirname(os.path.abspath(__file__))
 FLOW_FILE = os.path.join(HERE, "flow.py")
 FLOW_NAME = "Flow"
+JOB_NAME = "Flow"
 METAFLOW_TOP_ARGS: list[str] = []
 METAFLOW_STEP_ENV: dict[str, str] = {}
 FLOW_WITH_DECORATORS: list[str] = []

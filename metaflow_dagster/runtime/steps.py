@@ -21,6 +21,7 @@ from metaflow_dagster.runtime.history import (
     refuse_more_attempts,
     run_id_of,
 )
+from metaflow_dagster.runtime.identity import internal_decorators, task_environment
 from metaflow_dagster.runtime.limits import limit_of
 from metaflow_dagster.runtime.parameters import parameter_text, parameter_variable
 from metaflow_dagster.runtime.process import captured_process, step_failure
@@ -57,6 +58,7 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
     what = resume_command(context, task, origin) if origin else init_command(task)
     command = metaflow_command(decorators, [*what, *tag_options()])
     environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
+    environment.update(task_environment(context))
     limit = limit_of(context, None)
     with captured_process(context, command, environment) as process:
         process.wait(limit)
@@ -115,7 +117,8 @@ def run_step(
         retries = [f"--retry-count={attempt}", f"--max-user-code-retries={last_of_user}"]
         origin = [f"--clone-run-id={one}" for one in [origin_run_id(context)] if one]
         command = step_command(task, [*inputs, *options, *retries, *origin])
-        variables = {"METAFLOW_RUN_ID": task.run_id, **(environment or {})}
+        identity = {"METAFLOW_RUN_ID": task.run_id, **task_environment(context)}
+        variables = {**identity, **(environment or {})}
         with captured_process(context, command, variables) as process:
             try:
                 process.wait(limit)
@@ -129,7 +132,8 @@ def run_step(
 
 def step_command(task: Task, options: Sequence[str]) -> list[str]:
     """What runs a task, decorators that the flow's source does not hold included."""
-    decorators = [f"--with={spec}" for spec in STEP_WITH_DECORATORS.get(task.step, [])]
+    specs = [*STEP_WITH_DECORATORS.get(task.step, []), *internal_decorators()]
+    decorators = [f"--with={spec}" for spec in specs]
     namespace = [f"--namespace={NAMESPACE}"] if NAMESPACE is not None else []
     command = [*STEP_COMMANDS.get(task.step, ["step"]), task.step]
     ids = [f"--run-id={task.run_id}", f"--task-id={task.id}"]

@@ -35,6 +35,7 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("diagnostics", "files", "ir", "names", "options")),
     },
     "hooks": {"metaflow"},
+    "deployment": {"metaflow", f"{OWN}.ir", f"{OWN}.options"},
     # Dagster where it is used, or for types: see the test below.
     "operate": {
         "metaflow",
@@ -45,9 +46,8 @@ ALLOWED = {
     },
     "cli": {
         "metaflow",
-        *(f"{OWN}.{one}" for one in ("compiler", "diagnostics", "files", "frontend", "options")),
-        f"{OWN}.hooks",
-        f"{OWN}.operate",
+        *(f"{OWN}.{one}" for one in ("compiler", "deployment", "diagnostics", "files")),
+        *(f"{OWN}.{one}" for one in ("frontend", "hooks", "operate", "options")),
     },
 }
 LAZY = {"runtime": {"metaflow"}, "frontend": {"metaflow"}}
@@ -92,6 +92,14 @@ def test_imports_go_one_way(path: Path) -> None:
         known = module.partition(".")[0] in {*sys.stdlib_module_names, "typing_extensions", OWN}
         known = known and not module.startswith(f"{OWN}.")
         assert known or is_within(module, allowed), f"{path.name} imports {module}"
+
+
+def test_the_extension_goes_without_the_package() -> None:
+    # Metaflow imports it at its own import, and takes it to where steps run.
+    for path in (PACKAGE / "metaflow_extensions").rglob("*.py"):
+        for module in imports(ast.parse(path.read_text())):
+            top = module.partition(".")[0]
+            assert top in {*sys.stdlib_module_names, "metaflow"}, f"{path.name} imports {module}"
 
 
 def test_every_part_has_its_rule() -> None:

@@ -46,6 +46,12 @@ def test_flow_whose_name_dagster_refuses(tmp_path: Path) -> None:
     assert job_of(loaded(synthesize(flow, name="other"))).name == "other"
 
 
+def test_job_of_a_project_has_no_other_name(tmp_path: Path) -> None:
+    flow = flow_class(tmp_path, flow_source(flow="@project(name='atlas')"))
+    with pytest.raises(CompileError, match=r"--name is not supported for @projects.* --branch"):
+        synthesize(flow, name="other")
+
+
 def test_compiled(flow: type, tmp_path: Path) -> None:
     module = loaded(synthesize(flow, output=tmp_path / "out.py"), tmp_path / "out.py")
     Definitions.validate_loadable(module.defs)

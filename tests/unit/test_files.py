@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.files import check_output, difference, write_atomically
+from metaflow_dagster.files import check_output, difference, replaced_at_the_end
+
+
+def write(path: Path, text: str) -> None:
+    with replaced_at_the_end(path, text):
+        pass
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_accepted(name: str, tmp_path: Path, flow_file: Path) -> None:
 
 
 def test_new_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "out.py", "größe\n")
+    write(tmp_path / "out.py", "größe\n")
     (tmp_path / "other").touch()
     assert (tmp_path / "out.py").read_bytes() == "größe\n".encode()
     assert (tmp_path / "out.py").stat().st_mode == (tmp_path / "other").stat().st_mode
@@ -62,7 +67,7 @@ def test_mode_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "out.py"
     file.touch(mode=0o640)
     file.chmod(0o750)
-    write_atomically(file, "new")
+    write(file, "new")
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o750)
 
 
@@ -70,7 +75,7 @@ def test_link_stays_a_link(tmp_path: Path) -> None:
     target, link = tmp_path / "target.py", tmp_path / "link.py"
     target.write_text("old")
     link.symlink_to(target)
-    write_atomically(link, "new")
+    write(link, "new")
     assert link.is_symlink()
     assert target.read_text() == "new"
 
@@ -80,7 +85,7 @@ def test_link_may_lead_to_another_file_system(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
         target = Path(elsewhere, "target.py")
         (tmp_path / "link.py").symlink_to(target)
-        write_atomically(tmp_path / "link.py", "new")
+        write(tmp_path / "link.py", "new")
         assert target.read_text() == "new"
 
 
@@ -88,7 +93,7 @@ def test_readers_see_the_old_text_or_the_new(tmp_path: Path) -> None:
     file = tmp_path / "out.py"
     file.write_text("old")
     with file.open() as opened:
-        write_atomically(file, "new")
+        write(file, "new")
         assert opened.read() == "old"
 
 
@@ -96,9 +101,31 @@ def test_old_file_stays_where_writing_fails(tmp_path: Path) -> None:
     file = tmp_path / "out.py"
     file.write_text("old")
     with pytest.raises(UnicodeEncodeError):
-        write_atomically(file, "new \ud800")
+        write(file, "new \ud800")
     assert file.read_text() == "old"
     assert os.listdir(tmp_path) == ["out.py"]
+
+
+def test_file_is_replaced_when_the_block_has_ended(tmp_path: Path) -> None:
+    file = tmp_path / "out.py"
+    file.write_text("old")
+    with replaced_at_the_end(file, "new"):
+        assert file.read_text() == "old"
+    assert file.read_text() == "new"
+
+
+def test_file_is_not_replaced_when_the_block_fails(tmp_path: Path) -> None:
+    file = tmp_path / "out.py"
+    file.write_text("old")
+    with pytest.raises(KeyError), replaced_at_the_end(file, "new"):
+        raise KeyError
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out.py"]
+
+
+def test_block_does_not_begin_where_writing_fails(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replaced_at_the_end(tmp_path / "no" / "out.py", "new"):
+        raise AssertionError("the block was entered")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metaflow_dagster.ir import End, Linear
-from metaflow_dagster.names import DAGSTER_RESERVED, Scope, ascii_name, is_dagster_name
+from metaflow_dagster.names import (
+    DAGSTER_RESERVED,
+    Scope,
+    ascii_name,
+    is_dagster_name,
+    project_job_name,
+)
 from metaflow_dagster.planner.op_names import OpNames, branch_names, input_names
 from tests.unit.samples import flow_of
 
@@ -75,6 +81,52 @@ def test_ascii_name(text: str, name: str) -> None:
 @given(identifiers)
 def test_ascii_name_has_only_characters_dagster_takes(text: str) -> None:
     assert is_dagster_name("x" + ascii_name(text))
+
+
+@pytest.mark.parametrize(
+    ("flow", "job"),
+    [
+        pytest.param("ads.prod.TrainFlow", "ads_prod_TrainFlow", id="production"),
+        pytest.param("ads.user.ann.TrainFlow", "ads_user_ann_TrainFlow", id="user"),
+        pytest.param("my_ads.prod.fix_it.TrainFlow", "my_ads_prod_fix_it_TrainFlow", id="branch"),
+        pytest.param("ads.test.fix.Train_Flow", "ads_test_fix_Train_Flow", id="underscore in flow"),
+        pytest.param("ads.user.ann_smith.F", "ads_user_ann_smith_F", id="underscore in user"),
+        pytest.param("ads.user.ann.smith.F", "ads_user_ann_smith_F_7ef4b1f9", id="dot in user"),
+        pytest.param("ads.user.ann-smith.F", "ads_user_ann_smith_F_a7d90644", id="dash in user"),
+        pytest.param("a.test.test_b.F", "a_test_test_b_F", id="branch that looks like another"),
+        pytest.param("a_test.test.b.F", "a_test_test_b_F_031bed6a", id="project that does"),
+        pytest.param("ads.prod.train_flow", "ads_prod_train_flow_4e60d759", id="flow that does"),
+        pytest.param("ads.prod.Größe", "ads_prod_Gr__e_1168ceee", id="not ASCII"),
+    ],
+)
+def test_job_of_a_project(flow: str, job: str) -> None:
+    assert project_job_name(flow) == job
+
+
+# Few characters, so that many come to the same name without their separators.
+_part = st.from_regex(r"(a|_|test|prod|user){1,4}", fullmatch=True)
+_user = st.from_regex(r"(a|_|\.|-|@|test|prod|user){1,5}", fullmatch=True)
+_branch = st.one_of(
+    st.just("prod"),
+    st.builds("{}.{}".format, st.sampled_from(["prod", "test"]), _part),
+    st.builds("user.{}".format, _user),
+)
+_flow = st.from_regex(r"(a|_|A|prod|test|é){1,4}", fullmatch=True)
+_project_flows = st.builds("{}.{}.{}".format, _part, _branch, _flow)
+
+
+@given(_project_flows, st.text("._-aé@", max_size=12))
+def test_jobs_of_projects_are_distinct(flow: str, other: str) -> None:
+    # The same letters with other separators, which is where names could come together.
+    separators = iter(other)
+    twin = "".join(next(separators, one) if one in "._-@" else one for one in flow)
+    assert (project_job_name(twin) == project_job_name(flow)) == (twin == flow)
+    assert is_dagster_name(project_job_name(flow))
+
+
+@given(st.lists(_project_flows, unique=True, min_size=2, max_size=30))
+def test_jobs_of_many_projects_are_distinct(flows: list[str]) -> None:
+    assert len(set(map(project_job_name, flows))) == len(flows)
 
 
 @given(some_names)

@@ -9,6 +9,7 @@ import pytest
 
 from metaflow_dagster import CompileError, synthesize
 from metaflow_dagster.frontend import library_session
+from metaflow_dagster.ir import Project
 from tests.unit.flows import flow_class, flow_source, read
 
 EVERYTHING = flow_source(
@@ -55,7 +56,7 @@ def test_one_compilation_does_not_change_the_next(tmp_path: Path) -> None:
     options: list[dict[str, Any]] = [
         {},
         {"decospecs": ["resources:cpu=2"], "tags": ["a"]},
-        {"decospecs": ["catch"], "name": "other"},
+        {"decospecs": ["catch"], "namespace": "other"},
         {},
     ]
     output = tmp_path / "out.py"
@@ -91,19 +92,40 @@ def test_errors_of_metaflow_are_told_as_ours(tmp_path: Path) -> None:
     assert "Validity checker" in str(raised.value) or "nowhere" in str(raised.value)
 
 
+def test_job_is_named_after_the_flow(tmp_path: Path) -> None:
+    result = read(flow_class(tmp_path, flow_source()))
+    assert (result.job_name, result.project) == ("MyFlow", None)
+    assert result.top_options == ()
+
+
 @pytest.mark.parametrize(
-    ("flow", "options", "name"),
+    ("arguments", "branch", "name"),
     [
-        pytest.param("", (), "MyFlow", id="plain"),
-        pytest.param("@project(name='atlas')", ("--branch=user.tester",), None, id="project"),
+        pytest.param("", "user.tester", "atlas_user_tester_MyFlow", id="user"),
+        pytest.param(", branch='fix_it'", "test.fix_it", "atlas_test_fix_it_MyFlow", id="branch"),
+        pytest.param(", production=True", "prod", "atlas_prod_MyFlow", id="production"),
+        pytest.param(
+            ", branch='b', production=True", "prod.b", "atlas_prod_b_MyFlow", id="production branch"
+        ),
     ],
 )
-def test_options_of_flow_decorators(
-    flow: str, options: tuple[str, ...], name: str | None, tmp_path: Path
+def test_job_is_named_after_project_and_branch(
+    arguments: str, branch: str, name: str, tmp_path: Path
 ) -> None:
-    result = read(flow_class(tmp_path, flow_source(flow=flow)))
-    assert result.job_name == (name or "atlas_user_tester_MyFlow")
-    assert set(result.top_options) <= set(options)
+    result = read(flow_class(tmp_path, flow_source(flow=f"@project(name='atlas'{arguments})")))
+    assert (result.job_name, result.project) == (name, Project("atlas", branch))
+
+
+def test_user_branches_of_similar_users_are_different_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = flow_class(tmp_path, flow_source(flow="@project(name='atlas')"))
+    names = set()
+    for user in ("ann_smith", "ann.smith", "ann-smith", "ann@smith", "ann+smith"):
+        monkeypatch.setattr("metaflow.metaflow_config.USER", user)
+        names.add(read(flow).job_name)
+    assert len(names) == 5
+    assert "atlas_user_ann_smith_MyFlow" in names
 
 
 def test_given_options_are_those_that_differ_from_the_default(

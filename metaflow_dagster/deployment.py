@@ -1,0 +1,213 @@
+"""The identity of a deployed job: who deployed it, and the production token its runs belong to.
+
+The generated file holds neither, so that it is the same whoever compiles it. As for Metaflow's
+deployer for Airflow (metaflow/plugins/airflow/airflow.py), both are kept in the flow's datastore;
+the ops look there when they run (runtime/identity.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from metaflow.exception import MetaflowException, MetaflowUnknownUser
+from metaflow.plugins import DATASTORES
+from metaflow.plugins.aws.step_functions.production_token import load_token, new_token
+from metaflow.util import get_username
+
+from metaflow_dagster.ir import Backend, Project
+from metaflow_dagster.options import check_token
+
+DEPLOYMENTS = "mf.dagster"  # directory in the datastore that holds a blob for each job
+
+
+class IncorrectProductionToken(MetaflowException):
+    """Somebody else's job, without the token that they use."""
+
+    headline = "Incorrect production token"
+
+
+class NotDeployed(MetaflowException):
+    """What stands in the way of a deployment that the compiler had nothing against."""
+
+    headline = "Flow not deployed to Dagster"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What the datastore keeps of a deployed job."""
+
+    owner: str
+    production_token: str = field(repr=False)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the job's runs."""
+        return f"production:{self.production_token}"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOptions:
+    """Which token a user says they know, which one they want, and whether it has to be another."""
+
+    authorize: str | None = field(default=None, repr=False)
+    new_token: str | None = field(default=None, repr=False)
+    generate_new_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deployments:
+    """Where the deployment of one job is kept: Metaflow's storage, and the job's name."""
+
+    storage: Any
+    job_name: str
+
+    @property
+    def path(self) -> str:
+        """The blob in the storage."""
+        return f"{DEPLOYMENTS}/{self.job_name}"
+
+    def load(self) -> Deployment | None:
+        """The deployment there is, if there is one."""
+        with self._explained("read"), self.storage.load_bytes([self.path]) as blobs:
+            texts = [Path(file).read_text(encoding="utf-8") for _, file, _ in blobs if file]
+        return self._deployment(texts[0]) if texts else None
+
+    def store(self, deployment: Deployment) -> None:
+        """Replace the deployment there is."""
+        blob = json.dumps(asdict(deployment)).encode()
+        with self._explained("written"):
+            self.storage.save_bytes([(self.path, BytesIO(blob))], overwrite=True)
+
+    def _deployment(self, text: str) -> Deployment:
+        try:
+            blob = json.loads(text)
+            return Deployment(str(blob["owner"]), str(blob["production_token"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise NotDeployed(
+                f"{self} does not say who deployed job {self.job_name}. Nothing was changed. "
+                "Remove it, and deploy the job as if for the first time."
+            ) from error
+
+    @contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (MetaflowException, OSError) as error:
+            raise NotDeployed(
+                f"{self}, which says who deployed job {self.job_name}, cannot be {verb}: {error}. "
+                "Nothing was changed. See to it that Metaflow's datastore can be reached and "
+                "written to, and try again."
+            ) from error
+
+    def __str__(self) -> str:
+        return f"{self.storage.datastore_root}/{self.path}"
+
+
+def deployments(backend: Backend, flow_file: Path, job_name: str) -> Deployments:
+    """Where the ops of a job will look (runtime/store.py: datastore_root)."""
+    storage = next(one for one in DATASTORES if backend.datastore == one.TYPE)
+    root = backend.datastore_root or os.path.join(_sysroot(backend, flow_file), ".metaflow")
+    return Deployments(storage(root), job_name)
+
+
+def _sysroot(backend: Backend, flow_file: Path) -> str:
+    """The directory that holds the local datastore (runtime/command.py: local_sysroot)."""
+    if backend.local_sysroot is not None:
+        return backend.local_sysroot
+    directories = flow_file.parents
+    return str(next((one for one in directories if (one / ".metaflow").is_dir()), directories[0]))
+
+
+def next_deployment(
+    previous: Deployment | None, options: TokenOptions, job_name: str, project: Project | None
+) -> Deployment:
+    """The deployment that replaces the previous one; refused to who may not do that.
+
+    The rules, and the tokens, are those of Metaflow's own deployers (resolve_token of
+    metaflow/plugins/airflow/airflow_cli.py).
+    """
+    user = get_username()
+    if user is None:
+        raise MetaflowUnknownUser()  # who is unknown could not deploy the job a second time
+    prefix = token_prefix(job_name, project)
+    if previous is not None and previous.owner != user:
+        _authorize(previous, options, prefix, job_name)
+    if options.new_token is not None:
+        return Deployment(user, _given_token(options.new_token, project))
+    if previous is None:
+        return Deployment(user, new_token(prefix))
+    if options.generate_new_token:
+        return Deployment(user, _other_token(prefix, previous.production_token))
+    return Deployment(user, previous.production_token)
+
+
+def token_prefix(job_name: str, project: Project | None) -> str:
+    """What tokens of the job begin with; all flows in a branch of a project share it."""
+    if project is None:
+        return job_name.lower()
+    digest = hashlib.sha1(f"{project.name}.{project.branch}".encode()).digest()
+    return f"mfprj-{base64.b32encode(digest).decode()[:16]}".lower()
+
+
+def _authorize(previous: Deployment, options: TokenOptions, prefix: str, job_name: str) -> None:
+    """Refuse who does not know the token, neither now nor from an earlier time."""
+    known = _bare(options.authorize) if options.authorize is not None else _kept_token(prefix)
+    if known != previous.production_token:
+        raise IncorrectProductionToken(
+            f"There is an existing version of job {job_name} which was deployed by the user "
+            f"*{previous.owner}*. Nothing was changed.\n"
+            "To deploy a new version of it, you need to use the same production token that they "
+            "used. Please reach out to them to get the token, and call this command with\n"
+            "    --authorize TOKEN\n"
+            'See "Organizing Results" at https://docs.metaflow.org/ about production tokens.'
+        )
+
+
+def _kept_token(prefix: str) -> str | None:
+    """The token that Metaflow has kept in this user's home."""
+    try:
+        token: str | None = load_token(prefix)
+    except (OSError, ValueError) as error:
+        raise NotDeployed(
+            f"The production token that was kept for {prefix} in Metaflow's home cannot be read: "
+            f"{error}. Nothing was changed. Give the token with --authorize."
+        ) from error
+    return token
+
+
+def _given_token(given: str, project: Project | None) -> str:
+    if project is not None:
+        # The flows of a project find each other by the prefix of their tokens.
+        raise NotDeployed(
+            "--new-token is not supported for @projects. Use --generate-new-token to create a "
+            "new token."
+        )
+    token = _bare(given)
+    problems = [str(problem) for problem in check_token(token)]
+    if problems:
+        raise NotDeployed(" ".join(problems))
+    return token
+
+
+def _other_token(prefix: str, previous: str) -> str:
+    token: str | None = new_token(prefix, previous)
+    if token is None:
+        raise NotDeployed(
+            "--generate-new-token is not supported after using --new-token. Use --new-token to "
+            "make a new namespace."
+        )
+    return token
+
+
+def _bare(token: str) -> str:
+    """The token without what makes a namespace of it, which people copy too."""
+    return token.removeprefix("production:")

@@ -1,0 +1,57 @@
+"""Whose a task is in Metaflow's eyes, and which op of which Dagster run it belongs to."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+from dagster import Failure, OpExecutionContext
+
+from metaflow_dagster.runtime.settings import JOB_NAME
+from metaflow_dagster.runtime.store import datastore_root
+
+DEPLOYMENTS = "mf.dagster"  # directory in the datastore that holds a blob for each job
+INTERNAL_DECORATOR = "dagster_internal"  # of the Metaflow extension in metaflow-dagster
+
+
+def task_environment(context: OpExecutionContext) -> dict[str, str]:
+    """Variables that tell a process for whom and where it runs."""
+    return {
+        **{name: value for name, value in deployed_identity().items() if not os.environ.get(name)},
+        "METAFLOW_DAGSTER_RUN_ID": context.run_id,
+        "METAFLOW_DAGSTER_JOB_NAME": context.job_name,
+        "METAFLOW_DAGSTER_OP": str(context.op_handle),
+    }
+
+
+@cache
+def deployed_identity() -> dict[str, str]:
+    """Who has deployed this job by `dagster create`, and the token that gives its runs a namespace.
+
+    Nothing if nobody has, or to another datastore: then runs are those of the user who runs them.
+    Whoever has the token may deploy the job, so it is handed on in the environment only.
+    """
+    storage, root = datastore_root()
+    with storage(root).load_bytes([f"{DEPLOYMENTS}/{JOB_NAME}"]) as blobs:
+        texts = [Path(file).read_text(encoding="utf-8") for _path, file, _info in blobs if file]
+    if not texts:
+        return {}
+    try:
+        blob = json.loads(texts[0])
+        owner, token = str(blob["owner"]), str(blob["production_token"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise Failure(
+            f"{DEPLOYMENTS}/{JOB_NAME} in {root} does not say who deployed this job. "
+            "Remove it, and compile the flow anew by `dagster create`.",
+            allow_retries=False,
+        ) from error
+    return {"METAFLOW_OWNER": owner, "METAFLOW_PRODUCTION_TOKEN": token}
+
+
+@cache
+def internal_decorators() -> tuple[str, ...]:
+    """The decorator that tells Metaflow what Dagster knows of a task, where it is installed."""
+    from metaflow.plugins import STEP_DECORATORS
+
+    known = any(decorator.name == INTERNAL_DECORATOR for decorator in STEP_DECORATORS)
+    return (INTERNAL_DECORATOR,) if known else ()
