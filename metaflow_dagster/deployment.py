@@ -112,20 +112,19 @@ class Deployments:
         return f"{self.storage.datastore_root}/{self.path}"
 
 
-def deployments(backend: Backend, output: Path, job_name: str) -> Deployments:
-    """Where the ops of a file at `output` will look (runtime/store.py: datastore_root)."""
+def deployments(backend: Backend, flow_file: str, job_name: str) -> Deployments:
+    """Where the ops of a job will look (runtime/store.py: datastore_root)."""
     storage = next(one for one in DATASTORES if backend.datastore == one.TYPE)
-    root = backend.datastore_root or os.path.join(_sysroot(backend, output), ".metaflow")
+    root = backend.datastore_root or os.path.join(_sysroot(backend, flow_file), ".metaflow")
     return Deployments(storage(root), job_name)
 
 
-def _sysroot(backend: Backend, output: Path) -> str:
-    """The directory that holds the local datastore (runtime/command.py: local_store)."""
+def _sysroot(backend: Backend, flow_file: str) -> str:
+    """The directory that holds the local datastore (runtime/command.py: local_sysroot)."""
     if backend.local_sysroot is not None:
         return backend.local_sysroot
-    here = Path(os.path.abspath(output)).parent
-    directories = [here, *here.parents]
-    return str(next((one for one in directories if (one / ".metaflow").is_dir()), here))
+    directories = Path(flow_file).parents
+    return str(next((one for one in directories if (one / ".metaflow").is_dir()), directories[0]))
 
 
 def next_deployment(
