@@ -112,18 +112,18 @@ class Deployments:
         return f"{self.storage.datastore_root}/{self.path}"
 
 
-def deployments(backend: Backend, flow_file: Path, job_name: str) -> Deployments:
+def deployments(backend: Backend, flow_file: str, job_name: str) -> Deployments:
     """Where the ops of a job will look (runtime/store.py: datastore_root)."""
     storage = next(one for one in DATASTORES if backend.datastore == one.TYPE)
     root = backend.datastore_root or os.path.join(_sysroot(backend, flow_file), ".metaflow")
     return Deployments(storage(root), job_name)
 
 
-def _sysroot(backend: Backend, flow_file: Path) -> str:
+def _sysroot(backend: Backend, flow_file: str) -> str:
     """The directory that holds the local datastore (runtime/command.py: local_sysroot)."""
     if backend.local_sysroot is not None:
         return backend.local_sysroot
-    directories = flow_file.parents
+    directories = Path(flow_file).parents
     return str(next((one for one in directories if (one / ".metaflow").is_dir()), directories[0]))
 
 

@@ -148,13 +148,19 @@ def test_file_that_cannot_be_written_is_not_deployed(team: Team) -> None:
     assert "cannot be written" in team.refused("ann", "sub/a.py")
 
 
-def test_the_deployment_is_where_the_file_will_look(team: Team) -> None:
-    inner = team.directory / "elsewhere" / "jobs"
-    inner.mkdir(parents=True)
-    (inner.parent / ".metaflow").mkdir()
-    team.deployed("ann", "elsewhere/jobs/job.py")
-    assert not team.blob.exists()
-    assert (inner.parent / ".metaflow" / "mf.dagster" / "MyFlow").exists()
+def test_the_deployment_is_where_the_ops_will_look(team: Team) -> None:
+    other = team.directory / "jobs"
+    (other / ".metaflow").mkdir(parents=True)
+    told = team.create("ann", "jobs/job.py")
+    assert told.returncode == 0, told.stderr
+    assert team.deployment()[0] == "ann"
+
+    # Wherever the command is given, which has a datastore of its own.
+    command = [sys.executable, "../my_flow.py", "--quiet", "dagster", "create", "job.py"]
+    environment = {**os.environ, "METAFLOW_USER": "bob", "METAFLOW_HOME": str(team.directory)}
+    told = subprocess.run(command, cwd=other, env=environment, capture_output=True, text=True)
+    assert "deployed by the user ann" in told.stderr
+    assert not (other / ".metaflow" / "mf.dagster").exists()
 
 
 def test_token_that_cannot_be_kept_at_home_is_no_obstacle(team: Team) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
 from metaflow._vendor import click
@@ -128,10 +127,10 @@ def _check(compilation: Compilation) -> None:
 
 
 def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
-    job_name, output = compilation.job_name, compilation.output
-    place = deployments(compilation.flow.backend, Path(compilation.flow.file), job_name)
+    job_name, output, flow = compilation.job_name, compilation.output, compilation.flow
+    place = deployments(flow.backend, flow.file, job_name)
     previous = place.load()
-    deployment = next_deployment(previous, tokens, job_name, compilation.flow.project)
+    deployment = next_deployment(previous, tokens, job_name, flow.project)
     try:
         # The token is stored before the file takes its place. Should the second fail, runs of the
         # old file go to the namespace that was announced. The other way round, those of the new

@@ -162,7 +162,9 @@ def test_no_token_is_generated_after_a_given_one() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Deployments:
-    return deployments(Backend(datastore_root=str(tmp_path / "store")), tmp_path / "a.py", "MyJob")
+    return deployments(
+        Backend(datastore_root=str(tmp_path / "store")), str(tmp_path / "a.py"), "MyJob"
+    )
 
 
 def test_stored_deployment_is_replaced(place: Deployments) -> None:
@@ -175,7 +177,7 @@ def test_stored_deployment_is_replaced(place: Deployments) -> None:
 @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
 def test_deployment_survives_the_store(owner: str, token: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        place = deployments(Backend(datastore_root=directory), Path("a.py"), "MyJob")
+        place = deployments(Backend(datastore_root=directory), "/a.py", "MyJob")
         place.store(Deployment(owner, token))
         assert place.load() == Deployment(owner, token)
 
@@ -192,11 +194,11 @@ def test_blob_of_somebody_else(blob: str, place: Deployments) -> None:
 
 def test_datastore_that_cannot_be_reached(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    place = deployments(Backend(datastore_root=f"{tmp_path}/file"), tmp_path / "a.py", "MyJob")
+    place = deployments(Backend(datastore_root=f"{tmp_path}/file"), str(tmp_path / "a.py"), "MyJob")
     with pytest.raises(NotDeployed, match="cannot be written"):
         place.store(Deployment("ann", "token"))
     (tmp_path / "mf.dagster" / "MyJob").mkdir(parents=True)
-    place = deployments(Backend(datastore_root=str(tmp_path)), tmp_path / "a.py", "MyJob")
+    place = deployments(Backend(datastore_root=str(tmp_path)), str(tmp_path / "a.py"), "MyJob")
     with pytest.raises(NotDeployed, match="cannot be read"):
         place.load()
 
@@ -220,8 +222,7 @@ def test_store_is_the_one_in_which_the_ops_look(
     inner.mkdir(parents=True)
     (tmp_path / "root" / ".metaflow").mkdir()
     (tmp_path / "root" / "a" / ".metaflow").touch()
-    monkeypatch.chdir(tmp_path)
-    place = deployments(Backend(**values), inner / "a.py", "MyJob")
+    place = deployments(Backend(**values), str(inner / "a.py"), "MyJob")
     assert str(place) == f"{tmp_path}/{root}/mf.dagster/MyJob"
 
     options = [f"--datastore-root={tmp_path}/given"] if values["datastore_root"] else []

@@ -27,7 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def deploy(root: Path, deployment: Deployment, job_name: str = identity.JOB_NAME) -> None:
-    deployments(Backend(datastore_root=str(root)), root / "a.py", job_name).store(deployment)
+    deployments(Backend(datastore_root=str(root)), str(root / "a.py"), job_name).store(deployment)
 
 
 def test_nobody_has_deployed_the_job(root: Path) -> None:
