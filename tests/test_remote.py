@@ -22,12 +22,14 @@ from tests.services.containers import Container
 from tests.services.kubernetes_api import KubernetesApi
 from tests.services.reader import Reading, read_elsewhere
 from tests.services.s3 import BUCKET, S3
+from tests.support import DagsterRun, checked, dagster_run, differences
 
 pytestmark = pytest.mark.slow
 
 # Who starts a container has them, and so has whoever reads; they are not passed on by Metaflow.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "tester"}
 SECONDS_FOR_A_RUN = 200
+OUTPUT = "remote_dagster.py"
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Remote:
     flow_file: str
     directory: Path
     settings: Mapping[str, str]
+    access: Mapping[str, str]  # what the clients of the API take from the environment
     api: KubernetesApi | BatchApi
 
     def __post_init__(self) -> None:
@@ -77,6 +80,26 @@ class Remote:
         assert result.returncode == 0, result.stdout
         return self.read(id_file.read_text())
 
+    @cached_property
+    def run_by_dagster(self) -> DagsterRun:
+        """The run by Dagster, where of the backend only the credentials are known."""
+        from dagster import DagsterInstance
+
+        result = self.run("dagster", "create", OUTPUT)
+        assert result.returncode == 0, result.stdout
+        home = self.directory / "dagster"
+        home.mkdir()
+        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        options = ["-f", OUTPUT, "-j", self.flow_name]
+        checked(
+            [sys.executable, "-m", "dagster", "job", "execute", *options],
+            self.directory / "flows",
+            **{**CREDENTIALS, **self.access, "DAGSTER_HOME": str(home)},
+        )
+        with DagsterInstance.from_config(str(home)) as instance:
+            (record,) = instance.get_run_records()
+            return dagster_run(instance, record.dagster_run.run_id)
+
     def read(self, run_id: str) -> Reading:
         """Read a run where one develops."""
         local = {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(self.directory)}
@@ -87,15 +110,17 @@ def _kubernetes(directory: Path, s3: S3) -> Iterator[Remote]:
     api = KubernetesApi(directory / "pods", CREDENTIALS)
     with api.serving():
         api.write_kubeconfig(directory / "kubeconfig")
-        settings = {**s3.settings, "KUBECONFIG": str(directory / "kubeconfig")}
-        yield Remote("kubernetes", "KubernetesFlow", "kubernetes_flow.py", directory, settings, api)
+        access = {"KUBECONFIG": str(directory / "kubeconfig")}
+        names = ("kubernetes", "KubernetesFlow", "kubernetes_flow.py")
+        yield Remote(*names, directory, {**s3.settings, **access}, access, api)
 
 
 def _batch(directory: Path, s3: S3) -> Iterator[Remote]:
     api = BatchApi(directory / "containers", CREDENTIALS)
     with api.serving():
+        names = ("aws-batch", "BatchFlow", "batch_flow.py")
         settings = {**s3.settings, **api.settings, **api.access}
-        yield Remote("aws-batch", "BatchFlow", "batch_flow.py", directory, settings, api)
+        yield Remote(*names, directory, settings, api.access, api)
 
 
 @pytest.fixture(scope="module", params=[_kubernetes, _batch], ids=["kubernetes", "batch"])
@@ -131,6 +156,23 @@ def test_the_command_and_its_package_are_kept(remote: Remote, s3: S3) -> None:
         assert (container.directory / "job.json").exists()
         url = container.environment["METAFLOW_CODE_URL"]
         assert {remote.flow_file, "cubes.py"} <= _names_in_package(s3, url)
+
+
+def test_dagster_sends_the_step_to_the_same_place(remote: Remote) -> None:
+    native = remote.native.snapshot
+    sent_natively = [_step_command(container) for container in remote.containers]
+    assert remote.run_by_dagster.succeeded, remote.run_by_dagster.failures
+    snapshot = remote.read(remote.run_by_dagster.metaflow_run_id).snapshot
+    assert differences(native, snapshot) == []
+    sent_by_dagster = [
+        _step_command(container) for container in remote.containers[len(sent_natively) :]
+    ]
+    assert sorted(map(_without_ids, sent_by_dagster)) == sorted(map(_without_ids, sent_natively))
+
+
+def _without_ids(command: str) -> list[str]:
+    """The words of a command that do not say which run or task it is for."""
+    return sorted(re.sub(r"--(run-id|task-id|input-paths)[ =]\S+", "", command).split())
 
 
 def _step_command(container: Container) -> str:
