@@ -167,12 +167,16 @@ def test_dagster_sends_the_step_to_the_same_place(remote: Remote) -> None:
     sent_by_dagster = [
         _step_command(container) for container in remote.containers[len(sent_natively) :]
     ]
-    assert sorted(map(_without_ids, sent_by_dagster)) == sorted(map(_without_ids, sent_natively))
+    extra = ["--with", "dagster_internal"]  # which tells Metaflow what Dagster knows
+    expected = [sorted([*_without_ids(command), *extra]) for command in sent_natively]
+    assert sorted(map(_without_ids, sent_by_dagster)) == sorted(expected)
+    assert all("--namespace production:" in command for command in sent_by_dagster)
 
 
 def _without_ids(command: str) -> list[str]:
-    """The words of a command that do not say which run or task it is for."""
-    return sorted(re.sub(r"--(run-id|task-id|input-paths)[ =]\S+", "", command).split())
+    """The words of a command that do not say which run or task it is for, and whose."""
+    own = r"--(run-id|task-id|input-paths|namespace)[ =]\S+"
+    return sorted(re.sub(own, "", command).split())
 
 
 def _step_command(container: Container) -> str:

@@ -13,9 +13,12 @@ from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.ir import Backend
 
 # Settings that decide where a step finds data, code and services. An allowlist: whatever is not
-# named here comes from the environment in which the steps run.
+# named here comes from the environment in which the steps run. (KUBERNETES_SECRETS are names.)
 _SETTINGS = (
     "AZURE_STORAGE_BLOB_SERVICE_ENDPOINT",
+    "BATCH_CONTAINER_IMAGE",
+    "BATCH_CONTAINER_REGISTRY",
+    "BATCH_JOB_QUEUE",
     "CARD_AZUREROOT",
     "CARD_GSROOT",
     "CARD_LOCALROOT",
@@ -32,6 +35,13 @@ _SETTINGS = (
     "DEFAULT_GCP_CLIENT_PROVIDER",
     "DEFAULT_SECRETS_BACKEND_TYPE",
     "DEFAULT_SECRETS_ROLE",
+    "ECS_FARGATE_EXECUTION_ROLE",
+    "ECS_S3_ACCESS_IAM_ROLE",
+    "KUBERNETES_CONTAINER_IMAGE",
+    "KUBERNETES_CONTAINER_REGISTRY",
+    "KUBERNETES_NAMESPACE",
+    "KUBERNETES_SECRETS",
+    "KUBERNETES_SERVICE_ACCOUNT",
     "S3_ENDPOINT_URL",
     "S3_SERVER_SIDE_ENCRYPTION",
     "S3_VERIFY_CERTIFICATE",
