@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -209,3 +211,22 @@ def test_metaflows_own_resume_takes_over(failed: FailedRun) -> None:
     checked([sys.executable, "flow.py", "--quiet", "resume", *options], project.directory)
     assert_result(project, id_file.read_text())
     assert len(project.counted()) == REST.total()
+
+
+def test_command_that_resumes(failed: FailedRun) -> None:
+    project, run = failed.project, failed.run
+    allow(project, "fit_ok", "loop_ok")
+    options = ["--definitions-file", project.definitions.name, "--run-id-file", "resumed-id"]
+    project.metaflow("dagster", "resume", "--run-id", run.metaflow_run_id, *options, "--wait")
+    resumed = (project.directory / "resumed-id").read_text()
+    assert_result(project, resumed)
+    assert Counter(project.counted()) == REST
+    refused = subprocess.run(
+        [sys.executable, "flow.py", "dagster", "resume", "--run-id", resumed, *options[:2]],
+        cwd=project.directory,
+        env={**os.environ, **project.variables},
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -37,7 +37,7 @@ def check_decorators(flow: FlowObject, graph: Graph) -> Iterator[Diagnostic]:
             yield Diagnostic(f"@{name} is not supported yet.", hint)
     for name in graph.sorted_nodes:
         node = graph[name]
-        yield from _credentials(node)
+        yield from _environment(node)
 
 
 def has_hooks(node: Node) -> bool:
@@ -63,7 +63,16 @@ def _is_hooked(decorator: StepDecorator) -> bool:
     )
 
 
-def _credentials(node: Node) -> Iterator[Diagnostic]:
+def _environment(node: Node) -> Iterator[Diagnostic]:
+    """What is wrong with the variables of `@environment`."""
+    given = [one.attributes["vars"] for one in node.decorators if one.name == "environment"]
+    if not all(isinstance(one, Mapping) for one in given):
+        yield _of_step(
+            node,
+            "The vars of @environment are no dictionary.",
+            """On the command line they are JSON: --with 'environment:vars={"NAME": "value"}'.""",
+        )
+        return
     for variable, value in read_environment(node):
         if is_secret_variable(variable, value):
             yield _of_step(

@@ -161,6 +161,12 @@ def test_address_with_a_password_is_refused(tmp_path: Path) -> None:
     assert "sesame" not in str(diagnostic)
 
 
+def test_environment_that_is_no_dictionary(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match="--with 'environment:vars=") as raised:
+        read(flow_class(tmp_path, flow_source()), ["environment:vars={'A':'1'}"])
+    assert {one.step for one in raised.value.diagnostics} == {"start", "end"}
+
+
 def test_environment(tmp_path: Path) -> None:
     decorator = "@environment(vars={'Z': 'http://a/b', 'MONKEY_BUSINESS': 'n', 'A': ''})"
     step = read(flow_class(tmp_path, flow_source(start=decorator))).step("start")
