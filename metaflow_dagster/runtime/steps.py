@@ -118,15 +118,14 @@ def run_step(
         origin = [f"--clone-run-id={one}" for one in [origin_run_id(context)] if one]
         command = step_command(task, [*inputs, *options, *retries, *origin])
         identity = {"METAFLOW_RUN_ID": task.run_id, **task_environment(context)}
-        variables = {**identity, **(environment or {})}
-        with captured_process(context, command, variables) as process:
+        with captured_process(context, command, {**identity, **(environment or {})}) as process:
             try:
                 process.wait(limit)
             finally:
                 save_logs(task, attempt, process)
-            if process.returncode:
-                may_retry = attempt < last_of_user + error_retries
-                raise step_failure(f"Step {step} failed", process, may_retry)
+    if process.returncode:
+        may_retry = attempt < last_of_user + error_retries
+        raise step_failure(f"Step {step} failed", process, may_retry)
     return finished_task(task, attempt, command)
 
 
