@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 
 from metaflow_dagster.operate.errors import RunNotStarted
-from metaflow_dagster.operate.runs import JobChoice, Launch, metaflow_run_id
+from metaflow_dagster.operate.runs import JobChoice, Launch
 from metaflow_dagster.operate.server import ServerTarget
+from metaflow_dagster.runtime.tasks import metaflow_run_id
 from tests.support import checked, use_client
 from tests.test_readme import FLOW as SCORES_FLOW
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from metaflow._vendor import click
@@ -35,7 +36,6 @@ def resume(context: Any, origin: str, step: str | None, **options: Any) -> None:
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     state = session.state
     with open_target(launching.url) as target:
-        near = launching.job(session).definitions_file
-        found = find_origin(target, state, origin, step, near)
+        found = find_origin(target, state, origin, step, Path(session.flow_file))
         job = launching.job(session, usual=found.job_name)
         launch_run(session, target, resuming_launch(state, found, step, job), launching)

@@ -33,7 +33,6 @@ from metaflow_dagster.operate.runs import (
     RunFailed,
     StepChange,
     StepChanged,
-    metaflow_run_id,
 )
 from metaflow_dagster.operate.worker import (
     log_file,
@@ -41,6 +40,7 @@ from metaflow_dagster.operate.worker import (
     start_worker,
     worker_has_died,
 )
+from metaflow_dagster.runtime.tasks import metaflow_run_id
 
 if TYPE_CHECKING:
     from dagster import DagsterEvent, DagsterInstance

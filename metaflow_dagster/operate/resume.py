@@ -43,7 +43,7 @@ class Origin:
 
 
 def find_origin(
-    target: Target, state: CliState, given: str, step: str | None, definitions_file: Path
+    target: Target, state: CliState, given: str, step: str | None, flow_file: Path
 ) -> Origin:
     """The run that a user wants to resume; `RunNotResumed` says why it cannot be."""
     flow = state.flow.name
@@ -51,7 +51,7 @@ def find_origin(
     _check_step(state, step)
     dagster_run = find_run(target, flow, run_id)
     _check_dagster_run(flow, run_id, dagster_run)
-    run = _metaflow_run(f"{flow}/{run_id}", _stores(state, definitions_file))
+    run = _metaflow_run(f"{flow}/{run_id}", _stores(state, flow_file))
     _check_metaflow_run(flow, run_id, run, step)
     return Origin(run_id, dagster_run)
 
@@ -112,17 +112,16 @@ def _check_metaflow_run(flow: str, run_id: str, run: Any, step: str | None) -> N
         )
 
 
-def _stores(state: CliState, definitions_file: Path) -> Sequence[str]:
+def _stores(state: CliState, flow_file: Path) -> Sequence[str]:
     """Where Metaflow may have recorded the run.
 
-    Where nothing is configured, runs are recorded in the nearest `.metaflow` from the definitions
-    file upwards; for this command it is the nearest from the working directory upwards.
+    Where nothing is configured, runs are recorded in the nearest `.metaflow` from the flow's file
+    upwards; for this command it is the nearest from the working directory upwards.
     """
     ours = state.metadata.metadata_str()
     if state.metadata.TYPE != "local":
         return (ours,)
-    parents = definitions_file.absolute().parents
-    nearest = [f"local@{one}" for one in parents if (one / ".metaflow").is_dir()]
+    nearest = [f"local@{one}" for one in flow_file.parents if (one / ".metaflow").is_dir()]
     return (ours, *nearest[:1])
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+
+from metaflow_dagster.runtime.tasks import metaflow_run_id
 
 # The tags of a Dagster run that say which Metaflow run it is, and what it continues.
 FLOW_TAG = "metaflow/flow"
@@ -166,8 +167,3 @@ class RunFailed:
 
 
 Event = StepChanged | ItemsFound | RunFailed
-
-
-def metaflow_run_id(dagster_run_id: str) -> str:
-    """The id of the Metaflow run of a Dagster run, as generated files make it."""
-    return RUN_ID_PREFIX + hashlib.sha1(dagster_run_id.encode()).hexdigest()[:12]

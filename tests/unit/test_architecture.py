@@ -43,6 +43,7 @@ ALLOWED = {
         "grpc",  # which Dagster speaks
         "dagster_graphql",
         *(f"{OWN}.{one}" for one in ("frontend", "ir", "names")),
+        f"{OWN}.runtime.tasks",  # which needs no Dagster
     },
     "cli": {
         "metaflow",
