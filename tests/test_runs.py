@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from tests.support import (
     evaluated,
     log_differences,
     typed,
+    use_client,
 )
 
 
@@ -166,6 +168,28 @@ def test_steps_are_tried_as_often_as_metaflow_would(runs: Runs, way: str) -> Non
     attempts = [part for command in commands for part in shlex.split(command) if "retry-c" in part]
     # Item 1 of `flaky` and the step that is caught in the end take a second attempt.
     assert sorted(attempts) == ["--retry-count=0"] * 6 + ["--retry-count=1"] * 2
+
+
+@with_runs_of("linear")
+def test_metaflows_commands_take_the_run(runs: Runs) -> None:
+    from metaflow import Run
+
+    run_id = runs.dagster("executed").metaflow_run_id
+
+    def metaflow(*arguments: str) -> str:
+        command = [sys.executable, runs.case.flow_file, "--quiet", *arguments]
+        return checked(command, runs.workspace.flows)
+
+    assert metaflow("logs", "--stdout", f"{run_id}/fit") == "slope 2.0\n"
+    assert "Größe" in metaflow("logs", "--stderr", f"{run_id}/fit/t1")
+    metaflow("dump", "--private", "--file", "artifacts", f"{run_id}/fit")
+    artifacts = pickle.loads((runs.workspace.flows / "artifacts").read_bytes())
+    assert [one["slope"] for one in artifacts.values()] == [2.0]
+    use_client(runs.workspace.root)
+    metaflow("tag", "add", "--run-id", run_id, "seen")
+    assert "seen" in Run(f"LinearFlow/{run_id}").user_tags
+    metaflow("tag", "remove", "--run-id", run_id, "seen")
+    assert "seen" not in Run(f"LinearFlow/{run_id}").user_tags
 
 
 @each_way
