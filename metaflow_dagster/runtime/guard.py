@@ -13,6 +13,7 @@ from functools import cache
 
 PROCESS_VARIABLE = "METAFLOW_DAGSTER_PROCESS"  # marks a process and all it starts
 SECONDS_TO_STOP = 5.0
+OPS_OF_A_RUN = "dagster._core.executor.child_process_executor"
 GUARD_LOCK = threading.Lock()
 
 
@@ -71,10 +72,12 @@ def new_guard() -> Guard:
 def end_with_parent() -> None:
     """End this process with that of the run, if it is an op's in Dagster's multiprocess executor.
 
-    Otherwise it would go on alone, since Dagster cannot tell it any more.
+    Otherwise it would go on alone, since Dagster cannot tell it any more. The process of a run,
+    which a code server starts in the same way, may well outlive that.
     """
+    target = getattr(multiprocessing.current_process(), "_target", None)
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is not None and getattr(target, "__module__", "") == OPS_OF_A_RUN:
         parent.join()
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(SECONDS_TO_STOP + 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.runtime.guard import members, stop_processes
+from metaflow_dagster.runtime.guard import end_with_parent, members, stop_processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -83,6 +84,14 @@ def test_nothing_is_left(family: tuple[int, list[int]], number: signal.Signals) 
     assert all(map(is_alive, pids))
     subprocess.run(["kill", f"-{number.value}", str(supervisor)], check=True)
     assert comes_true(lambda: not any(map(is_alive, pids)), 10)
+
+
+def test_process_of_a_run_may_outlive_the_one_that_started_it() -> None:
+    # It does not wait for the end of this process, as that of an op would.
+    process = multiprocessing.get_context("spawn").Process(target=end_with_parent)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
 
 
 @pytest.mark.parametrize("marker", ["PROCESS=abc", "PROCESS=ab", "OTHER=abc"])
