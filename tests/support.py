@@ -26,7 +26,7 @@ IndexPath = tuple[int, ...]
 NOT_COMPARED_TAGS = ("date:", "runtime:")
 
 # Metadata that says by what a task was run, and that of cards, which goes by random ids.
-NOT_COMPARED_METADATA = re.compile(r"runtime|[0-9a-f]{32}")
+NOT_COMPARED_METADATA = re.compile(r"runtime|dagster-.*|[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -115,10 +116,10 @@ class Project:
             **(service if self.backend.metadata == "service" else {}),
         }
 
-    def flow(self, *arguments: str) -> str:
+    def flow(self, *arguments: str, **environment: str) -> str:
         """Run a command of the flow where one develops."""
         command = [sys.executable, FLOW.name, *arguments]
-        return self._output(command, {**CREDENTIALS, **self.settings})
+        return self._output(command, {**CREDENTIALS, **self.settings, **environment})
 
     def dagster(self, *arguments: str, **environment: str) -> str:
         """Run a command of Dagster where no more is known than the credentials."""
@@ -140,17 +141,26 @@ class Project:
         return result.stdout
 
     @cached_property
-    def generated(self) -> str:
-        """The text of the generated file."""
+    def token(self) -> str:
+        """The production token of the deployed job, which `dagster create` tells."""
         output = self.flow("dagster", "create", OUTPUT, "--tag=team:search")
         assert (self.directory / OUTPUT).exists(), output
+        token = re.search(r"namespace\(\"production:(.+)\"\)", output)
+        assert token is not None, output
+        return token[1]
+
+    @cached_property
+    def generated(self) -> str:
+        """The text of the generated file."""
+        assert self.token
         return (self.directory / OUTPUT).read_text()
 
     @cached_property
     def native(self) -> Reading:
         """The run by `python flow.py run`."""
         id_file = self.directory / "run-id"
-        output = self.flow("run", f"--run-id-file={id_file}", "--tag=team:search")
+        options = [f"--run-id-file={id_file}", "--tag=team:search"]
+        output = self.flow("run", *options, METAFLOW_PRODUCTION_TOKEN=self.token)
         assert id_file.exists(), output
         return self.read(id_file.read_text())
 

@@ -18,28 +18,21 @@ GUARD_LOCK = threading.Lock()
 
 
 class Guard:
-    """A process that ends others when the one that has started it is gone, by SIGKILL even."""
+    """A process that ends others when the one that has started it is gone, by SIGKILL even.
+
+    It is there as long as there is something to watch.
+    """
 
     def __init__(self) -> None:
         self.watched: dict[str, int] = {}
         self.lock = threading.Lock()
-        reading, self.pipe = os.pipe()
-        source = "\n".join(
-            inspect.getsource(one) for one in (guard, stop_processes, members, is_member)
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", f"{source}\n{guard.__name__}({SECONDS_TO_STOP})"],
-            stdin=reading,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(reading)
+        self.process: subprocess.Popen[bytes] | None = None
         threading.Thread(target=end_with_parent, daemon=True).start()
 
     def watch(self, marker: str, session: int = 0) -> None:
         """End what has a marker if this process goes, and its session once that is known."""
         with self.lock:
+            self.process = self.process or self.start()
             self.watched[marker] = session
             self.tell()
 
@@ -48,13 +41,30 @@ class Guard:
         with self.lock:
             del self.watched[marker]
             self.tell()
+            if self.process and not self.watched:
+                self.process.communicate()
+                self.process = None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the process that does the work."""
+        parts = (guard, stop_processes, members, is_member)
+        source = "\n".join(inspect.getsource(one) for one in parts)
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", f"{source}\n{guard.__name__}({SECONDS_TO_STOP})"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            bufsize=0,
+        )
 
     def tell(self) -> None:
         """Let the other process know what is watched now."""
         line = " ".join(f"{session}:{marker}" for marker, session in self.watched.items())
         # Whatever has become of it: without it a step runs as well.
         with suppress(OSError):
-            os.write(self.pipe, f"{line}\n".encode())
+            if self.process and self.process.stdin:
+                self.process.stdin.write(f"{line}\n".encode())
 
 
 def only_guard() -> Guard:
@@ -96,7 +106,9 @@ def guard(seconds: float) -> None:
     while latest := stdin.readline():
         line = latest
     pairs = (one.split(":", 1) for one in line.split())
-    stop_processes({marker: int(session) for session, marker in pairs}, seconds)
+    watched = {marker: int(session) for session, marker in pairs}
+    if watched:
+        stop_processes(watched, seconds)
 
 
 def stop_processes(watched: dict[str, int], seconds: float) -> None:
