@@ -114,15 +114,22 @@ class Deployments:
 
 def deployments(backend: Backend, flow_file: str, job_name: str) -> Deployments:
     """Where the ops of a job will look (runtime/store.py: datastore_root)."""
-    storage = next(one for one in DATASTORES if backend.datastore == one.TYPE)
-    root = backend.datastore_root or os.path.join(_sysroot(backend, flow_file), ".metaflow")
+    return deployments_at(
+        backend.datastore, backend.datastore_root, backend.local_sysroot, flow_file, job_name
+    )
+
+
+def deployments_at(
+    datastore: str, root: str | None, local_sysroot: str | None, flow_file: str, job_name: str
+) -> Deployments:
+    """The same for a datastore whose kind and root are given one by one, as in `ir.Backend`."""
+    storage = next(one for one in DATASTORES if datastore == one.TYPE)
+    root = root or os.path.join(local_sysroot or _nearest(flow_file), ".metaflow")
     return Deployments(storage(root), job_name)
 
 
-def _sysroot(backend: Backend, flow_file: str) -> str:
+def _nearest(flow_file: str) -> str:
     """The directory that holds the local datastore (runtime/command.py: local_sysroot)."""
-    if backend.local_sysroot is not None:
-        return backend.local_sysroot
     directories = Path(flow_file).parents
     return str(next((one for one in directories if (one / ".metaflow").is_dir()), directories[0]))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_dagster.operate.definitions import LoadedJob, load_job, start_op
+from metaflow_dagster.operate.deployed import DeployedJob, noted_deployments
 from metaflow_dagster.operate.errors import (
     DagsterUnavailable,
     RunNotFound,
@@ -130,6 +131,14 @@ class EmbeddedTarget:
             self._instance.report_run_canceling(found)
         else:  # launched by a webserver or daemon with the same home
             self._instance.run_coordinator.cancel_run(run.id)
+
+    def jobs(self) -> Sequence[DeployedJob]:
+        """The jobs that `dagster create` has noted in the home."""
+        return noted_deployments(self._home)
+
+    def run_url(self, dagster_run_id: str) -> str | None:
+        """None: whether `dagster dev` runs, and on which port, is up to the user."""
+        return None
 
     def _create_run(self, launch: Launch, job: LoadedJob) -> str:
         from dagster import DagsterInvalidConfigError

@@ -40,6 +40,12 @@ class RunNotFound(MetaflowException):
     headline = "Run not found on Dagster"
 
 
+class DeploymentNotFound(MetaflowException):
+    """No such job is deployed, as far as can be known."""
+
+    headline = "Deployment not found on Dagster"
+
+
 class RunNotTerminated(MetaflowException):
     """The run cannot be terminated, or not any more."""
 

@@ -88,3 +88,19 @@ query MetaflowEvents($runId: ID!, $cursor: String) {
   }
 }
 """
+
+CONFIG: Final = """
+query MetaflowConfig($selector: PipelineSelector!) {
+  runConfigSchemaOrError(selector: $selector) {
+    __typename
+    ... on RunConfigSchema {
+      rootConfigType { key }
+      allConfigTypes {
+        key
+        ... on CompositeConfigType { fields { name configTypeKey isRequired } }
+      }
+    }
+    ... on PythonError { message }
+  }
+}
+"""

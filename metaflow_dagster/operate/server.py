@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.errors import (
     DagsterUnavailable,
     RunNotFound,
@@ -14,7 +15,7 @@ from metaflow_dagster.operate.errors import (
     RunNotTerminated,
     config_refused,
 )
-from metaflow_dagster.operate.queries import EVENTS, JOBS, RUN, RUNS
+from metaflow_dagster.operate.queries import CONFIG, EVENTS, JOBS, RUN, RUNS
 from metaflow_dagster.operate.runs import (
     FLOW_TAG,
     FOREACH_ITEMS,
@@ -49,8 +50,17 @@ class ServedJob:
     name: str
     location: str
     repository: str
-    flow: str | None
+    flow: str
     start_op: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedParameter:
+    """A parameter of a job that a server has loaded; `kind` is Dagster's name of its type."""
+
+    name: str
+    kind: str
+    is_required: bool
 
 
 class ServerTarget:
@@ -75,7 +85,7 @@ class ServerTarget:
             )
         except DagsterGraphQLClientError as error:
             raise _not_launched(error, self._url) from error
-        run_url = f"{self._url}/runs/{run_id}"
+        run_url = self.run_url(run_id)
         return Launched(run_id, job.name, (f"See it in Dagster's UI: {run_url}",), run_url)
 
     def run(self, dagster_run_id: str) -> DagsterRun:
@@ -110,8 +120,32 @@ class ServerTarget:
         except DagsterGraphQLClientError as error:
             raise RunNotTerminated(
                 f"The Dagster at {self._url} does not terminate {run.metaflow_run_id}: "
-                f"{_reason(error)} See {self._url}/runs/{run.id}."
+                f"{_reason(error)} See {self.run_url(run.id)}."
             ) from error
+
+    def jobs(self) -> Sequence[DeployedJob]:
+        """The jobs of compiled flows that the server has loaded."""
+        served = _served_jobs(self._ask(JOBS, {}))
+        return [DeployedJob(one.flow, one.name, location=one.location) for one in served]
+
+    def run_url(self, dagster_run_id: str) -> str:
+        """The page of the run."""
+        return f"{self._url}/runs/{dagster_run_id}"
+
+    def parameters(self, job: DeployedJob) -> Sequence[ServedParameter]:
+        """The parameters that a job takes."""
+        (served,) = (
+            one
+            for one in _served_jobs(self._ask(JOBS, {}))
+            if (one.name, one.location) == (job.name, job.location)
+        )
+        selector = {
+            "pipelineName": served.name,
+            "repositoryName": served.repository,
+            "repositoryLocationName": served.location,
+        }
+        answer = self._ask(CONFIG, {"selector": selector})["runConfigSchemaOrError"]
+        return list(_parameters(answer, served.start_op))
 
     def _ask(self, query: str, variables: Mapping[str, object]) -> Any:
         from dagster_graphql import DagsterGraphQLClientError
@@ -206,6 +240,17 @@ def _served_jobs(answer: Any) -> Iterator[ServedJob]:
                     tags[FLOW_TAG],
                     starts[0],
                 )
+
+
+def _parameters(schema: Any, start_op: str) -> Iterator[ServedParameter]:
+    """The fields of the configuration of the first op."""
+    fields = {one["key"]: one.get("fields") or () for one in schema.get("allConfigTypes", ())}
+    key = schema["rootConfigType"]["key"] if fields else ""
+    for part in ("ops", start_op, "config"):
+        key = next((one["configTypeKey"] for one in fields.get(key, ()) if one["name"] == part), "")
+    for field in fields.get(key, ()):
+        kind = field["configTypeKey"].removeprefix("Noneable.")
+        yield ServedParameter(field["name"], kind, field["isRequired"])
 
 
 def _is_meant(job: ServedJob, launch: Launch) -> bool:
