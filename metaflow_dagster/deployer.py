@@ -15,12 +15,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 from metaflow.runner.deployer import DeployedFlow
 from metaflow.runner.utils import get_lower_level_group, handle_timeout, temporary_fifo
 
 from metaflow_dagster.cli.launching import Launching
-from metaflow_dagster.deployment import deployments_at
 from metaflow_dagster.operate.deployed import (
     CompiledFile,
     DeployedJob,
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from metaflow_extensions.dagster.plugins.dagster_deployer import DagsterDeployer
 
 _URL = "METAFLOW_DAGSTER_URL"
+_AUTHORIZE = "METAFLOW_DAGSTER_DELETE_AUTHORIZE"  # Click's, for the option of `dagster delete`
 
 # Metaflow's top-level options of which a command that launches a run has to know.
 _STORES = ("metadata", "datastore", "datastore-root")
@@ -81,15 +80,7 @@ class DagsterDeployedFlow(DeployedFlow):
         compiled = read_compiled(self._file) if self._file else None
         if compiled is None:
             return None
-        options = compiled.options
-        place = deployments_at(
-            options["datastore"],
-            options.get("datastore-root"),
-            DATASTORE_SYSROOT_LOCAL,
-            str(compiled.flow_file),
-            compiled.job_name,
-        )
-        deployment = place.load()
+        deployment = compiled.deployments.load()
         return deployment.production_token if deployment else None
 
     def trigger(self, **parameters: Any) -> DagsterTriggeredRun:
@@ -144,6 +135,31 @@ class DagsterDeployedFlow(DeployedFlow):
             If the run cannot be resumed; it says what to do.
         """
         return self._launch("resume", {"origin": run_id, **({"step": step} if step else {})})
+
+    def delete(self, authorize: str | None = None) -> bool:
+        """
+        Delete the definitions file, and what is kept of the deployment.
+
+        Runs that have started need the file, and fail without it.
+
+        Parameters
+        ----------
+        authorize : str, optional, default None
+            The production token, if somebody else has deployed the flow.
+
+        Returns
+        -------
+        bool
+            True if it is deleted. False if not, as for a job that only a server knows: it is
+            deleted where its definitions file is. The command prints why.
+        """
+        if self._file is None:
+            return False
+        token = {} if authorize is None else {_AUTHORIZE: authorize}
+        options = {"definitions_file": str(self._file), "name": self.name}
+        process = self._start("delete", options, token)
+        process.sync_wait()
+        return bool(process.process.returncode == 0)
 
     @classmethod
     def from_deployment(cls, identifier: str, metadata: str | None = None) -> DagsterDeployedFlow:
@@ -255,15 +271,18 @@ class DagsterDeployedFlow(DeployedFlow):
         }
         given = {name: value for name, value in target.items() if value is not None}
         with temporary_fifo() as (path, descriptor):
-            process = self._start(command, {**given, "deployer_attribute_file": path, **options})
+            attributes = {"deployer_attribute_file": path}
+            process = self._start(command, {**given, **attributes, **options}, {})
             try:
                 content = handle_timeout(descriptor, process, self.deployer.file_read_timeout)
-            except RuntimeError as error:
-                raise RunNotStarted(_said(process)) from error
+            except RuntimeError:
+                raise RunNotStarted(_said(process)) from None  # which has said it before
             process.sync_wait()
         return DagsterTriggeredRun(deployer=self.deployer, content=content)
 
-    def _start(self, command: str, options: Mapping[str, Any]) -> Any:
+    def _start(
+        self, command: str, options: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> Any:
         """Start a command of the flow's `dagster` group."""
         deployer = self.deployer
         group = get_lower_level_group(
@@ -271,7 +290,7 @@ class DagsterDeployedFlow(DeployedFlow):
         )
         process = deployer.spm.run_command(
             [sys.executable, *getattr(group, command)(**options)],
-            env=deployer.env_vars,
+            env={**deployer.env_vars, **environment},
             cwd=deployer.cwd,
             show_output=deployer.show_output,
         )

@@ -249,6 +249,35 @@ show(status=run.status, url=run.dagster_url, notes=run.run["end"].task["notes"].
     assert shown["url"].startswith(f"{server.url}/runs/")
 
 
+def test_list_and_delete(place: Place, tmp_path: Path) -> None:
+    assert place.dagster("create", "gone.py", "--name=Gone").returncode == 0
+    file, blob = place.directory / "gone.py", place.directory / ".metaflow/mf.dagster/Gone"
+    line = f"OperatedFlow {file}:Gone\n"
+    assert line in place.dagster("list").stdout
+    code = """
+gone = DeployedFlow.from_dagster("Gone")
+show(deleted=gone.delete(), token=gone.production_token)
+"""
+    other = {"METAFLOW_USER": "other", "METAFLOW_HOME": str(tmp_path)}
+    shown = python(place, code, **other)
+    assert shown["deleted"] is False
+    assert shown["token"]
+    assert file.exists()
+    code = """
+gone = DeployedFlow.from_dagster("Gone")
+show(deleted=gone.delete(authorize=gone.production_token), token=gone.production_token)
+"""
+    assert python(place, code, **other) == {"deleted": True, "token": None}
+    assert not file.exists()
+    assert not blob.exists()
+    assert line not in place.dagster("list", "--all").stdout
+
+
+def test_list_on_a_server(place: Place, server: Server) -> None:
+    listed = place.dagster("list", "--url", server.url)
+    assert listed.stdout == "OperatedFlow prices.py:Prices\n"
+
+
 def test_scripts_of_the_documentation(place: Place) -> None:
     (place.directory / "scores_flow.py").write_text(SCORES_FLOW, encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S)

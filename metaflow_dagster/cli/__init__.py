@@ -5,6 +5,8 @@ from __future__ import annotations
 from metaflow._vendor import click
 
 from metaflow_dagster.cli.create import create
+from metaflow_dagster.cli.delete import delete
+from metaflow_dagster.cli.list_deployed import list_deployed
 from metaflow_dagster.cli.list_runs import list_runs
 from metaflow_dagster.cli.resume import resume
 from metaflow_dagster.cli.status import status
@@ -23,5 +25,15 @@ def dagster() -> None:
     pass
 
 
-for command in (create, trigger, resume, status, terminate, list_runs, step):
+for command in (
+    create,
+    trigger,
+    resume,
+    status,
+    terminate,
+    list_runs,
+    list_deployed,
+    delete,
+    step,
+):
     dagster.add_command(command)

@@ -46,6 +46,12 @@ class DeploymentNotFound(MetaflowException):
     headline = "Deployment not found on Dagster"
 
 
+class NotDeleted(MetaflowException):
+    """The file that was named is not one to delete."""
+
+    headline = "Deployment not deleted"
+
+
 class RunNotTerminated(MetaflowException):
     """The run cannot be terminated, or not any more."""
 

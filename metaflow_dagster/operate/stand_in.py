@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from metaflow_dagster.operate.errors import DeploymentNotFound
 from metaflow_dagster.operate.server import ServedParameter
 
 # What is neither of these is JSON. A file is a text: its path where the steps run.
@@ -35,13 +36,16 @@ if __name__ == "__main__":
 
 def write_stand_in(directory: Path, flow: str, parameters: Sequence[ServedParameter]) -> Path:
     """Write the flow file to a directory."""
+    # What a server says becomes Python here.
+    if not flow.isidentifier():
+        raise DeploymentNotFound(
+            f"{flow!r} is not the name of a flow. Compile the flow again, and reload the location."
+        )
     lines = [
         f"    parameter_{index} = Parameter({one.name!r}, type={_TYPES.get(one.kind, 'JSONType')}, "
         f"required={bool(one.is_required)!r})\n"
         for index, one in enumerate(parameters)
     ]
-    # What a server calls a flow becomes Python here.
-    name = flow if flow.isidentifier() else "Flow"
     file = directory / "stand_in.py"
-    file.write_text(_FLOW.format(name=name, parameters="".join(lines)), encoding="utf-8")
+    file.write_text(_FLOW.format(name=flow, parameters="".join(lines)), encoding="utf-8")
     return file

@@ -42,11 +42,11 @@ ALLOWED = {
         "dagster",
         "grpc",  # which Dagster speaks
         "dagster_graphql",
-        *(f"{OWN}.{one}" for one in ("frontend", "ir", "names")),
+        *(f"{OWN}.{one}" for one in ("deployment", "frontend", "ir", "names")),
     },
     "deployer": {
         "metaflow",
-        *(f"{OWN}.{one}" for one in ("cli", "deployment", "operate", "triggered_run")),
+        *(f"{OWN}.{one}" for one in ("cli", "operate", "triggered_run")),
         "metaflow_extensions.dagster",  # for types, and where it is used
     },
     "triggered_run": {"metaflow", f"{OWN}.operate"},
