@@ -62,9 +62,25 @@ def python(place: Place, code: str, **environment: str) -> Any:
     return json.loads(shown.removeprefix("shown:"))
 
 
+# What users add to the compiled job.
+TIMED = """
+import prices
+from dagster import Definitions, RunRequest, ScheduleDefinition, sensor
+
+nightly = ScheduleDefinition("nightly", cron_schedule="0 0 * * *", job=prices.Prices)
+
+@sensor(job=prices.Prices)
+def new_prices(context):
+    return []
+
+defs = Definitions.merge(prices.defs, Definitions(schedules=[nightly], sensors=[new_prices]))
+"""
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     result = new_place(tmp_path_factory.mktemp("deployer"))
+    (result.directory / "timed.py").write_text(TIMED)
     yield result
     result.end_all_runs()
 
@@ -76,7 +92,7 @@ def deployed(place: Place) -> Any:
 
 @pytest.fixture(scope="module")
 def server(place: Place, deployed: Any) -> Iterator[Server]:
-    with running_server(place, "prices.py") as found:
+    with running_server(place, "timed.py") as found:
         yield found
 
 
@@ -217,11 +233,11 @@ show(identifier=deployed.identifier, url=run.dagster_url, dagster=run.dagster_ru
      run=run.pathspec.split("/")[1])
 """
     shown = python(elsewhere, code, METAFLOW_DAGSTER_URL=server.url)
-    assert shown["identifier"] == "prices.py:Prices"
+    assert shown["identifier"] == "timed.py:Prices"
     assert shown["url"] == f"{server.url}/runs/{shown['dagster']}"
     pid = step_process(place, shown["run"])
     code = f"""
-run = DeployedFlow.get_triggered_dagster_run("prices.py:Prices", {shown["run"]!r})
+run = DeployedFlow.get_triggered_dagster_run("timed.py:Prices", {shown["run"]!r})
 show(before=run.status, terminated=run.terminate(), status=run.status, url=run.dagster_url)
 """
     assert python(elsewhere, code, METAFLOW_DAGSTER_URL=server.url) == {
@@ -275,7 +291,34 @@ show(deleted=gone.delete(authorize=gone.production_token), token=gone.production
 
 def test_list_on_a_server(place: Place, server: Server) -> None:
     listed = place.dagster("list", "--url", server.url)
-    assert listed.stdout == "OperatedFlow prices.py:Prices\n"
+    assert listed.stdout == "OperatedFlow timed.py:Prices\n"
+
+
+def automations(place: Place) -> dict[str, str]:
+    """What Dagster has recorded of schedules and sensors."""
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(place.home)) as instance:
+        return {one.instigator_name: one.status.value for one in instance.all_instigator_state()}
+
+
+def test_suspend(place: Place, deployed: Any) -> None:
+    on = place.dagster("unsuspend", "--definitions-file=timed.py")
+    assert on.returncode == 0, on.stderr
+    assert "The schedule nightly is unsuspended.\nThe sensor new_prices is unsus" in on.stdout
+    assert automations(place) == {"nightly": "RUNNING", "new_prices": "RUNNING"}
+    assert place.dagster("suspend", "--definitions-file=timed.py").returncode == 0
+    assert automations(place) == {"nightly": "STOPPED", "new_prices": "STOPPED"}
+
+
+def test_suspend_on_a_server(place: Place, server: Server) -> None:
+    arguments = ["--name=Prices", "--url", server.url]
+    on = place.dagster("unsuspend", *arguments)
+    assert on.returncode == 0, on.stderr
+    assert automations(place) == {"nightly": "RUNNING", "new_prices": "RUNNING"}
+    off = place.dagster("suspend", *arguments)
+    assert off.stdout == "The schedule nightly is suspended.\nThe sensor new_prices is suspended.\n"
+    assert automations(place) == {"nightly": "STOPPED", "new_prices": "STOPPED"}
 
 
 def test_scripts_of_the_documentation(place: Place) -> None:

@@ -11,6 +11,7 @@ from metaflow_dagster.cli.list_runs import list_runs
 from metaflow_dagster.cli.resume import resume
 from metaflow_dagster.cli.status import status
 from metaflow_dagster.cli.step import step
+from metaflow_dagster.cli.suspend import suspend, unsuspend
 from metaflow_dagster.cli.terminate import terminate
 from metaflow_dagster.cli.trigger import trigger
 
@@ -34,6 +35,8 @@ for command in (
     list_runs,
     list_deployed,
     delete,
+    suspend,
+    unsuspend,
     step,
 ):
     dagster.add_command(command)

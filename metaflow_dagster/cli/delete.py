@@ -10,7 +10,7 @@ from metaflow._vendor import click
 from metaflow.exception import MetaflowUnknownUser
 from metaflow.util import get_username
 
-from metaflow_dagster.cli.launching import NAME
+from metaflow_dagster.cli.launching import DEFINITIONS_FILE, NAME
 from metaflow_dagster.compiler import default_output
 from metaflow_dagster.deployment import raise_if_refused, token_prefix
 from metaflow_dagster.frontend import Session
@@ -21,12 +21,7 @@ from metaflow_dagster.operate.home import dagster_home
 
 
 @click.command(help="Delete the definitions file of this flow, and what is kept of its deployment.")
-@click.option(
-    "--definitions-file",
-    default=None,
-    type=click.Path(),
-    help="The file that `dagster create` has written. [default: where it writes by default]",
-)
+@DEFINITIONS_FILE
 @NAME
 @click.option(
     "--authorize",

@@ -52,6 +52,12 @@ class NotDeleted(MetaflowException):
     headline = "Deployment not deleted"
 
 
+class NotSwitched(MetaflowException):
+    """Dagster does not turn a schedule or sensor off or on."""
+
+    headline = "Schedule or sensor not changed on Dagster"
+
+
 class RunNotTerminated(MetaflowException):
     """The run cannot be terminated, or not any more."""
 

@@ -7,15 +7,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from typing_extensions import assert_never
+
+from metaflow_dagster.operate.automations import Automation, Change, Kind
 from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.errors import (
     DagsterUnavailable,
+    NotSwitched,
     RunNotFound,
     RunNotStarted,
     RunNotTerminated,
     config_refused,
 )
-from metaflow_dagster.operate.queries import CONFIG, EVENTS, JOBS, RUN, RUNS
+from metaflow_dagster.operate.queries import (
+    AUTOMATIONS,
+    CONFIG,
+    EVENTS,
+    JOBS,
+    RUN,
+    RUNS,
+    START_SCHEDULE,
+    START_SENSOR,
+    STOP_SCHEDULE,
+    STOP_SENSOR,
+)
 from metaflow_dagster.operate.runs import (
     FLOW_TAG,
     FOREACH_ITEMS,
@@ -33,6 +48,13 @@ if TYPE_CHECKING:
     from dagster_graphql import DagsterGraphQLClient
 
 _SECONDS_TO_ANSWER = 60
+
+_SWITCHES = {
+    (Kind.SCHEDULE, Change.SUSPEND): STOP_SCHEDULE,
+    (Kind.SCHEDULE, Change.UNSUSPEND): START_SCHEDULE,
+    (Kind.SENSOR, Change.SUSPEND): STOP_SENSOR,
+    (Kind.SENSOR, Change.UNSUSPEND): START_SENSOR,
+}
 
 _CHANGES = {
     "ExecutionStepStartEvent": StepChange.STARTED,
@@ -122,6 +144,38 @@ class ServerTarget:
                 f"The Dagster at {self._url} does not terminate {run.metaflow_run_id}: "
                 f"{_reason(error)} See {self.run_url(run.id)}."
             ) from error
+
+    def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
+        """Have the server turn the schedules and sensors of a job off or on."""
+        job = self._job(launch)
+        selector = {
+            "repositoryName": job.repository,
+            "repositoryLocationName": job.location,
+        }
+        answer = self._ask(AUTOMATIONS, {"selector": selector})["repositoryOrError"]
+        automations = list(_automations(answer, job.name))
+        for automation in automations:
+            self._switch(automation, change, selector)
+        return automations
+
+    def _switch(
+        self, automation: Automation, change: Change, repository: Mapping[str, str]
+    ) -> None:
+        selector = {**repository, f"{automation.kind.value}Name": automation.name}
+        match change:
+            case Change.SUSPEND:
+                variables: Mapping[str, object] = {"id": automation.state_id}
+            case Change.UNSUSPEND:
+                variables = {"selector": selector}
+            case _:
+                assert_never(change)
+        answer = self._ask(_SWITCHES[automation.kind, change], variables)["changed"]
+        if answer["__typename"].endswith("Error"):
+            said = answer.get("message") or answer["__typename"]
+            raise NotSwitched(
+                f"The Dagster at {self._url} does not {change.value} the {automation}: {said} "
+                "See Automation in its UI."
+            )
 
     def jobs(self) -> Sequence[DeployedJob]:
         """The jobs of compiled flows that the server has loaded."""
@@ -251,6 +305,15 @@ def _parameters(schema: Any, start_op: str) -> Iterator[ServedParameter]:
     for field in fields.get(key, ()):
         kind = field["configTypeKey"].removeprefix("Noneable.")
         yield ServedParameter(field["name"], kind, field["isRequired"])
+
+
+def _automations(repository: Any, job_name: str) -> Iterator[Automation]:
+    for one in repository.get("schedules", ()):
+        if one["pipelineName"] == job_name:
+            yield Automation(Kind.SCHEDULE, one["name"], one["scheduleState"]["id"])
+    for one in repository.get("sensors", ()):
+        if job_name in {target["pipelineName"] for target in one["targets"] or ()}:
+            yield Automation(Kind.SENSOR, one["name"], one["sensorState"]["id"])
 
 
 def _is_meant(job: ServedJob, launch: Launch) -> bool:

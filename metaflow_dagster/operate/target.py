@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from metaflow_dagster.operate.automations import Automation, Change
 from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.runs import DagsterRun, Event, Launch, Launched
 
@@ -28,6 +29,9 @@ class Target(Protocol):
 
     def terminate(self, run: DagsterRun) -> None:
         """Let a run end, with all its processes."""
+
+    def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
+        """Turn the schedules and sensors of a job off or on, and return them."""
 
     def jobs(self) -> Sequence[DeployedJob]:
         """The jobs of compiled flows that this Dagster knows."""

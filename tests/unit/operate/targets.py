@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from metaflow_dagster.operate.automations import Automation, Change
 from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.runs import FLOW_TAG, DagsterRun, Event, Launch, Launched
 
@@ -38,6 +39,9 @@ class Runs:
 
     def terminate(self, run: DagsterRun) -> None:
         raise NotImplementedError
+
+    def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
+        return []
 
     def jobs(self) -> Sequence[DeployedJob]:
         return []
