@@ -23,6 +23,7 @@ from metaflow_dagster.operate.deployed import (
     CompiledFile,
     DeployedJob,
     find_deployment,
+    job_in_file,
     read_compiled,
 )
 from metaflow_dagster.operate.errors import DeploymentNotFound, RunNotStarted
@@ -186,8 +187,10 @@ class DagsterDeployedFlow(DeployedFlow):
         MetaflowException
             If no such job is deployed, or the flow's file is gone.
         """
-        with open_target(os.environ.get(_URL)) as target:
-            job = find_deployment(target.jobs(), identifier)
+        job = job_in_file(identifier)
+        if job is None:
+            with open_target(os.environ.get(_URL)) as target:
+                job = find_deployment(target.jobs(), identifier)
         return cls(_deployer(job, metadata))
 
     @classmethod

@@ -329,5 +329,5 @@ def test_scripts_of_the_documentation(place: Place) -> None:
     for block in blocks:
         said.append(checked([sys.executable, "-c", block], place.directory, **place.environment()))
     assert "Succeeded Run('ScoresFlow/dagster-" in said[0]
-    assert "Failed Succeeded [" in said[1]
+    assert "Failed Running [" in said[1]
     assert f"{place.directory}/scoresflow_dagster.py:ScoresFlow" in said[1]

@@ -161,12 +161,16 @@ def _noted(note: Path) -> DeployedJob | None:
     return compiled.job if compiled is not None and compiled.job_name == name else None
 
 
-def find_deployment(known: Sequence[DeployedJob], identifier: str) -> DeployedJob:
-    """The job that an identifier names, or a job's name alone; `DeploymentNotFound` if none."""
+def job_in_file(identifier: str) -> DeployedJob | None:
+    """The job that `FILE:JOB` names; None if there is no such file, or not with that job."""
     place, _, name = identifier.rpartition(":")
     compiled = read_compiled(Path(place)) if place.endswith(".py") else None
-    if compiled is not None and compiled.job_name == name:
-        return compiled.job
+    return compiled.job if compiled is not None and compiled.job_name == name else None
+
+
+def find_deployment(known: Sequence[DeployedJob], identifier: str) -> DeployedJob:
+    """The job that its name alone or `LOCATION:JOB` names; `DeploymentNotFound` if none."""
+    place, _, name = identifier.rpartition(":")
     found = [job for job in known if job.name == name and place in ("", str(job.location))]
     if len(found) == 1:
         return found[0]

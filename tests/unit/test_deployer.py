@@ -19,6 +19,7 @@ from metaflow_dagster.operate.deployed import (
     DeployedJob,
     find_deployment,
     forget_deployment,
+    job_in_file,
     note_deployment,
     noted_deployments,
     read_compiled,
@@ -108,7 +109,9 @@ def test_finding_a_deployment(tmp_path: Path) -> None:
     near = DeployedJob("PricesFlow", "Prices", file)
     here, there = (DeployedJob("PricesFlow", "Prices", location=one) for one in ("a.py", "b.py"))
     other = DeployedJob("OtherFlow", "Other", location="a.py")
-    assert find_deployment([], near.identifier) == near
+    assert job_in_file(near.identifier) == near
+    assert job_in_file(f"{file}:Other") is None
+    assert job_in_file("Prices") is None
     assert find_deployment([here, there, other], "Other") == other
     assert find_deployment([here, there, other], "b.py:Prices") == there
     with pytest.raises(DeploymentNotFound, match=r"More than one .*a\.py:Prices, b\.py:Prices"):
