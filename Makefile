@@ -35,7 +35,7 @@ lint: .venv/.installed  ## Check style, format and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check $(FORMATTED)
 	$(BIN)/mypy
-	$(BIN)/mypy --strict --allow-subclassing-any metaflow_dagster/metaflow_extensions/*/plugins/*_internal.py
+	$(BIN)/mypy --strict --allow-subclassing-any metaflow_dagster/metaflow_extensions/*/plugins/dagster_*.py
 	$(BIN)/mypy --strict fixtures/demo/demo.py tests/bench.py
 
 golden: .venv/.installed  ## Write fixtures/golden anew; look through the diff before you commit it.

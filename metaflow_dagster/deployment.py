@@ -87,6 +87,17 @@ class Deployments:
         with self._explained("written"):
             self.storage.save_bytes([(self.path, BytesIO(blob))], overwrite=True)
 
+    def remove(self) -> bool:
+        """Remove the deployment; whether that is possible, which Metaflow's storages do not offer.
+
+        Where it is not, whoever deploys the job again does so with the same token.
+        """
+        if self.storage.TYPE != "local":
+            return False
+        with self._explained("removed"):
+            Path(self.storage.full_uri(self.path)).unlink(missing_ok=True)
+        return True
+
     def _deployment(self, text: str) -> Deployment:
         try:
             blob = json.loads(text)
@@ -114,15 +125,22 @@ class Deployments:
 
 def deployments(backend: Backend, flow_file: str, job_name: str) -> Deployments:
     """Where the ops of a job will look (runtime/store.py: datastore_root)."""
-    storage = next(one for one in DATASTORES if backend.datastore == one.TYPE)
-    root = backend.datastore_root or os.path.join(_sysroot(backend, flow_file), ".metaflow")
+    return deployments_at(
+        backend.datastore, backend.datastore_root, backend.local_sysroot, flow_file, job_name
+    )
+
+
+def deployments_at(
+    datastore: str, root: str | None, local_sysroot: str | None, flow_file: str, job_name: str
+) -> Deployments:
+    """The same for a datastore whose kind and root are given one by one, as in `ir.Backend`."""
+    storage = next(one for one in DATASTORES if datastore == one.TYPE)
+    root = root or os.path.join(local_sysroot or _nearest(flow_file), ".metaflow")
     return Deployments(storage(root), job_name)
 
 
-def _sysroot(backend: Backend, flow_file: str) -> str:
+def _nearest(flow_file: str) -> str:
     """The directory that holds the local datastore (runtime/command.py: local_sysroot)."""
-    if backend.local_sysroot is not None:
-        return backend.local_sysroot
     directories = Path(flow_file).parents
     return str(next((one for one in directories if (one / ".metaflow").is_dir()), directories[0]))
 
@@ -139,8 +157,10 @@ def next_deployment(
     if user is None:
         raise MetaflowUnknownUser()  # who is unknown could not deploy the job a second time
     prefix = token_prefix(job_name, project)
-    if previous is not None and previous.owner != user:
-        _authorize(previous, options, prefix, job_name)
+    if previous is not None:
+        raise_if_refused(
+            previous, options.authorize, prefix, job_name, "deploy a new version of it"
+        )
     if options.new_token is not None:
         return Deployment(user, _given_token(options.new_token, project))
     if previous is None:
@@ -158,14 +178,18 @@ def token_prefix(job_name: str, project: Project | None) -> str:
     return f"mfprj-{base64.b32encode(digest).decode()[:16]}".lower()
 
 
-def _authorize(previous: Deployment, options: TokenOptions, prefix: str, job_name: str) -> None:
-    """Refuse who does not know the token, neither now nor from an earlier time."""
-    known = _bare(options.authorize) if options.authorize is not None else _kept_token(prefix)
+def raise_if_refused(
+    previous: Deployment, authorize: str | None, prefix: str, job_name: str, wish: str
+) -> None:
+    """Refuse who is not the owner and does not know the token, neither now nor from earlier."""
+    if previous.owner == get_username():
+        return
+    known = _bare(authorize) if authorize is not None else _kept_token(prefix)
     if known != previous.production_token:
         raise IncorrectProductionToken(
             f"There is an existing version of job {job_name} which was deployed by the user "
             f"*{previous.owner}*. Nothing was changed.\n"
-            "To deploy a new version of it, you need to use the same production token that they "
+            f"To {wish}, you need to use the same production token that they "
             "used. Please reach out to them to get the token, and call this command with\n"
             "    --authorize TOKEN\n"
             'See "Organizing Results" at https://docs.metaflow.org/ about production tokens.'

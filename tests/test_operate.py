@@ -5,18 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,155 +18,28 @@ from metaflow_dagster.operate.errors import RunNotStarted
 from metaflow_dagster.operate.runs import JobChoice, Launch
 from metaflow_dagster.operate.server import ServerTarget
 from metaflow_dagster.runtime.tasks import metaflow_run_id
+from tests.operated import (
+    SECONDS,
+    Place,
+    Server,
+    is_alive,
+    new_place,
+    running_server,
+    step_process,
+    until,
+)
 from tests.support import checked, use_client
 from tests.test_readme import FLOW as SCORES_FLOW
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 90  # the longest that anything here may take
 DOCUMENT = Path(__file__).parent.parent / "docs" / "operate.md"
-
-FLOW = """
-import os, pathlib, time
-from metaflow import FlowSpec, IncludeFile, JSONType, Parameter, current, step
-
-class OperatedFlow(FlowSpec):
-    city = Parameter("city", required=True)
-    count = Parameter("my-count", type=int, default=2)
-    price = Parameter("price", default=1.5)
-    is_open = Parameter("open", default=True)
-    options = Parameter("options", type=JSONType, default="{}")
-    notes = IncludeFile("notes")
-    waiting = Parameter("wait", default="no")
-
-    @step
-    def start(self):
-        self.numbers = list(range(self.count))
-        self.next(self.work, foreach="numbers")
-
-    @step
-    def work(self):
-        if self.city == "Slow":
-            pathlib.Path(f"{current.run_id}.pid").write_text(str(os.getpid()))
-            time.sleep(300)
-        if self.city == "Broken" and pathlib.Path("broken").exists():
-            raise ValueError("no luck")
-        self.next(self.join)
-
-    @step
-    def join(self, inputs):
-        self.merge_artifacts(inputs)
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-if __name__ == "__main__":
-    OperatedFlow()
-"""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A directory with a compiled flow, a Metaflow datastore and a Dagster home."""
-
-    directory: Path
-    home: Path
-
-    def dagster(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the flow's `dagster` group."""
-        return subprocess.run(
-            [sys.executable, "operated_flow.py", "--quiet", "dagster", *arguments],
-            cwd=self.directory,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-
-    def environment(self) -> dict[str, str]:
-        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-        return {**os.environ, "PATH": path, "DAGSTER_HOME": str(self.home)}
-
-    def trigger(self, *arguments: str) -> str:
-        """Start a run by a command that has to succeed, and return its Metaflow id."""
-        return self.started("trigger", *arguments)
-
-    def started(self, command: str, *arguments: str) -> str:
-        file = self.directory / "run-id"
-        file.unlink(missing_ok=True)
-        result = self.dagster(command, f"--run-id-file={file}", *arguments)
-        assert result.returncode == 0, result.stdout + result.stderr
-        return file.read_text()
-
-    def recorded(self, run_id: str) -> Any:
-        """Dagster's record of a Metaflow run."""
-        from dagster import DagsterInstance, RunsFilter
-
-        with DagsterInstance.from_config(str(self.home)) as instance:
-            (run,) = instance.get_runs(RunsFilter(tags={"metaflow/run_id": run_id}))
-            return run
-
-    def worker(self, run_id: str) -> int:
-        """The process of a run."""
-        from dagster import DagsterInstance
-
-        with DagsterInstance.from_config(str(self.home)) as instance:
-            entries = instance.all_logs(self.recorded(run_id).run_id)
-        said = "\n".join(entry.message for entry in entries)
-        (pid,) = re.findall(r"Started process for run \(pid: (\d+)\)", said)
-        return int(pid)
-
-    def end_all_runs(self) -> None:
-        """Leave nothing running, whatever has failed."""
-        from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-
-        running = RunsFilter(statuses=[DagsterRunStatus.STARTED])
-        with DagsterInstance.from_config(str(self.home)) as instance:
-            for run in instance.get_runs(running):
-                instance.report_run_canceling(run)
-        until(lambda: not list((self.home / "launched").glob("*.lock")))
-
-    def ended(self, run_id: str) -> str:
-        """What becomes of a run, in Dagster's words."""
-        return str(until(lambda: self._ending(run_id)))
-
-    def _ending(self, run_id: str) -> str | None:
-        run = self.recorded(run_id)
-        return str(run.status.value) if run.is_finished else None
-
-
-def until(found: Callable[[], Any]) -> Any:
-    """What a function finds, as soon as it finds something."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        value = found()
-        if value:
-            return value
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.3)
-
-
-def is_alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        # A zombie has ended; in a container there may be nobody to collect it.
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    return False
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    directory = tmp_path_factory.mktemp("operate")
-    (directory / ".metaflow").mkdir()
-    home = directory / "dagster home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    (directory / "operated_flow.py").write_text(FLOW)
-    (directory / "notes.txt").write_text("some notes")
-    result = Place(directory, home)
+    result = new_place(tmp_path_factory.mktemp("operate"))
+    directory = result.directory
     assert result.dagster("create").returncode == 0
     (directory / "scores_flow.py").write_text(SCORES_FLOW, encoding="utf-8")
     checked([sys.executable, "scores_flow.py", "dagster", "create"], directory)
@@ -254,12 +121,6 @@ def test_run_goes_on_without_the_command(place: Place) -> None:
     assert "has ended already (Succeeded)" in twice.stderr
 
 
-def step_process(place: Place, run_id: str) -> int:
-    """The process of a step that sleeps."""
-    file = place.directory / f"{run_id}.pid"
-    return int(until(lambda: file.exists() and file.read_text()))
-
-
 def test_terminate(place: Place) -> None:
     run_id = place.trigger("--city=Slow", "--my-count=1")
     pid = step_process(place, run_id)
@@ -338,60 +199,10 @@ def test_what_cannot_be_triggered(place: Place) -> None:
     assert_refused(refused, 'unexpected config entry "city"')
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running `dagster dev` with the home of a place."""
-
-    url: str
-
-    def ask(self, query: str, **variables: object) -> Any:
-        """What its GraphQL answers."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.url}/graphql", body, headers)
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)["data"]
-
-
 @pytest.fixture(scope="module")
 def server(place: Place) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    files = "-f operatedflow_dagster.py -f scoresflow_dagster.py"
-    command = f"dagster dev {files} --host 127.0.0.1 --port {port}"
-    with open(place.directory / "server.log", "wb") as log:
-        process = subprocess.Popen(
-            shlex.split(command),
-            cwd=place.directory,
-            env=place.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        found = Server(f"http://127.0.0.1:{port}")
-        until(lambda: answers(found))
+    with running_server(place, "operatedflow_dagster.py", "scoresflow_dagster.py") as found:
         yield found
-    finally:
-        stop(process)
-
-
-def answers(server: Server) -> bool:
-    with suppress(OSError):
-        return bool(server.ask("{version}"))
-    return False
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server with the servers that it has started, some of which may outlive it."""
-    os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(30)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def test_run_on_a_server(server: Server, place: Place) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from metaflow._vendor import click
 
 from metaflow_dagster.cli.create import create
+from metaflow_dagster.cli.delete import delete
+from metaflow_dagster.cli.list_deployed import list_deployed
 from metaflow_dagster.cli.list_runs import list_runs
 from metaflow_dagster.cli.resume import resume
 from metaflow_dagster.cli.status import status
 from metaflow_dagster.cli.step import step
+from metaflow_dagster.cli.suspend import suspend, unsuspend
 from metaflow_dagster.cli.terminate import terminate
 from metaflow_dagster.cli.trigger import trigger
 
@@ -23,5 +26,17 @@ def dagster() -> None:
     pass
 
 
-for command in (create, trigger, resume, status, terminate, list_runs, step):
+for command in (
+    create,
+    trigger,
+    resume,
+    status,
+    terminate,
+    list_runs,
+    list_deployed,
+    delete,
+    suspend,
+    unsuspend,
+    step,
+):
     dagster.add_command(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from metaflow._vendor import click
@@ -22,6 +23,9 @@ from metaflow_dagster.deployment import (
 from metaflow_dagster.diagnostics import CompileError
 from metaflow_dagster.files import difference, replaced_at_the_end
 from metaflow_dagster.frontend import Session
+from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
+from metaflow_dagster.operate.errors import DagsterUnavailable
+from metaflow_dagster.operate.home import dagster_home
 from metaflow_dagster.options import Options
 
 
@@ -85,6 +89,13 @@ class NotCompiled(MetaflowException):
     default=False,
     help="Write nothing; print the job as it would be, one op a line.",
 )
+@click.option(
+    "--deployer-attribute-file",
+    default=None,
+    type=click.Path(),
+    hidden=True,
+    help="Write what Metaflow's Deployer API needs to this file.",
+)
 @click.pass_context
 def create(
     context: Any,
@@ -101,6 +112,7 @@ def create(
     new_token: str | None,
     check: bool,
     show_plan: bool,
+    deployer_attribute_file: str | None,
 ) -> None:
     options = Options(
         name, tags, decospecs, namespace, workflow_timeout, max_workers, origin_run_id
@@ -116,6 +128,8 @@ def create(
         _check(compilation)
     else:
         _deploy(compilation, TokenOptions(authorize, new_token, generate_new_token))
+        if deployer_attribute_file is not None:
+            _write_attributes(Path(deployer_attribute_file), session, compilation)
 
 
 def _check(compilation: Compilation) -> None:
@@ -147,6 +161,7 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
         click.echo("\nThe flow has a new production token.")
     _report_namespace(deployment)
     _keep(deployment, compilation)
+    _note(compilation)
 
 
 def _report(compilation: Compilation) -> None:
@@ -175,3 +190,28 @@ def _keep(deployment: Deployment, compilation: Compilation) -> None:
     except (OSError, ValueError) as error:
         click.echo(f"Note that the token could not be kept in Metaflow's home ({error}): should")
         click.echo("somebody else deploy this flow, you need --authorize as well.")
+
+
+def _note(compilation: Compilation) -> None:
+    """Note the deployment for `dagster list`; where that cannot be done, it is deployed as well."""
+    file = compilation.output.absolute()
+    job = DeployedJob(compilation.flow.name, compilation.job_name, file)
+    try:
+        note_deployment(dagster_home(), job)
+    except (DagsterUnavailable, OSError) as error:
+        click.echo(f"Note that `dagster list` will not know of this deployment: {error}")
+
+
+def _write_attributes(file: Path, session: Session, compilation: Compilation) -> None:
+    attributes = {
+        "name": compilation.job_name,
+        "flow_name": compilation.flow.name,
+        "metadata": session.state.metadata.metadata_str(),
+        "additional_info": {"definitions_file": str(compilation.output.absolute())},
+    }
+    try:
+        file.write_text(json.dumps(attributes), encoding="utf-8")
+    except OSError as error:
+        raise NotCompiled(
+            f"{file} cannot be written: {error.strerror}. The flow is deployed all the same."
+        ) from error

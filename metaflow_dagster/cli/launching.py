@@ -33,20 +33,22 @@ URL = click.option(
 NAME = click.option(
     "--name", default=None, help="Name of the Dagster job. [default: as for `dagster create`]"
 )
+DEFINITIONS_FILE = click.option(
+    "--definitions-file",
+    default=None,
+    type=click.Path(),
+    help="The file that `dagster create` has written. [default: where it writes by default]",
+)
+LOCATION = click.option(
+    "--location",
+    default=None,
+    help="With --url: the code location of the job, if several have one of that name.",
+)
 _LAUNCHING = (
-    click.option(
-        "--definitions-file",
-        default=None,
-        type=click.Path(),
-        help="The file that `dagster create` has written. [default: where it writes by default]",
-    ),
+    DEFINITIONS_FILE,
     NAME,
     URL,
-    click.option(
-        "--location",
-        default=None,
-        help="With --url: the code location of the job, if several have one of that name.",
-    ),
+    LOCATION,
     click.option(
         "--wait/--no-wait",
         default=False,
@@ -86,11 +88,22 @@ class Launching:
 
         Of a file that the user has named, it is whichever job it has.
         """
-        usual = usual or default_job_name(session.state.flow)
-        named_file = self.definitions_file is not None and self.url is None
-        name = self.name if named_file else self.name or usual
-        file = Path(self.definitions_file or default_output(self.name or usual))
-        return JobChoice(name, file, self.location)
+        return chosen_job(session, self.definitions_file, self.name, self.url, self.location, usual)
+
+
+def chosen_job(
+    session: Session,
+    definitions_file: str | None,
+    name: str | None,
+    url: str | None,
+    location: str | None,
+    usual: str | None = None,
+) -> JobChoice:
+    """The job that these options mean; see `Launching.job`."""
+    usual = usual or default_job_name(session.state.flow)
+    named_file = definitions_file is not None and url is None
+    file = Path(definitions_file or default_output(name or usual))
+    return JobChoice(name if named_file else name or usual, file, location)
 
 
 def launching_options(command: Command) -> Command:

@@ -34,7 +34,7 @@ def read_flow(session: Session) -> Flow:
             configs=tuple(read_configs(state.flow)),
             backend=read_backend(session),
             job_name=default_job_name(state.flow),
-            project=_project(state.flow),
+            project=flow_project(state.flow),
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
@@ -76,7 +76,8 @@ def _breakdowns(graph: Graph) -> Iterator[Diagnostic]:
             )
 
 
-def _project(flow: FlowObject) -> Project | None:
+def flow_project(flow: FlowObject) -> Project | None:
+    """The project and branch of the flow, if it has any."""
     if "project" in flow._flow_decorators:
         return Project(current.project_name, current.branch_name)
     return None

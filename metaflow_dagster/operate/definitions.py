@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaflow_dagster.operate.automations import Automation, Kind
 from metaflow_dagster.operate.errors import RunNotStarted
 from metaflow_dagster.operate.runs import FLOW_TAG
 
@@ -39,6 +40,21 @@ def load_job(file: Path, flow: str, job_name: str | None) -> LoadedJob:
         recon_job.get_python_origin(),
         _location_origin(file, repository).get_job_origin(definition.name),
     )
+
+
+def load_automations(file: Path, job_name: str) -> Sequence[Automation]:
+    """The schedules and sensors that launch a job of the file."""
+    repository = _repository(file).get_definition()
+    schedules = [one for one in repository.schedule_defs if one.job_name == job_name]
+    sensors = [
+        one
+        for one in repository.sensor_defs
+        if job_name in {target.job_name for target in one.targets}
+    ]
+    return [
+        *(Automation(Kind.SCHEDULE, one.name) for one in schedules),
+        *(Automation(Kind.SENSOR, one.name) for one in sensors),
+    ]
 
 
 def start_op(job: JobDefinition) -> str:

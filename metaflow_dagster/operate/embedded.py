@@ -6,8 +6,10 @@ them and executes them again. Neither its webserver nor its daemon need be up.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,9 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaflow_dagster.operate.definitions import LoadedJob, load_job, start_op
+from metaflow_dagster.operate.automations import Automation, Change
+from metaflow_dagster.operate.definitions import LoadedJob, load_automations, load_job, start_op
+from metaflow_dagster.operate.deployed import DeployedJob, noted_deployments
 from metaflow_dagster.operate.errors import (
     DagsterUnavailable,
+    NotSwitched,
     RunNotFound,
     RunNotStarted,
     config_refused,
@@ -131,6 +136,26 @@ class EmbeddedTarget:
         else:  # launched by a webserver or daemon with the same home
             self._instance.run_coordinator.cancel_run(run.id)
 
+    def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
+        """Turn the schedules and sensors of a job off or on, by Dagster's own commands.
+
+        They launch runs while Dagster's daemon is up with this home, which `dagster dev` starts.
+        """
+        file = launch.job.definitions_file.absolute()
+        job = load_job(file, launch.flow, launch.job.name)
+        automations = load_automations(file, job.definition.name)
+        for automation in automations:
+            self._switch(file, automation, change)
+        return automations
+
+    def jobs(self) -> Sequence[DeployedJob]:
+        """The jobs that `dagster create` has noted in the home."""
+        return noted_deployments(self._home)
+
+    def run_url(self, dagster_run_id: str) -> str | None:
+        """None: whether `dagster dev` runs, and on which port, is up to the user."""
+        return None
+
     def _create_run(self, launch: Launch, job: LoadedJob) -> str:
         from dagster import DagsterInvalidConfigError
 
@@ -170,6 +195,23 @@ class EmbeddedTarget:
         if run is not None and not run.is_finished:
             self._instance.report_run_failed(run, reason)
         raise RunNotStarted(f"{reason} See {log_file(self._home, run_id)}.")
+
+    def _switch(self, file: Path, automation: Automation, change: Change) -> None:
+        words = [automation.kind.value, change.value, automation.name]
+        result = subprocess.run(
+            [sys.executable, "-m", "dagster", *words, "-f", str(file), "-d", str(file.parent)],
+            env={**os.environ, "DAGSTER_HOME": str(self._home)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if result.returncode != 0:
+            said = (result.stderr or result.stdout).strip().splitlines() or [""]
+            raise NotSwitched(
+                f"`dagster {' '.join(words)}` has failed ({said[-1]}). Try it by hand:\n"
+                f"    DAGSTER_HOME={shlex.quote(str(self._home))} dagster {shlex.join(words)} "
+                f"-f {shlex.quote(str(file))}"
+            )
 
     def _where(self, run_id: str, file: Path) -> Iterator[str]:
         home = shlex.quote(str(self._home))

@@ -40,6 +40,24 @@ class RunNotFound(MetaflowException):
     headline = "Run not found on Dagster"
 
 
+class DeploymentNotFound(MetaflowException):
+    """No such job is deployed, as far as can be known."""
+
+    headline = "Deployment not found on Dagster"
+
+
+class NotDeleted(MetaflowException):
+    """The file that was named is not one to delete."""
+
+    headline = "Deployment not deleted"
+
+
+class NotSwitched(MetaflowException):
+    """Dagster does not turn a schedule or sensor off or on."""
+
+    headline = "Schedule or sensor not changed on Dagster"
+
+
 class RunNotTerminated(MetaflowException):
     """The run cannot be terminated, or not any more."""
 

@@ -8,6 +8,7 @@ everything that ran. Not inside `.metaflow`, where Metaflow takes directories fo
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from metaflow_dagster.operate.errors import DagsterUnavailable
@@ -18,9 +19,9 @@ OWN_HOME = "~/.metaflow-dagster"
 _OWN_CONFIGURATION = "telemetry:\n  enabled: false\n"
 
 
-def dagster_home() -> Path:
+def dagster_home(environment: Mapping[str, str] = os.environ) -> Path:
     """The home directory, which exists."""
-    given = os.environ.get("DAGSTER_HOME")
+    given = environment.get("DAGSTER_HOME")
     return _given_home(given) if given else _own_home(Path(os.path.expanduser(OWN_HOME)))
 
 

@@ -88,3 +88,64 @@ query MetaflowEvents($runId: ID!, $cursor: String) {
   }
 }
 """
+
+CONFIG: Final = """
+query MetaflowConfig($selector: PipelineSelector!) {
+  runConfigSchemaOrError(selector: $selector) {
+    __typename
+    ... on RunConfigSchema {
+      rootConfigType { key }
+      allConfigTypes {
+        key
+        ... on CompositeConfigType { fields { name configTypeKey isRequired } }
+      }
+    }
+    ... on PythonError { message }
+  }
+}
+"""
+
+AUTOMATIONS: Final = """
+query MetaflowAutomations($selector: RepositorySelector!) {
+  repositoryOrError(repositorySelector: $selector) {
+    __typename
+    ... on Repository {
+      schedules { name pipelineName scheduleState { id } }
+      sensors { name targets { pipelineName } sensorState { id } }
+    }
+    ... on PythonError { message }
+  }
+}
+"""
+
+START_SCHEDULE: Final = """
+mutation MetaflowStart($selector: ScheduleSelector!) {
+  changed: startSchedule(scheduleSelector: $selector) {
+    __typename ... on PythonError { message } ... on UnauthorizedError { message }
+  }
+}
+"""
+
+STOP_SCHEDULE: Final = """
+mutation MetaflowStop($id: String) {
+  changed: stopRunningSchedule(id: $id) {
+    __typename ... on PythonError { message } ... on UnauthorizedError { message }
+  }
+}
+"""
+
+START_SENSOR: Final = """
+mutation MetaflowStart($selector: SensorSelector!) {
+  changed: startSensor(sensorSelector: $selector) {
+    __typename ... on PythonError { message } ... on UnauthorizedError { message }
+  }
+}
+"""
+
+STOP_SENSOR: Final = """
+mutation MetaflowStop($id: String) {
+  changed: stopSensor(id: $id) {
+    __typename ... on PythonError { message } ... on UnauthorizedError { message }
+  }
+}
+"""

@@ -7,14 +7,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from typing_extensions import assert_never
+
+from metaflow_dagster.operate.automations import Automation, Change, Kind
+from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.errors import (
     DagsterUnavailable,
+    NotSwitched,
     RunNotFound,
     RunNotStarted,
     RunNotTerminated,
     config_refused,
 )
-from metaflow_dagster.operate.queries import EVENTS, JOBS, RUN, RUNS
+from metaflow_dagster.operate.queries import (
+    AUTOMATIONS,
+    CONFIG,
+    EVENTS,
+    JOBS,
+    RUN,
+    RUNS,
+    START_SCHEDULE,
+    START_SENSOR,
+    STOP_SCHEDULE,
+    STOP_SENSOR,
+)
 from metaflow_dagster.operate.runs import (
     FLOW_TAG,
     FOREACH_ITEMS,
@@ -33,6 +49,13 @@ if TYPE_CHECKING:
 
 _SECONDS_TO_ANSWER = 60
 
+_SWITCHES = {
+    (Kind.SCHEDULE, Change.SUSPEND): STOP_SCHEDULE,
+    (Kind.SCHEDULE, Change.UNSUSPEND): START_SCHEDULE,
+    (Kind.SENSOR, Change.SUSPEND): STOP_SENSOR,
+    (Kind.SENSOR, Change.UNSUSPEND): START_SENSOR,
+}
+
 _CHANGES = {
     "ExecutionStepStartEvent": StepChange.STARTED,
     "ExecutionStepRestartEvent": StepChange.STARTED,
@@ -49,8 +72,17 @@ class ServedJob:
     name: str
     location: str
     repository: str
-    flow: str | None
+    flow: str
     start_op: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedParameter:
+    """A parameter of a job that a server has loaded; `kind` is Dagster's name of its type."""
+
+    name: str
+    kind: str
+    is_required: bool
 
 
 class ServerTarget:
@@ -75,7 +107,7 @@ class ServerTarget:
             )
         except DagsterGraphQLClientError as error:
             raise _not_launched(error, self._url) from error
-        run_url = f"{self._url}/runs/{run_id}"
+        run_url = self.run_url(run_id)
         return Launched(run_id, job.name, (f"See it in Dagster's UI: {run_url}",), run_url)
 
     def run(self, dagster_run_id: str) -> DagsterRun:
@@ -110,8 +142,64 @@ class ServerTarget:
         except DagsterGraphQLClientError as error:
             raise RunNotTerminated(
                 f"The Dagster at {self._url} does not terminate {run.metaflow_run_id}: "
-                f"{_reason(error)} See {self._url}/runs/{run.id}."
+                f"{_reason(error)} See {self.run_url(run.id)}."
             ) from error
+
+    def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
+        """Have the server turn the schedules and sensors of a job off or on."""
+        job = self._job(launch)
+        selector = {
+            "repositoryName": job.repository,
+            "repositoryLocationName": job.location,
+        }
+        answer = self._ask(AUTOMATIONS, {"selector": selector})["repositoryOrError"]
+        automations = list(_automations(answer, job.name))
+        for automation in automations:
+            self._switch(automation, change, selector)
+        return automations
+
+    def _switch(
+        self, automation: Automation, change: Change, repository: Mapping[str, str]
+    ) -> None:
+        selector = {**repository, f"{automation.kind.value}Name": automation.name}
+        match change:
+            case Change.SUSPEND:
+                variables: Mapping[str, object] = {"id": automation.state_id}
+            case Change.UNSUSPEND:
+                variables = {"selector": selector}
+            case _:
+                assert_never(change)
+        answer = self._ask(_SWITCHES[automation.kind, change], variables)["changed"]
+        if answer["__typename"].endswith("Error"):
+            said = answer.get("message") or answer["__typename"]
+            raise NotSwitched(
+                f"The Dagster at {self._url} does not {change.value} the {automation}: {said} "
+                "See Automation in its UI."
+            )
+
+    def jobs(self) -> Sequence[DeployedJob]:
+        """The jobs of compiled flows that the server has loaded."""
+        served = _served_jobs(self._ask(JOBS, {}))
+        return [DeployedJob(one.flow, one.name, location=one.location) for one in served]
+
+    def run_url(self, dagster_run_id: str) -> str:
+        """The page of the run."""
+        return f"{self._url}/runs/{dagster_run_id}"
+
+    def parameters(self, job: DeployedJob) -> Sequence[ServedParameter]:
+        """The parameters that a job takes."""
+        (served,) = (
+            one
+            for one in _served_jobs(self._ask(JOBS, {}))
+            if (one.name, one.location) == (job.name, job.location)
+        )
+        selector = {
+            "pipelineName": served.name,
+            "repositoryName": served.repository,
+            "repositoryLocationName": served.location,
+        }
+        answer = self._ask(CONFIG, {"selector": selector})["runConfigSchemaOrError"]
+        return list(_parameters(answer, served.start_op))
 
     def _ask(self, query: str, variables: Mapping[str, object]) -> Any:
         from dagster_graphql import DagsterGraphQLClientError
@@ -206,6 +294,26 @@ def _served_jobs(answer: Any) -> Iterator[ServedJob]:
                     tags[FLOW_TAG],
                     starts[0],
                 )
+
+
+def _parameters(schema: Any, start_op: str) -> Iterator[ServedParameter]:
+    """The fields of the configuration of the first op."""
+    fields = {one["key"]: one.get("fields") or () for one in schema.get("allConfigTypes", ())}
+    key = schema["rootConfigType"]["key"] if fields else ""
+    for part in ("ops", start_op, "config"):
+        key = next((one["configTypeKey"] for one in fields.get(key, ()) if one["name"] == part), "")
+    for field in fields.get(key, ()):
+        kind = field["configTypeKey"].removeprefix("Noneable.")
+        yield ServedParameter(field["name"], kind, field["isRequired"])
+
+
+def _automations(repository: Any, job_name: str) -> Iterator[Automation]:
+    for one in repository.get("schedules", ()):
+        if one["pipelineName"] == job_name:
+            yield Automation(Kind.SCHEDULE, one["name"], one["scheduleState"]["id"])
+    for one in repository.get("sensors", ()):
+        if job_name in {target["pipelineName"] for target in one["targets"] or ()}:
+            yield Automation(Kind.SENSOR, one["name"], one["sensorState"]["id"])
 
 
 def _is_meant(job: ServedJob, launch: Launch) -> bool:

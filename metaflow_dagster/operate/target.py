@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from metaflow_dagster.operate.automations import Automation, Change
+from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.runs import DagsterRun, Event, Launch, Launched
 
 
@@ -27,20 +30,29 @@ class Target(Protocol):
     def terminate(self, run: DagsterRun) -> None:
         """Let a run end, with all its processes."""
 
+    def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
+        """Turn the schedules and sensors of a job off or on, and return them."""
+
+    def jobs(self) -> Sequence[DeployedJob]:
+        """The jobs of compiled flows that this Dagster knows."""
+
+    def run_url(self, dagster_run_id: str) -> str | None:
+        """A link that opens the run; None where there is no webserver to open it."""
+
 
 @contextmanager
-def open_target(url: str | None) -> Iterator[Target]:
+def open_target(url: str | None, environment: Mapping[str, str] = os.environ) -> Iterator[Target]:
     """The Dagster behind the webserver at a URL, or without one that on this machine."""
-    with _embedded_target() if url is None else _server_target(url) as target:
+    with _embedded_target(environment) if url is None else _server_target(url) as target:
         yield target
 
 
 @contextmanager
-def _embedded_target() -> Iterator[Target]:
+def _embedded_target(environment: Mapping[str, str]) -> Iterator[Target]:
     from metaflow_dagster.operate.embedded import EmbeddedTarget
     from metaflow_dagster.operate.home import dagster_home
 
-    with EmbeddedTarget.open(dagster_home()) as target:
+    with EmbeddedTarget.open(dagster_home(environment)) as target:
         yield target
 
 

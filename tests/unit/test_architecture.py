@@ -42,9 +42,15 @@ ALLOWED = {
         "dagster",
         "grpc",  # which Dagster speaks
         "dagster_graphql",
-        *(f"{OWN}.{one}" for one in ("frontend", "ir", "names")),
+        *(f"{OWN}.{one}" for one in ("deployment", "frontend", "ir", "names")),
         f"{OWN}.runtime.tasks",  # which needs no Dagster
     },
+    "deployer": {
+        "metaflow",
+        *(f"{OWN}.{one}" for one in ("cli", "operate", "triggered_run")),
+        "metaflow_extensions.dagster",  # for types, and where it is used
+    },
+    "triggered_run": {"metaflow", f"{OWN}.operate"},
     "cli": {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("compiler", "deployment", "diagnostics", "files")),
@@ -98,9 +104,16 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_the_extension_goes_without_the_package() -> None:
     # Metaflow imports it at its own import, and takes it to where steps run.
     for path in (PACKAGE / "metaflow_extensions").rglob("*.py"):
-        for module in imports(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        for module in set(imports(tree)) - lazy_imports(tree):
             top = module.partition(".")[0]
             assert top in {*sys.stdlib_module_names, "metaflow"}, f"{path.name} imports {module}"
+
+
+def test_metaflow_alone_does_not_import_the_package() -> None:
+    code = "import sys, metaflow; print(sorted({'metaflow_dagster', 'dagster'} & {*sys.modules}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "[]\n", result.stderr
 
 
 def test_every_part_has_its_rule() -> None:
@@ -125,7 +138,9 @@ def test_importing_a_part_imports_no_orchestrator(part: str) -> None:
 OPERATE = [f"{OWN}.operate.{path.stem}" for path in MODULES if part_of(path) == "operate"]
 
 
-@pytest.mark.parametrize("modules", [[OWN], [f"{OWN}.cli", *OPERATE]], ids=["package", "commands"])
+@pytest.mark.parametrize(
+    "modules", [[OWN], [f"{OWN}.cli", f"{OWN}.deployer", *OPERATE]], ids=["package", "commands"]
+)
 def test_importing_does_not_import_dagster(modules: list[str]) -> None:
     code = f"import sys, {', '.join(modules)}; print('dagster' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from metaflow_dagster.operate.automations import Automation, Change
+from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.runs import FLOW_TAG, DagsterRun, Event, Launch, Launched
 
 
@@ -37,3 +39,12 @@ class Runs:
 
     def terminate(self, run: DagsterRun) -> None:
         raise NotImplementedError
+
+    def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
+        return []
+
+    def jobs(self) -> Sequence[DeployedJob]:
+        return []
+
+    def run_url(self, dagster_run_id: str) -> str | None:
+        return None

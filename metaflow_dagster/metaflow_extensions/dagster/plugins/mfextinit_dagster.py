@@ -1,7 +1,11 @@
-"""Registers with Metaflow the `dagster` command group, and the decorator that its jobs use."""
+"""Registers what metaflow-dagster adds to Metaflow.
+
+The `dagster` command group, the decorator that its jobs use, and the Deployer API.
+"""
 
 CLIS_DESC = [("dagster", "metaflow_dagster.cli.cli")]
 
-# Relative, so that it can be imported where the extension is without metaflow-dagster: Metaflow
-# loads decorators at its own import, and the extension goes into code packages.
+# Relative, so that they can be imported where the extension is without metaflow-dagster: Metaflow
+# loads these at its own import, and the extension goes into code packages.
 STEP_DECORATORS_DESC = [("dagster_internal", ".dagster_internal.DagsterInternalDecorator")]
+DEPLOYER_IMPL_PROVIDERS_DESC = [("dagster", ".dagster_deployer.DagsterDeployer")]

@@ -1,0 +1,32 @@
+"""Schedules and sensors: what launches runs of a job without anybody asking for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What an automation is, by the name of Dagster's command for it."""
+
+    SCHEDULE = "schedule"
+    SENSOR = "sensor"
+
+
+class Change(Enum):
+    """What is done to an automation, by the name of Dagster's command for it."""
+
+    SUSPEND = "stop"
+    UNSUSPEND = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Automation:
+    """A schedule or sensor; `state_id` is under what a server keeps whether it is on."""
+
+    kind: Kind
+    name: str
+    state_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.name}"
