@@ -25,6 +25,7 @@ ALLOWED = {
     "diagnostics": {f"{OWN}.ir"},
     "options": {f"{OWN}.diagnostics", f"{OWN}.names"},
     "files": {f"{OWN}.diagnostics"},
+    "compilation": {f"{OWN}.ir"},
     "frontend": {"metaflow", f"{OWN}.ir", f"{OWN}.diagnostics", f"{OWN}.names"},
     "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
     "emit": {"libcst", f"{OWN}.ir", f"{OWN}.names", f"{OWN}.options"},
@@ -32,7 +33,11 @@ ALLOWED = {
     "compiler": {
         "metaflow.exception",
         *(f"{OWN}.{one}" for one in ("emit", "frontend", "planner")),
-        *(f"{OWN}.{one}" for one in ("diagnostics", "files", "ir", "names", "options")),
+        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "files", "ir", "names")),
+        f"{OWN}.options",
+    },
+    "location": {
+        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "emit", "names", "options")),
     },
     "hooks": {"metaflow"},
     "deployment": {"metaflow", f"{OWN}.ir", f"{OWN}.options"},
@@ -46,8 +51,9 @@ ALLOWED = {
     },
     "cli": {
         "metaflow",
-        *(f"{OWN}.{one}" for one in ("compiler", "deployment", "diagnostics", "files")),
-        *(f"{OWN}.{one}" for one in ("frontend", "hooks", "operate", "options")),
+        *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
+        *(f"{OWN}.{one}" for one in ("files", "frontend", "hooks", "location", "operate")),
+        f"{OWN}.options",
     },
 }
 LAZY = {"runtime": {"metaflow"}, "frontend": {"metaflow"}}
