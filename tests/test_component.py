@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +12,14 @@ import pytest
 
 from tests.project import ROOT
 from tests.support import checked, snapshot
+from tests.test_readme import FLOW as SCORES_FLOW
 
 has_components = pytest.mark.skipif(
     not hasattr(dagster, "Component"), reason="this Dagster has no components"
 )
 
-DEFS = """
-type: metaflow_dagster.MetaflowFlowComponent
-attributes:
-  flow: ../../../../flows/{flow}.py
-  name: {name}
-  tags: ["team:search"]
-  max_workers: 2
-"""
+DOCUMENT = ROOT / "docs" / "code-location.md"
+(DEFS,) = re.findall(r"^```yaml\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 # Loads the project from elsewhere, and runs the job that is named, if one is.
 _LOAD = """
@@ -51,12 +47,11 @@ def project(tmp_path: Path) -> Path:
         '[tool.dg]\ndirectory_type = "project"\n[tool.dg.project]\nroot_module = "ours"\n'
     )
     (tmp_path / "flows").mkdir()
-    source = (ROOT / "fixtures" / "flows" / "linear.py").read_text()
-    (tmp_path / "flows" / "linear.py").write_text(source)
+    (tmp_path / "flows" / "scores_flow.py").write_text(SCORES_FLOW)
     for name in ("first", "second"):
         package = tmp_path / "src" / "ours" / "defs" / name
         package.mkdir(parents=True)
-        (package / "defs.yaml").write_text(DEFS.format(flow="linear", name=f"{name}_linear"))
+        (package / "defs.yaml").write_text(f"{DEFS}  name: {name}_scores\n")
     (tmp_path / "src" / "ours" / "__init__.py").touch()
     (tmp_path / "src" / "ours" / "defs" / "__init__.py").touch()
     return tmp_path
@@ -70,11 +65,11 @@ def files(directory: Path) -> set[Path]:
 @has_components
 def test_is_compiled_when_it_is_loaded(project: Path) -> None:
     before = files(project / "src") | files(project / "flows")
-    printed = checked([sys.executable, "-c", _LOAD, str(project), "second_linear"], ROOT / "docs")
+    printed = checked([sys.executable, "-c", _LOAD, str(project), "second_scores"], ROOT / "docs")
     first, second, run_id = printed.splitlines()[:2] + printed.splitlines()[-1:]
-    assert {first, second} == {"first_linear", "second_linear"}
-    left = snapshot(project, f"LinearFlow/{run_id}")
-    assert left.tasks["end"][()].artifacts["answer"] == 21
+    assert {first, second} == {"first_scores", "second_scores"}
+    left = snapshot(project, f"ScoresFlow/{run_id}")
+    assert left.tasks["end"][()].artifacts["scores"] == {"be": 2, "not": 1, "or": 1, "to": 2}
     assert "team:search" in left.user_tags
     assert files(project / "src") | files(project / "flows") == before
 
@@ -89,7 +84,7 @@ def test_is_compiled_when_it_is_loaded(project: Path) -> None:
     ],
 )
 def test_errors_name_the_flow(source: str | None, said: str, project: Path) -> None:
-    flow = project / "flows" / "linear.py"
+    flow = project / "flows" / "scores_flow.py"
     flow.unlink()
     if source is not None:
         flow.write_text(source)
@@ -97,7 +92,7 @@ def test_errors_name_the_flow(source: str | None, said: str, project: Path) -> N
         [sys.executable, "-c", _LOAD, str(project)], capture_output=True, text=True
     )
     assert result.returncode == 1
-    assert "linear.py is not compiled:\n" in result.stderr
+    assert "scores_flow.py is not compiled:\n" in result.stderr
     assert said in result.stderr
 
 

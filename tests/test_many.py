@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import pytest
 
 from tests.project import IN_PROCESS, ROOT
 from tests.support import DagsterRun, checked, dagster_run, snapshot
+from tests.test_readme import FLOW as SCORES_FLOW
+
+DOCUMENT = ROOT / "docs" / "code-location.md"
 
 pytestmark = pytest.mark.slow
 
@@ -247,3 +251,16 @@ def test_jobs_whose_files_would_be_the_same(tmp_path: Path) -> None:
     assert texts.keys() == {"twin_dagster.py", "twin_dagster_.py", "definitions.py"}
     assert " dagster create twin_dagster_.py\n" in texts["twin_dagster_.py"]
     assert create(project, *flows(project), "--check").returncode == 0
+
+
+def test_commands_of_the_document(tmp_path: Path) -> None:
+    project = new_project(tmp_path)
+    (project / "flows" / "scores_flow.py").write_text(SCORES_FLOW)
+    shutil.copy(FLOWS / "linear.py", project / "flows")
+    blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) == 3
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    for command in commands:
+        checked(["bash", "-c", command], project, PATH=path)
+    assert (project / "defs" / "scoresflow_dagster.py").exists()
