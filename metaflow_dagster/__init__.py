@@ -7,11 +7,12 @@ from metaflow_dagster.version import VERSION
 
 if TYPE_CHECKING:
     from metaflow_dagster.compiler import synthesize
-    from metaflow_dagster.components import MetaflowFlowComponent
+    from metaflow_dagster.components import MetaflowFlowComponent as MetaflowFlowComponent
 
 __version__ = VERSION
 
-__all__ = ["CompileError", "Diagnostic", "MetaflowFlowComponent", "synthesize"]
+# Without the component, which an old Dagster does not have.
+__all__ = ["CompileError", "Diagnostic", "synthesize"]
 
 
 def __getattr__(name: str) -> object:
