@@ -1,9 +1,35 @@
 """Compiles Metaflow flows into Dagster definitions."""
 
-from metaflow_dagster.compiler import synthesize
+from typing import TYPE_CHECKING
+
 from metaflow_dagster.diagnostics import CompileError, Diagnostic
 from metaflow_dagster.version import VERSION
 
+if TYPE_CHECKING:
+    from metaflow_dagster.compiler import synthesize
+    from metaflow_dagster.components import MetaflowFlowComponent as MetaflowFlowComponent
+
 __version__ = VERSION
 
+# Without the component, which an old Dagster does not have.
 __all__ = ["CompileError", "Diagnostic", "synthesize"]
+
+
+def __getattr__(name: str) -> object:
+    """Import Metaflow and Dagster not before they are needed: every call of `dg` imports this."""
+    match name:
+        case "synthesize":
+            from metaflow_dagster.compiler import synthesize
+
+            return synthesize
+        case "MetaflowFlowComponent":
+            from metaflow_dagster.components import MetaflowFlowComponent
+
+            return MetaflowFlowComponent
+        case _:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What `dg` looks at for components; whatever imports Metaflow is not among it."""
+    return sorted({*globals(), "MetaflowFlowComponent"})

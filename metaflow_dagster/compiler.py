@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from metaflow.exception import MetaflowException
 
+from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
 from metaflow_dagster.emit import emit_module
 from metaflow_dagster.emit.place import place_of
@@ -79,21 +80,16 @@ def _check_sequences(**values: object) -> None:
             raise TypeError(f"{name} takes a sequence of strings, not one string: [{value!r}]")
 
 
-@dataclass(frozen=True, slots=True)
-class Compilation:
-    """A compiled flow: the job's name, the text for the file at `output`, the plan as text."""
-
-    flow: Flow
-    job_name: str
-    output: Path
-    text: str
-    plan: str
-
-
 def compile_session(
-    session: Session, options: Options, output: str | os.PathLike[str] | None
+    session: Session,
+    options: Options,
+    output: str | os.PathLike[str] | None,
+    directory: str | os.PathLike[str] = ".",
 ) -> Compilation:
-    """Compile the flow of a session; `CompileError` if it or the options cannot be compiled."""
+    """Compile the flow of a session; `CompileError` if it or the options cannot be compiled.
+
+    `output` is relative to `directory`.
+    """
     raise_if_any(check_options(options))
     session.attach(options.decospecs)
     flow = read_flow(session)
@@ -101,7 +97,7 @@ def compile_session(
         flow = replace(flow, parameters=())
     job_name = options.name or flow.job_name
     raise_if_any(_check_job_name(flow, options, job_name))
-    path = Path(output if output is not None else default_output(job_name))
+    path = Path(directory, output if output is not None else default_output(job_name))
     raise_if_any(check_output(path, flow.file))
     plan = plan_job(flow, job_name)
     check_plan(plan)

@@ -35,6 +35,20 @@ class Options:
     origin_run_id: str | None = None
 
 
+def given(options: Options) -> Iterator[tuple[str, str]]:
+    """The options that were given, as the command line has them: name and value."""
+    for name, values in (
+        ("name", (options.name,)),
+        ("tag", options.tags),
+        ("with", options.decospecs),
+        ("namespace", (options.namespace,)),
+        ("workflow-timeout", (options.workflow_timeout,)),
+        ("max-workers", (options.max_workers,)),
+        ("origin-run-id", (options.origin_run_id,)),
+    ):
+        yield from ((name, str(one)) for one in values if one is not None)
+
+
 def check_options(options: Options) -> Iterator[Diagnostic]:
     """What is wrong with the options by themselves."""
     if options.name is not None and not is_dagster_name(options.name):

@@ -12,7 +12,8 @@ from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 from metaflow.plugins.aws.step_functions.production_token import store_token
 
-from metaflow_dagster.compiler import Compilation, compile_session
+from metaflow_dagster.compilation import Compilation, hand_over
+from metaflow_dagster.compiler import compile_session
 from metaflow_dagster.deployment import (
     Deployment,
     TokenOptions,
@@ -96,6 +97,20 @@ class NotCompiled(MetaflowException):
     hidden=True,
     help="Write what Metaflow's Deployer API needs to this file.",
 )
+@click.option(
+    "--output-dir",
+    default=".",
+    type=click.Path(),
+    help="Directory that FILE is relative to. [default: the working directory]",
+)
+@click.option(
+    "--hand-over",
+    "handed_over_to",
+    default=None,
+    type=click.Path(),
+    hidden=True,  # for the commands that compile several flows
+    help="Write nothing but what comes out, here, for the process that has started this one.",
+)
 @click.pass_context
 def create(
     context: Any,
@@ -113,16 +128,20 @@ def create(
     check: bool,
     show_plan: bool,
     deployer_attribute_file: str | None,
+    output_dir: str,
+    handed_over_to: str | None,
 ) -> None:
     options = Options(
         name, tags, decospecs, namespace, workflow_timeout, max_workers, origin_run_id
     )
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     try:
-        compilation = compile_session(session, options, file)
+        compilation = compile_session(session, options, file, output_dir)
     except CompileError as error:
         raise NotCompiled(str(error)) from error
-    if show_plan:
+    if handed_over_to is not None:
+        hand_over(compilation, Path(handed_over_to))
+    elif show_plan:
         click.echo(compilation.plan, nl=False)
     elif check:
         _check(compilation)
@@ -160,8 +179,8 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
     if previous is None or deployment.production_token != previous.production_token:
         click.echo("\nThe flow has a new production token.")
     _report_namespace(deployment)
-    _keep(deployment, compilation)
-    _note(compilation)
+    keep_token(deployment, compilation)
+    note(compilation)
 
 
 def _report(compilation: Compilation) -> None:
@@ -183,7 +202,8 @@ def _report_namespace(deployment: Deployment) -> None:
     click.echo('See "Organizing Results" at https://docs.metaflow.org/ about production tokens.')
 
 
-def _keep(deployment: Deployment, compilation: Compilation) -> None:
+def keep_token(deployment: Deployment, compilation: Compilation) -> None:
+    """Keep the token in Metaflow's home, should somebody else deploy the job."""
     prefix = token_prefix(compilation.job_name, compilation.flow.project)
     try:
         store_token(prefix, deployment.production_token)
@@ -192,7 +212,7 @@ def _keep(deployment: Deployment, compilation: Compilation) -> None:
         click.echo("somebody else deploy this flow, you need --authorize as well.")
 
 
-def _note(compilation: Compilation) -> None:
+def note(compilation: Compilation) -> None:
     """Note the deployment for `dagster list`; where that cannot be done, it is deployed as well."""
     file = compilation.output.absolute()
     job = DeployedJob(compilation.flow.name, compilation.job_name, file)

@@ -1,9 +1,11 @@
 """Turns a `JobPlan` into the text of a Python module.
 
 Input: `ir.JobPlan`, the options and the place of the output file. Output: `str`. One construct a
-file; `build` is the only place that spells raw syntax nodes.
+file; `build` is the only place that spells raw syntax nodes. `emit_location` makes one more module,
+which merges those of several jobs.
 """
 
-from metaflow_dagster.emit.module import emit_module
+from metaflow_dagster.emit.header import is_generated
+from metaflow_dagster.emit.module import emit_location, emit_module
 
-__all__ = ["emit_module"]
+__all__ = ["emit_location", "emit_module", "is_generated"]

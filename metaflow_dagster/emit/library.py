@@ -32,6 +32,7 @@ RUNTIME_MODULES = (
     "process",
     "store",
     "results",
+    "siblings",
 )
 
 _OWN = "metaflow_dagster.runtime."

@@ -1,4 +1,4 @@
-"""The module as a whole: claims names, builds each part, puts the parts in order.
+"""A module as a whole: claims names, builds each part, puts the parts in order.
 
 Parts: header, imports, constants, helpers, config class, ops, job, definitions.
 """
@@ -6,16 +6,25 @@ Parts: header, imports, constants, helpers, config class, ops, job, definitions.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import libcst as cst
 from typing_extensions import assert_never
 
-from metaflow_dagster.emit.build import Statement, assign, call, list_of, name, spaced
+from metaflow_dagster.emit.build import (
+    Statement,
+    assign,
+    attribute,
+    call,
+    list_of,
+    literal,
+    name,
+    spaced,
+)
 from metaflow_dagster.emit.config import config_class, needs_raw_config
 from metaflow_dagster.emit.constants import constant_statements, constant_values
-from metaflow_dagster.emit.header import header_lines
+from metaflow_dagster.emit.header import header_lines, location_header_lines
 from metaflow_dagster.emit.imports import import_statements
 from metaflow_dagster.emit.job import job_function
 from metaflow_dagster.emit.layout import laid_out
@@ -47,17 +56,33 @@ def emit_module(plan: JobPlan, options: Options, place: Place) -> str:
     # Constants may refer to further names, so they come before the imports are counted.
     values = constant_values(plan, options, scope, place)
     constants = [laid_out(one) for one in constant_statements(scope, values)]
+    body = [*_apart(constants, 0), *_apart(scope.helpers(), 2), *_apart(generated, 2)]
+    return _module_text(header_lines(plan.flow, options, place), scope, body)
+
+
+def emit_location(
+    modules: Iterable[str], flow_files: Iterable[str], options: Options, place: Place
+) -> str:
+    """The text of the file that merges the definitions of several, each in a module beside it."""
+    definitions = "defs"
+    scope = ModuleScope(runtime_library(), [definitions])
+    merge = attribute(scope.ref("Definitions"), "merge")
+    loaded = [call(scope.ref("definitions_of"), literal(module)) for module in modules]
+    merged = laid_out(assign(name(definitions), call(merge, *loaded)))
+    constants = [statement for _, _, statement in scope.constants()]
+    body = [*_apart(constants, 0), *_apart(scope.helpers(), 2), *_apart([merged], 2)]
+    return _module_text(location_header_lines(flow_files, options, place), scope, body)
+
+
+def _module_text(header: Iterable[str], scope: ModuleScope, body: Iterable[Statement]) -> str:
+    """The text of a module that imports what its scope was asked for."""
     imports = [
         spaced(laid_out(statement), 1 if index == 0 else 0)
         for section in import_statements(scope.imports())
         for index, statement in enumerate(section)
     ]
-    header = [
-        cst.EmptyLine(indent=False, comment=cst.Comment(line))
-        for line in header_lines(plan.flow, options, place)
-    ]
-    body = [*imports, *_apart(constants, 0), *_apart(scope.helpers(), 2), *_apart(generated, 2)]
-    return cst.Module(body, header=header).code
+    comment = [cst.EmptyLine(indent=False, comment=cst.Comment(line)) for line in header]
+    return cst.Module([*imports, *body], header=comment).code
 
 
 def _claim(plan: JobPlan) -> _Identifiers:

@@ -18,13 +18,14 @@ OWN = "metaflow_dagster"
 
 # What a part may import next to the standard library and itself, by prefix.
 ALLOWED = {
-    "__init__": {f"{OWN}.compiler", f"{OWN}.diagnostics", f"{OWN}.version"},
+    "__init__": {f"{OWN}.{one}" for one in ("compiler", "components", "diagnostics", "version")},
     "version": set(),
     "ir": set(),
     "names": set(),
     "diagnostics": {f"{OWN}.ir"},
     "options": {f"{OWN}.diagnostics", f"{OWN}.names"},
     "files": {f"{OWN}.diagnostics"},
+    "compilation": {f"{OWN}.ir"},
     "frontend": {"metaflow", f"{OWN}.ir", f"{OWN}.diagnostics", f"{OWN}.names"},
     "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
     "emit": {"libcst", f"{OWN}.ir", f"{OWN}.names", f"{OWN}.options"},
@@ -32,8 +33,13 @@ ALLOWED = {
     "compiler": {
         "metaflow.exception",
         *(f"{OWN}.{one}" for one in ("emit", "frontend", "planner")),
-        *(f"{OWN}.{one}" for one in ("diagnostics", "files", "ir", "names", "options")),
+        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "files", "ir", "names")),
+        f"{OWN}.options",
     },
+    "location": {
+        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "emit", "names", "options")),
+    },
+    "components": {"dagster", *(f"{OWN}.{one}" for one in ("compilation", "location", "options"))},
     "hooks": {"metaflow"},
     "deployment": {"metaflow", f"{OWN}.ir", f"{OWN}.options"},
     # Dagster where it is used, or for types: see the test below.
@@ -53,8 +59,9 @@ ALLOWED = {
     "triggered_run": {"metaflow", f"{OWN}.operate"},
     "cli": {
         "metaflow",
-        *(f"{OWN}.{one}" for one in ("compiler", "deployment", "diagnostics", "files")),
-        *(f"{OWN}.{one}" for one in ("frontend", "hooks", "operate", "options")),
+        *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
+        *(f"{OWN}.{one}" for one in ("files", "frontend", "hooks", "location", "operate")),
+        f"{OWN}.options",
     },
 }
 LAZY = {"runtime": {"metaflow"}, "frontend": {"metaflow"}}
@@ -133,6 +140,24 @@ def test_importing_a_part_imports_no_orchestrator(part: str) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.split() == (["dagster"] if part == "runtime.steps" else []), result.stderr
+
+
+def test_importing_the_package_imports_little() -> None:
+    # `dg` does so in each of its calls, and looks at all that it lists.
+    code = (
+        f"import sys, {OWN}\n"
+        f"for name in set(dir({OWN})) - {{'MetaflowFlowComponent'}}: getattr({OWN}, name)\n"
+        "print({'dagster', 'libcst', 'metaflow'} & sys.modules.keys())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "set()\n", result.stderr
+
+
+def test_importing_the_component_does_not_import_metaflow() -> None:
+    # Ops may run in the process, and Metaflow takes over their settings at its import.
+    code = f"import sys, {OWN}; {OWN}.MetaflowFlowComponent; print('metaflow' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "False\n" or "too old" in result.stderr, result.stderr
 
 
 OPERATE = [f"{OWN}.operate.{path.stem}" for path in MODULES if part_of(path) == "operate"]

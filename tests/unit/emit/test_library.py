@@ -141,7 +141,8 @@ def test_nothing_in_the_runtime_hides_a_name_of_its_top_level() -> None:
 
 def test_no_name_in_the_runtime_is_one_that_a_renaming_makes() -> None:
     names = {node.id for node in ast.walk(ast.parse(RUNTIME)) if isinstance(node, ast.Name)}
-    assert {name for name in names | top_level_names() if name.endswith("_")} == {"__file__"}
+    of_modules = {"__file__", "__name__", "__package__"}
+    assert {name for name in names | top_level_names() if name.endswith("_")} == of_modules
 
 
 def test_nothing_in_the_runtime_is_called_like_a_builtin() -> None:

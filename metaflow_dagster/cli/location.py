@@ -1,0 +1,208 @@
+"""`metaflow-dagster`: compile several flows into one code location."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaflow._vendor import click
+from metaflow.exception import MetaflowException
+
+from metaflow_dagster.cli.create import keep_token, note
+from metaflow_dagster.compilation import Compilation
+from metaflow_dagster.deployment import (
+    Deployment,
+    Deployments,
+    IncorrectProductionToken,
+    TokenOptions,
+    deployments,
+    next_deployment,
+)
+from metaflow_dagster.diagnostics import CompileError
+from metaflow_dagster.files import difference, replaced_at_the_end
+from metaflow_dagster.location.merge import FlowsNotCompiled, Location, merged
+from metaflow_dagster.options import Options
+
+
+@click.group(help="Compile Metaflow flows into Dagster definitions.")
+def main() -> None:
+    pass
+
+
+@main.command(help="Compile flows into a directory, with a definitions.py that merges them.")
+@click.argument("flow_files", metavar="FLOW.py...", nargs=-1, required=True)
+@click.option(
+    "--output-dir",
+    required=True,
+    type=click.Path(file_okay=False),
+    help="Directory for the generated files.",
+)
+@click.option("--tag", "tags", multiple=True, help="Tag every run with this. Repeatable.")
+@click.option(
+    "--with",
+    "decospecs",
+    multiple=True,
+    help="Add a decorator to every step, such as retry:times=3. Repeatable.",
+)
+@click.option("--namespace", default=None, help="Metaflow namespace of the steps.")
+@click.option(
+    "--workflow-timeout", default=None, type=int, help="Seconds after which a run is stopped."
+)
+@click.option("--max-workers", default=None, type=int, help="Most steps of a run that run at once.")
+@click.option(
+    "--check",
+    is_flag=True,
+    default=False,
+    help="Write nothing; print how the files differ from what they would be, and exit 1 if any "
+    "does.",
+)
+def create(
+    flow_files: tuple[str, ...],
+    output_dir: str,
+    tags: tuple[str, ...],
+    decospecs: tuple[str, ...],
+    namespace: str | None,
+    workflow_timeout: int | None,
+    max_workers: int | None,
+    check: bool,
+) -> None:
+    options = Options(None, tags, decospecs, namespace, workflow_timeout, max_workers)
+    directory = Path(output_dir)
+    with _refusals_shown():
+        if check:
+            _check(merged(flow_files, options, directory))
+        else:
+            with _made(directory):
+                _deploy(merged(flow_files, options, directory))
+
+
+class _NotDeployed(Exception):
+    """Why some of the jobs cannot be deployed."""
+
+
+@contextmanager
+def _refusals_shown() -> Iterator[None]:
+    try:
+        yield
+    except (CompileError, FlowsNotCompiled, _NotDeployed) as error:
+        raise click.ClickException(f"{error}\nNo file was changed.") from error
+
+
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """A directory that is there, and is as it was if the block fails."""
+    missing = [one for one in (directory, *directory.parents) if not one.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _NotDeployed(f"{directory} cannot be created: {error.strerror}.") from error
+    try:
+        yield
+    except BaseException:
+        for one in missing:
+            one.rmdir()
+        raise
+
+
+def _check(location: Location) -> None:
+    diffs = [difference(file, text) for file, text in location.texts.items()]
+    for diff in diffs:
+        click.echo(diff, nl=False)
+    _report_stale(location)
+    if any(diffs) or location.stale:
+        sys.exit(1)
+    click.echo(f"{', '.join(map(str, location.texts))} are current.")
+
+
+def _report_stale(location: Location) -> None:
+    for file in location.stale:
+        click.echo(f"{file} is generated, but of none of these flows. Remove it, or name its flow.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A compiled job, and its deployment as it is and as it will be."""
+
+    compilation: Compilation
+    place: Deployments
+    previous: Deployment | None
+    deployment: Deployment
+
+    def store(self) -> None:
+        """Replace the deployment, if it is another one."""
+        if self.deployment != self.previous:
+            self.place.store(self.deployment)
+
+    @property
+    def has_new_token(self) -> bool:
+        """Whether its runs are in another namespace from now on."""
+        token = self.deployment.production_token
+        return self.previous is None or self.previous.production_token != token
+
+
+def _deploy(location: Location) -> None:
+    jobs = _jobs(location)
+    _replace(location, jobs)
+    click.echo(f"Compiled {len(jobs)} flows. Open them in Dagster's UI:")
+    click.echo(f"    dagster dev -f {shlex.quote(str(location.definitions))}")
+    for job in jobs:
+        keep_token(job.deployment, job.compilation)
+        note(job.compilation)
+    _report_namespaces([job for job in jobs if job.has_new_token])
+    _report_stale(location)
+
+
+def _report_namespaces(jobs: list[_Job]) -> None:
+    if jobs:
+        click.echo("\nThese flows have new production tokens, and their runs these namespaces:")
+    for job in jobs:
+        click.echo(f"    {job.compilation.flow.name}: {job.deployment.namespace}")
+
+
+def _jobs(location: Location) -> list[_Job]:
+    """The jobs, none of which somebody else has deployed; `_NotDeployed` names those."""
+    jobs, refusals = [], []
+    for compilation in location.compilations:
+        try:
+            jobs.append(_job(compilation))
+        except MetaflowException as error:
+            refusals.append(_refusal(compilation.flow.file, error))
+    if refusals:
+        raise _NotDeployed("\n\n".join(refusals))
+    return jobs
+
+
+def _refusal(flow_file: str, error: MetaflowException) -> str:
+    said = f"{flow_file} is not deployed:\n{error}"
+    if not isinstance(error, IncorrectProductionToken):
+        return said
+    command = f"python {shlex.quote(flow_file)} dagster create --authorize TOKEN"
+    return f"{said}\nThe token is kept once that is done for the flow alone:\n    {command}"
+
+
+def _job(compilation: Compilation) -> _Job:
+    flow, name = compilation.flow, compilation.job_name
+    place = deployments(flow.backend, flow.file, name)
+    previous = place.load()
+    deployment = next_deployment(previous, TokenOptions(), name, flow.project)
+    return _Job(compilation, place, previous, deployment)
+
+
+def _replace(location: Location, jobs: list[_Job]) -> None:
+    """Deploy the jobs, and put every file in its place after that; the last to be replaced is the
+    one that merges the others.
+    """
+    try:
+        with ExitStack() as stack:
+            for file, text in reversed(list(location.texts.items())):
+                stack.enter_context(replaced_at_the_end(file, text))
+            for job in jobs:
+                job.store()
+    except OSError as error:
+        raise _NotDeployed(f"{error.filename} cannot be written: {error.strerror}.") from error
+    except MetaflowException as error:
+        raise _NotDeployed(str(error)) from error

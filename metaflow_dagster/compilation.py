@@ -1,0 +1,37 @@
+"""What comes out of a compilation, and how it gets from the process of the flow to another.
+
+Metaflow resolves a flow's configuration in the flow's own process, so that is where it is compiled.
+Whoever wants more than one flow, or is not to import Metaflow, takes over what came out.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaflow_dagster.ir import Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """A compiled flow: the job's name, the text for the file at `output`, the plan as text."""
+
+    flow: Flow
+    job_name: str
+    output: Path
+    text: str
+    plan: str
+
+
+def hand_over(compilation: Compilation, file: Path) -> None:
+    """Leave a compilation to the process that has started this one."""
+    file.write_bytes(pickle.dumps(compilation))
+
+
+def take_over(file: Path) -> Compilation | None:
+    """The compilation that was left there, by this version of the package; None if none was."""
+    if not file.exists():
+        return None
+    compilation: Compilation = pickle.loads(file.read_bytes())
+    return compilation

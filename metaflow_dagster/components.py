@@ -1,0 +1,105 @@
+"""The component by which a project of Dagster's `dg` names a flow, in a `defs.yaml`.
+
+Annotations are no strings here: Dagster makes the schema of the attributes of them.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.abc import ExecutionLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+import dagster
+from dagster import Definitions
+
+from metaflow_dagster.compilation import Compilation
+from metaflow_dagster.location.process import FlowNotCompiled, compile_flow
+from metaflow_dagster.options import Options
+
+try:
+    from dagster import Component, ComponentLoadContext, Resolvable
+except ImportError as error:
+    raise ImportError(
+        f"Dagster {dagster.__version__} is too old for MetaflowFlowComponent, since it has no "
+        "components. Upgrade dagster, or compile flows with `metaflow-dagster create`."
+    ) from error
+
+
+@dataclass
+class MetaflowFlowComponent(Component, Resolvable):
+    """A Metaflow flow, compiled into a Dagster job whenever the definitions are loaded.
+
+    Nothing is written, and the job is not deployed: unless `dagster create` has given it a
+    production token, its runs are those of the user who runs them.
+
+    Attributes
+    ----------
+    flow : path of the flow's file, relative to the directory of the `defs.yaml`
+    name : name of the Dagster job; default: the flow's name
+    tags : Metaflow tags for every run
+    decospecs : step decorators to add, such as "retry:times=3"
+    namespace : Metaflow namespace of the steps
+    workflow_timeout : seconds after which a run is stopped
+    max_workers : most steps that run at once; default: Dagster's own limit
+    """
+
+    flow: str
+    name: str | None = None
+    tags: Sequence[str] = field(default_factory=tuple)
+    decospecs: Sequence[str] = field(default_factory=tuple)
+    namespace: str | None = None
+    workflow_timeout: int | None = None
+    max_workers: int | None = None
+
+    def build_defs(self, context: ComponentLoadContext) -> Definitions:
+        """The definitions of the flow's job; `FlowNotCompiled` says why there are none."""
+        definitions: Definitions = _module(self._compiled(context.path)).defs
+        return definitions
+
+    def _compiled(self, directory: Path) -> Compilation:
+        file = directory / self.flow
+        if not file.is_file():
+            raise FlowNotCompiled(
+                str(file), f"There is no such file. Mend `flow` in {directory / 'defs.yaml'}."
+            )
+        # As the steps, it runs in the directory of its file, wherever Dagster was started.
+        return compile_flow(
+            str(file.resolve()), self._options(), directory, working_directory=file.parent
+        )
+
+    def _options(self) -> Options:
+        return Options(
+            self.name,
+            tuple(self.tags),
+            tuple(self.decospecs),
+            self.namespace,
+            self.workflow_timeout,
+            self.max_workers,
+        )
+
+
+class _Loader(ExecutionLoader):
+    """Loads a generated module as if its text lay where it was compiled for."""
+
+    def __init__(self, compilation: Compilation) -> None:
+        self._compilation = compilation
+
+    def get_source(self, fullname: str) -> str:
+        """The text, which the module asks for to start processes with parts of it."""
+        return self._compilation.text
+
+    def get_filename(self, fullname: str) -> str:
+        """The place, to which paths in the text are relative."""
+        return str(self._compilation.output)
+
+
+def _module(compilation: Compilation) -> ModuleType:
+    """The generated module."""
+    loader = _Loader(compilation)
+    spec = spec_from_loader(f"{__name__}.{compilation.output.stem}", loader)
+    assert spec is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
