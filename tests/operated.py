@@ -43,6 +43,8 @@ class OperatedFlow(FlowSpec):
         if self.city == "Slow":
             pathlib.Path(f"{current.run_id}.pid").write_text(str(os.getpid()))
             time.sleep(300)
+        while self.city == "Patient" and not os.path.exists("go"):
+            time.sleep(0.2)
         if self.city == "Broken" and pathlib.Path("broken").exists():
             raise ValueError("no luck")
         self.next(self.join)
@@ -186,12 +188,25 @@ class Server:
 @contextmanager
 def running_server(place: Place, *files: str) -> Iterator[Server]:
     """A server that has loaded some definitions files, with the home of the place."""
+    port = free_port()
+    options = " ".join(f"-f {file}" for file in files)
+    with running(place, f"dagster dev {options} --host 127.0.0.1 --port {port}"):
+        found = Server(f"http://127.0.0.1:{port}")
+        until(lambda: answers(found))
+        yield found
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = " ".join(f"-f {file}" for file in files)
-    command = f"dagster dev {options} --host 127.0.0.1 --port {port}"
-    with open(place.directory / "server.log", "wb") as log:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(place: Place, command: str) -> Iterator[None]:
+    """A process that serves, in the directory and with the home of a place."""
+    with open(place.directory / "server.log", "ab") as log:
         process = subprocess.Popen(
             shlex.split(command),
             cwd=place.directory,
@@ -202,9 +217,7 @@ def running_server(place: Place, *files: str) -> Iterator[Server]:
             start_new_session=True,
         )
     try:
-        found = Server(f"http://127.0.0.1:{port}")
-        until(lambda: answers(found))
-        yield found
+        yield
     finally:
         stop(process)
 
