@@ -56,6 +56,7 @@ def failed(place: Place) -> str:
     assert "work: 0 of 1 done, 1 failed" in result.stdout
     assert "ValueError: no luck" in result.stderr
     (run_id,) = re.findall(r"^(dagster-\w+) has failed\.$", result.stderr, re.MULTILINE)
+    assert f"`dagster resume --run-id {run_id}`" in result.stderr
     return str(run_id)
 
 

@@ -167,6 +167,8 @@ def _wait(session: Session, target: Target, launched: Launched) -> None:
     click.echo(progress.failure(), err=True)
     ending = "was terminated" if run.status == "CANCELED" else "has failed"
     click.echo(f"{run.metaflow_run_id} {ending}.", err=True)
+    command = f"dagster resume --run-id {run.metaflow_run_id}"
+    click.echo(f"To carry it on without running again what has succeeded: `{command}`.", err=True)
     sys.exit(1)
 
 
