@@ -25,8 +25,8 @@ from metaflow.util import get_username
 
 from metaflow_dagster.ir import Backend, Project
 from metaflow_dagster.options import check_token
-
-DEPLOYMENTS = "mf.dagster"  # directory in the datastore that holds a blob for each job
+from metaflow_dagster.runtime.command import nearest_sysroot
+from metaflow_dagster.runtime.settings import DEPLOYMENTS as DEPLOYMENTS
 
 
 class IncorrectProductionToken(MetaflowException):
@@ -135,14 +135,9 @@ def deployments_at(
 ) -> Deployments:
     """The same for a datastore whose kind and root are given one by one, as in `ir.Backend`."""
     storage = next(one for one in DATASTORES if datastore == one.TYPE)
-    root = root or os.path.join(local_sysroot or _nearest(flow_file), ".metaflow")
+    sysroot = local_sysroot or nearest_sysroot(flow_file) or os.path.dirname(flow_file)
+    root = root or os.path.join(sysroot, ".metaflow")
     return Deployments(storage(root), job_name)
-
-
-def _nearest(flow_file: str) -> str:
-    """The directory that holds the local datastore (runtime/command.py: local_sysroot)."""
-    directories = Path(flow_file).parents
-    return str(next((one for one in directories if (one / ".metaflow").is_dir()), directories[0]))
 
 
 def next_deployment(

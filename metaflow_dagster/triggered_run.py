@@ -15,6 +15,7 @@ from metaflow_dagster.operate.deployed import read_compiled
 from metaflow_dagster.operate.runs import DagsterRun
 from metaflow_dagster.operate.target import open_target
 from metaflow_dagster.operate.terminate import terminate_run
+from metaflow_dagster.runtime.command import nearest_sysroot
 
 if TYPE_CHECKING:
     from metaflow import Run
@@ -154,7 +155,7 @@ class DagsterTriggeredRun(TriggeredRun):
         file = self.deployer.additional_info.get("definitions_file")
         compiled = read_compiled(Path(file)) if file else None
         if compiled is not None and given and given.startswith("local@"):
-            parents = compiled.flow_file.parents
-            nearest = [f"local@{one}" for one in parents if (one / ".metaflow").is_dir()]
-            yield from nearest[:1]
+            nearest = nearest_sysroot(str(compiled.flow_file))
+            if nearest is not None:
+                yield f"local@{nearest}"
         yield given

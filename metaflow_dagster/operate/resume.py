@@ -27,6 +27,7 @@ from metaflow_dagster.operate.runs import (
     Launch,
 )
 from metaflow_dagster.operate.target import Target
+from metaflow_dagster.runtime.command import nearest_sysroot
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,8 @@ def _stores(state: CliState, flow_file: Path) -> Sequence[str]:
     ours = state.metadata.metadata_str()
     if state.metadata.TYPE != "local":
         return (ours,)
-    nearest = [f"local@{one}" for one in flow_file.parents if (one / ".metaflow").is_dir()]
-    return (ours, *nearest[:1])
+    nearest = nearest_sysroot(str(flow_file))
+    return (ours, f"local@{nearest}") if nearest else (ours,)
 
 
 def _metaflow_run(pathspec: str, stores: Sequence[str]) -> Any:

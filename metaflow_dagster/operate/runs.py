@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from metaflow_dagster.runtime.settings import ORIGIN_TAG as ORIGIN_TAG
+from metaflow_dagster.runtime.settings import RESUME_STEP_TAG as RESUME_STEP_TAG
+from metaflow_dagster.runtime.settings import RUN_ID_TAG as RUN_ID_TAG
 from metaflow_dagster.runtime.tasks import metaflow_run_id
 
-# The tags of a Dagster run that say which Metaflow run it is, and what it continues.
-FLOW_TAG = "metaflow/flow"
-RUN_ID_TAG = "metaflow/run_id"
-ORIGIN_TAG = "metaflow/origin_run_id"
-RESUME_STEP_TAG = "metaflow/resume_step"
+FLOW_TAG = "metaflow/flow"  # a tag of the job, and of its runs
 
 RUN_ID_PREFIX = "dagster-"
 

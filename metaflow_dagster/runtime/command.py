@@ -81,8 +81,12 @@ def local_sysroot() -> str:
     configured = {SYSROOT: DATASTORE_SYSROOT_LOCAL, **os.environ, **METAFLOW_STEP_ENV}[SYSROOT]
     if configured:
         return str(configured)
-    directories = [Path(FLOW_FILE).parent, *Path(FLOW_FILE).parent.parents]
-    return str(next((one for one in directories if (one / ".metaflow").is_dir()), directories[0]))
+    return str(nearest_sysroot(FLOW_FILE) or os.path.dirname(FLOW_FILE))
+
+
+def nearest_sysroot(flow_file: str) -> Path | None:
+    """The nearest directory with a `.metaflow`, from that of a flow's file upwards."""
+    return next((one for one in Path(flow_file).parents if (one / ".metaflow").is_dir()), None)
 
 
 def config_environment(file: Path) -> dict[str, str]:

@@ -2,13 +2,9 @@
 
 from dagster import Failure, OpExecutionContext
 
-from metaflow_dagster.runtime.settings import ORIGIN_RUN_ID
+from metaflow_dagster.runtime.settings import ORIGIN_RUN_ID, ORIGIN_TAG, RUN_ID_TAG
 from metaflow_dagster.runtime.store import completed_datastore, next_attempt
 from metaflow_dagster.runtime.tasks import Task, metaflow_run_id
-
-RUN_ID_TAG = "metaflow/run_id"
-ORIGIN_TAG = "metaflow/origin_run_id"  # the Metaflow run to resume
-RESUME_STEP_TAG = "metaflow/resume_step"  # from which on to run again what has finished
 
 
 def run_id_of(context: OpExecutionContext) -> str:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from dagster import Failure, OpExecutionContext
 
-from metaflow_dagster.runtime.settings import JOB_NAME
+from metaflow_dagster.runtime.settings import DEPLOYMENTS, JOB_NAME
 from metaflow_dagster.runtime.store import datastore_root
 
-DEPLOYMENTS = "mf.dagster"  # directory in the datastore that holds a blob for each job
 INTERNAL_DECORATOR = "dagster_internal"  # of the Metaflow extension in metaflow-dagster
 
 

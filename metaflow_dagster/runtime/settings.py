@@ -17,3 +17,8 @@ FLOW_CONFIGS: dict[str, list[Any]] = {}  # by name: the value, and whether it is
 RUN_TAGS: list[str] = []
 NAMESPACE: str | None = None
 ORIGIN_RUN_ID: str | None = None  # of the Metaflow run that every run of this file resumes
+
+RUN_ID_TAG = "metaflow/run_id"
+ORIGIN_TAG = "metaflow/origin_run_id"  # the Metaflow run to resume
+RESUME_STEP_TAG = "metaflow/resume_step"  # from which on to run again what has finished
+DEPLOYMENTS = "mf.dagster"  # directory in the datastore that holds a blob for each job

@@ -12,8 +12,6 @@ from metaflow_dagster.runtime.command import (
     tag_options,
 )
 from metaflow_dagster.runtime.history import (
-    RESUME_STEP_TAG,
-    RUN_ID_TAG,
     has_finished,
     known_attempts,
     name_run,
@@ -29,6 +27,8 @@ from metaflow_dagster.runtime.results import finished_task
 from metaflow_dagster.runtime.settings import (
     FLOW_WITH_DECORATORS,
     NAMESPACE,
+    RESUME_STEP_TAG,
+    RUN_ID_TAG,
     STEP_COMMANDS,
     STEP_WITH_DECORATORS,
 )

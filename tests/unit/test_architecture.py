@@ -16,6 +16,9 @@ import metaflow_dagster
 PACKAGE = Path(metaflow_dagster.__file__).parent
 OWN = "metaflow_dagster"
 
+# What of the runtime needs no Dagster.
+PLAIN_RUNTIME = {f"{OWN}.runtime.{one}" for one in ("command", "settings", "tasks")}
+
 # What a part may import next to the standard library and itself, by prefix.
 ALLOWED = {
     "__init__": {f"{OWN}.{one}" for one in ("compiler", "components", "diagnostics", "version")},
@@ -41,7 +44,7 @@ ALLOWED = {
     },
     "components": {"dagster", *(f"{OWN}.{one}" for one in ("compilation", "location", "options"))},
     "hooks": {"metaflow"},
-    "deployment": {"metaflow", f"{OWN}.ir", f"{OWN}.options"},
+    "deployment": {"metaflow", f"{OWN}.ir", f"{OWN}.options", *PLAIN_RUNTIME},
     # Dagster where it is used, or for types: see the test below.
     "operate": {
         "metaflow",
@@ -49,14 +52,14 @@ ALLOWED = {
         "grpc",  # which Dagster speaks
         "dagster_graphql",
         *(f"{OWN}.{one}" for one in ("deployment", "frontend", "ir", "names")),
-        f"{OWN}.runtime.tasks",  # which needs no Dagster
+        *PLAIN_RUNTIME,
     },
     "deployer": {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("cli", "operate", "triggered_run")),
         "metaflow_extensions.dagster",  # for types, and where it is used
     },
-    "triggered_run": {"metaflow", f"{OWN}.operate"},
+    "triggered_run": {"metaflow", f"{OWN}.operate", *PLAIN_RUNTIME},
     "cli": {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
