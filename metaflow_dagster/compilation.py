@@ -10,7 +10,7 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaflow_dagster.ir import Flow
+from metaflow_dagster.ir.flow import Flow
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from metaflow_dagster.emit.place import place_of
 from metaflow_dagster.files import check_output
 from metaflow_dagster.frontend import Session, flow_class, library_session, read_flow
 from metaflow_dagster.frontend.read import metaflow_diagnostic
-from metaflow_dagster.ir import Flow
+from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.names import is_dagster_name
 from metaflow_dagster.options import Options, check_options
 from metaflow_dagster.planner import check_plan, plan_job, show_plan
@@ -33,6 +33,8 @@ def synthesize(
     workflow_timeout: int | None = None,
     max_workers: int | None = None,
     origin_run_id: str | None = None,
+    notify_on_error: bool = False,
+    notify_on_success: bool = False,
 ) -> str:
     """Compile a flow class into the text of a Dagster definitions file.
 
@@ -51,6 +53,8 @@ def synthesize(
     max_workers : most steps that run at once; default: Dagster's own limit
     origin_run_id : Metaflow run (`dagster-…`) that every run resumes: its parameters are taken, and
         what finished in it is not run again
+    notify_on_error, notify_on_success : whether the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told
+        when a run has failed or succeeded; the variable is read where Dagster loads the file
 
     Raises
     ------
@@ -59,13 +63,15 @@ def synthesize(
     """
     _check_sequences(tags=tags, decospecs=decospecs)
     options = Options(
-        name,
-        tuple(tags),
-        tuple(decospecs),
-        namespace,
-        workflow_timeout,
-        max_workers,
-        origin_run_id,
+        name=name,
+        tags=tuple(tags),
+        decospecs=tuple(decospecs),
+        namespace=namespace,
+        workflow_timeout=workflow_timeout,
+        max_workers=max_workers,
+        origin_run_id=origin_run_id,
+        notify_on_error=notify_on_error,
+        notify_on_success=notify_on_success,
     )
     try:
         with library_session(flow_class(flow_cls)) as session:

@@ -43,6 +43,8 @@ class MetaflowFlowComponent(Component, Resolvable):
     namespace : Metaflow namespace of the steps
     workflow_timeout : seconds after which a run is stopped
     max_workers : most steps that run at once; default: Dagster's own limit
+    notify_on_error, notify_on_success : whether the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told
+        when a run has failed or succeeded
     """
 
     flow: str
@@ -52,6 +54,8 @@ class MetaflowFlowComponent(Component, Resolvable):
     namespace: str | None = None
     workflow_timeout: int | None = None
     max_workers: int | None = None
+    notify_on_error: bool = False
+    notify_on_success: bool = False
 
     def build_defs(self, context: ComponentLoadContext) -> Definitions:
         """The definitions of the flow's job; `FlowNotCompiled` says why there are none."""
@@ -71,12 +75,14 @@ class MetaflowFlowComponent(Component, Resolvable):
 
     def _options(self) -> Options:
         return Options(
-            self.name,
-            tuple(self.tags),
-            tuple(self.decospecs),
-            self.namespace,
-            self.workflow_timeout,
-            self.max_workers,
+            name=self.name,
+            tags=tuple(self.tags),
+            decospecs=tuple(self.decospecs),
+            namespace=self.namespace,
+            workflow_timeout=self.workflow_timeout,
+            max_workers=self.max_workers,
+            notify_on_error=self.notify_on_error,
+            notify_on_success=self.notify_on_success,
         )
 
 

@@ -23,7 +23,7 @@ from metaflow.plugins import DATASTORES
 from metaflow.plugins.aws.step_functions.production_token import load_token, new_token
 from metaflow.util import get_username
 
-from metaflow_dagster.ir import Backend, Project
+from metaflow_dagster.ir.flow import Backend, Project
 from metaflow_dagster.options import check_token
 from metaflow_dagster.runtime.command import nearest_sysroot
 from metaflow_dagster.runtime.settings import DEPLOYMENTS as DEPLOYMENTS

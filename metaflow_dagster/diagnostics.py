@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from metaflow_dagster.ir import Location
+from metaflow_dagster.ir.flow import Location
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ class Options:
     `name`: name of the Dagster job; default: the flow's. `tags`: Metaflow tags of every run.
     `decospecs`: step decorators to add (`--with`). `namespace`: Metaflow namespace of the steps.
     `workflow_timeout`: seconds after which a run is stopped. `max_workers`: most ops that
-    run at once. `origin_run_id`: the Metaflow run that every run resumes.
+    run at once. `origin_run_id`: the Metaflow run that every run resumes. `notify_on_error`,
+    `notify_on_success`: whether a webhook is told that a run has failed or succeeded.
     """
 
     name: str | None = None
@@ -33,10 +34,12 @@ class Options:
     workflow_timeout: int | None = None
     max_workers: int | None = None
     origin_run_id: str | None = None
+    notify_on_error: bool = False
+    notify_on_success: bool = False
 
 
-def given(options: Options) -> Iterator[tuple[str, str]]:
-    """The options that were given, as the command line has them: name and value."""
+def given(options: Options) -> Iterator[tuple[str, ...]]:
+    """The options that were given, as the command line has them: `--name`, and value if any."""
     for name, values in (
         ("name", (options.name,)),
         ("tag", options.tags),
@@ -46,7 +49,13 @@ def given(options: Options) -> Iterator[tuple[str, str]]:
         ("max-workers", (options.max_workers,)),
         ("origin-run-id", (options.origin_run_id,)),
     ):
-        yield from ((name, str(one)) for one in values if one is not None)
+        yield from ((f"--{name}", str(one)) for one in values if one is not None)
+    for name, is_given in (
+        ("notify-on-error", options.notify_on_error),
+        ("notify-on-success", options.notify_on_success),
+    ):
+        if is_given:
+            yield (f"--{name}",)
 
 
 def check_options(options: Options) -> Iterator[Diagnostic]:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import path_with_this_python
+
 SECONDS = 90  # the longest that anything here may take
 
 FLOW = """
@@ -83,8 +85,7 @@ class Place:
         )
 
     def environment(self) -> dict[str, str]:
-        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-        return {**os.environ, "PATH": path, "DAGSTER_HOME": str(self.home)}
+        return {**os.environ, "PATH": path_with_this_python(), "DAGSTER_HOME": str(self.home)}
 
     def trigger(self, *arguments: str) -> str:
         """Start a run by a command that has to succeed, and return its Metaflow id."""

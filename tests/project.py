@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import DagsterRun, RunSnapshot, checked, dagster_run, snapshot
+from tests.support import (
+    DagsterRun,
+    RunSnapshot,
+    checked,
+    dagster_run,
+    path_with_this_python,
+    snapshot,
+)
 
 ROOT = Path(__file__).parent.parent
 IN_PROCESS = {"execution": {"config": {"in_process": {}}}}
@@ -67,7 +74,8 @@ class Project:
     def run_natively(self, *options: str) -> str:
         """Run the flow by Metaflow's own scheduler, and return the id of the run."""
         file = self.directory / "native-run-id"
-        self.metaflow("--quiet", "run", f"--run-id-file={file}", *options, **self.identity)
+        environment = {"PATH": path_with_this_python(), **self.identity}
+        self.metaflow("--quiet", "run", f"--run-id-file={file}", *options, **environment)
         return file.read_text()
 
     def counted(self) -> list[str]:

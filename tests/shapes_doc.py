@@ -146,7 +146,7 @@ def _mermaid(plan: Any) -> str:
 
 
 def _lines(plan: Any) -> Iterator[str]:
-    from metaflow_dagster.ir import Lane
+    from metaflow_dagster.ir.job import Lane
 
     yield "flowchart LR"
     for number, placement in enumerate(plan.placements):
@@ -162,13 +162,13 @@ def _lines(plan: Any) -> Iterator[str]:
 
 
 def _box(op: Any) -> str:
-    from metaflow_dagster.ir import GlueOp
+    from metaflow_dagster.ir.job import GlueOp
 
     return f"{op.name}([{op.name}])" if isinstance(op, GlueOp) else f"{op.name}[{op.name}]"
 
 
 def _arrows(op: Any) -> Iterator[str]:
-    from metaflow_dagster.ir import Collected, FanIn, GlueOp, Item, sources
+    from metaflow_dagster.ir.job import Collected, FanIn, GlueOp, Item, sources
 
     for one in (op.input,) if isinstance(op, GlueOp) else op.inputs:
         for source in sources(one.wire):

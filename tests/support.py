@@ -144,6 +144,13 @@ class Workspace:
         return snapshot(self.root, f"{case.class_name}/{run_id}")
 
 
+def path_with_this_python() -> str:
+    """`PATH` with the tests' Python first: shells find it, and Metaflow's own scheduler, which
+    starts the nodes of a parallel step with the `python` that comes first.
+    """
+    return os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+
+
 def checked(command: Sequence[str], directory: Path, **environment: str) -> str:
     """The standard output of a command; an `AssertionError` with all output if it fails."""
     result = subprocess.run(

@@ -20,6 +20,7 @@ from tests.support import (
     dagster_run,
     differences,
     load_module,
+    path_with_this_python,
     snapshot,
     use_client,
     working_directory,
@@ -174,7 +175,7 @@ class Deployed:
         """Run the flow by `python flow.py run`, and return the path of the run."""
         id_file = self.directory / "run-id"
         run = [*self.command, "run", f"--run-id-file={id_file}", *self.variant.options]
-        checked(run, self.directory, **environment)
+        checked(run, self.directory, PATH=path_with_this_python(), **environment)
         return f"CurrentFlow/{id_file.read_text()}"
 
     def run_by_dagster(self) -> tuple[DagsterRun, str, str]:

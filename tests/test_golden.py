@@ -20,7 +20,7 @@ from dagster import Definitions, JobDefinition
 
 import metaflow_dagster
 from tests.golden import CASES, FIXTURES, FLOW_CASES, FLOWS, GOLDEN, USER, Case, compiled, orphans
-from tests.support import checked, load_module
+from tests.support import checked, load_module, path_with_this_python
 
 ROOT = FIXTURES.parent
 RUNTIME = Path(metaflow_dagster.__file__).parent / "runtime"
@@ -142,10 +142,12 @@ def test_the_command_in_its_header_writes_the_same(copied: Path) -> None:
     text = (GOLDEN / case.output).read_text(encoding="utf-8")
     header = [line[1:] for line in text.split("\n\n")[0].splitlines()]
     command = "\n".join(header[header.index("     cd to the directory of this file") + 1 :])
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     golden = copied / "fixtures" / "golden"
     subprocess.run(
-        ["bash", "-c", command], cwd=golden, env={**os.environ, "PATH": path}, check=True
+        ["bash", "-c", command],
+        cwd=golden,
+        env={**os.environ, "PATH": path_with_this_python()},
+        check=True,
     )
     assert (golden / case.output).read_text(encoding="utf-8") == text
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import IN_PROCESS, ROOT
-from tests.support import DagsterRun, checked, dagster_run, snapshot
+from tests.support import DagsterRun, checked, dagster_run, path_with_this_python, snapshot
 from tests.test_readme import FLOW as SCORES_FLOW
 
 DOCUMENT = ROOT / "docs" / "code-location.md"
@@ -260,7 +260,6 @@ def test_commands_of_the_document(tmp_path: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines()]
     assert len(commands) == 3
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     for command in commands:
-        checked(["bash", "-c", command], project, PATH=path)
+        checked(["bash", "-c", command], project, PATH=path_with_this_python())
     assert (project / "defs" / "scoresflow_dagster.py").exists()

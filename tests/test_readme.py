@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import path_with_this_python
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECONDS_TO_START = 120
@@ -51,8 +53,8 @@ def environment(directory: Path) -> dict[str, str]:
     """The test's environment with its Python first, and a Dagster home of its own."""
     home = directory / "dagster_home"
     home.mkdir(exist_ok=True)
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "DAGSTER_HOME": str(home), "METAFLOW_USER": "reader"}
+    own = {"PATH": path_with_this_python(), "DAGSTER_HOME": str(home), "METAFLOW_USER": "reader"}
+    return {**os.environ, **own}
 
 
 def run(command: str, directory: Path) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from tests.support import (
     _all_artifacts,
     differences,
     load_module,
+    path_with_this_python,
     use_client,
     working_directory,
 )
@@ -90,7 +90,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Shapes:
 def _python_of_the_tests() -> Iterator[None]:
     """Metaflow starts the nodes of a parallel step with the `python` it finds first."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
+        patch.setenv("PATH", path_with_this_python())
         yield
 
 

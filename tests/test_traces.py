@@ -12,7 +12,7 @@ from dagster import DagsterError
 from hypothesis import given, note
 
 from metaflow_dagster import compiler, synthesize
-from metaflow_dagster.ir import FanIn, Input, JobPlan, Lane, SplitOutputs, StepOp, SwitchOutputs
+from metaflow_dagster.ir.job import FanIn, Input, JobPlan, Lane, SplitOutputs, StepOp, SwitchOutputs
 from tests import trace
 from tests.flowgen import (
     Branches,

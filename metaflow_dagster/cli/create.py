@@ -60,6 +60,19 @@ class NotCompiled(MetaflowException):
     help="Resume this run of Dagster's (dagster-…) in every run: what finished is not run again.",
 )
 @click.option(
+    "--notify-on-error",
+    is_flag=True,
+    default=False,
+    help="Tell a webhook when a run has failed: METAFLOW_DAGSTER_WEBHOOK_URL, in the environment "
+    "where Dagster loads FILE.",
+)
+@click.option(
+    "--notify-on-success",
+    is_flag=True,
+    default=False,
+    help="Tell the same webhook when a run has succeeded.",
+)
+@click.option(
     "--authorize",
     default=None,
     metavar="TOKEN",
@@ -122,6 +135,8 @@ def create(
     workflow_timeout: int | None,
     max_workers: int | None,
     origin_run_id: str | None,
+    notify_on_error: bool,
+    notify_on_success: bool,
     authorize: str | None,
     generate_new_token: bool,
     new_token: str | None,
@@ -132,7 +147,15 @@ def create(
     handed_over_to: str | None,
 ) -> None:
     options = Options(
-        name, tags, decospecs, namespace, workflow_timeout, max_workers, origin_run_id
+        name=name,
+        tags=tags,
+        decospecs=decospecs,
+        namespace=namespace,
+        workflow_timeout=workflow_timeout,
+        max_workers=max_workers,
+        origin_run_id=origin_run_id,
+        notify_on_error=notify_on_error,
+        notify_on_success=notify_on_success,
     )
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     try:

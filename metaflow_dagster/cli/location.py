@@ -54,6 +54,19 @@ def main() -> None:
 )
 @click.option("--max-workers", default=None, type=int, help="Most steps of a run that run at once.")
 @click.option(
+    "--notify-on-error",
+    is_flag=True,
+    default=False,
+    help="Tell a webhook when a run has failed: METAFLOW_DAGSTER_WEBHOOK_URL, in the environment "
+    "where Dagster loads the file.",
+)
+@click.option(
+    "--notify-on-success",
+    is_flag=True,
+    default=False,
+    help="Tell the same webhook when a run has succeeded.",
+)
+@click.option(
     "--check",
     is_flag=True,
     default=False,
@@ -68,9 +81,19 @@ def create(
     namespace: str | None,
     workflow_timeout: int | None,
     max_workers: int | None,
+    notify_on_error: bool,
+    notify_on_success: bool,
     check: bool,
 ) -> None:
-    options = Options(None, tags, decospecs, namespace, workflow_timeout, max_workers)
+    options = Options(
+        tags=tags,
+        decospecs=decospecs,
+        namespace=namespace,
+        workflow_timeout=workflow_timeout,
+        max_workers=max_workers,
+        notify_on_error=notify_on_error,
+        notify_on_success=notify_on_success,
+    )
     directory = Path(output_dir)
     with _refusals_shown():
         if check:

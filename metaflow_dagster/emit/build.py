@@ -9,7 +9,7 @@ from typing import TypeAlias
 import libcst as cst
 from typing_extensions import assert_never
 
-from metaflow_dagster import ir
+from metaflow_dagster.ir import flow as ir
 
 Expression: TypeAlias = cst.BaseExpression
 Statement: TypeAlias = cst.SimpleStatementLine | cst.BaseCompoundStatement
@@ -120,6 +120,11 @@ def names_tuple(identifiers: Sequence[str]) -> cst.Name | cst.Tuple:
 def dict_of(pairs: Iterable[tuple[Expression, Expression]]) -> cst.Dict:
     """`{a: b}`"""
     return cst.Dict([cst.DictElement(key, value) for key, value in pairs])
+
+
+def set_of(items: Iterable[Expression]) -> cst.Set:
+    """`{a, b}`, of one item at least"""
+    return cst.Set([cst.Element(item) for item in items])
 
 
 def text_dict(items: Mapping[str, Expression]) -> cst.Dict:

@@ -29,7 +29,7 @@ from metaflow_dagster.emit.build import (
 from metaflow_dagster.emit.constants import path_expression
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.flow import (
     DefaultPath,
     DefaultValue,
     Flow,

@@ -19,7 +19,8 @@ from metaflow_dagster.emit.build import (
 )
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir import Flow, JobPlan
+from metaflow_dagster.ir.flow import Flow
+from metaflow_dagster.ir.job import JobPlan
 from metaflow_dagster.options import Options
 
 _HOOKED_STEP = ("dagster", "step")  # our command that runs a step with its decorators' hooks
@@ -36,6 +37,7 @@ def constant_values(
         "FLOW_FILE": path_expression(flow.file, scope, place),
         "FLOW_NAME": literal(flow.name),
         "JOB_NAME": literal(plan.name),
+        "END_EVENT": literal(flow.end_event),
         "METAFLOW_TOP_ARGS": list_of(_top_args(flow, scope, place)),
         "METAFLOW_STEP_ENV": text_dict(dict(_step_environment(flow, scope, place))),
         "FLOW_WITH_DECORATORS": literal(list(flow.decospecs)),

@@ -33,7 +33,7 @@ from metaflow_dagster.emit.build import (
     spaced,
 )
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.job import (
     Collected,
     FanIn,
     FanOut,

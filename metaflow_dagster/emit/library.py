@@ -32,6 +32,9 @@ RUNTIME_MODULES = (
     "process",
     "store",
     "results",
+    "events",
+    "triggers",
+    "notices",
     "siblings",
 )
 

@@ -1,6 +1,7 @@
 """A module as a whole: claims names, builds each part, puts the parts in order.
 
-Parts: header, imports, constants, helpers, config class, ops, job, definitions.
+Parts: header, imports, constants, helpers, config class, ops, job, schedule, sensors, asset,
+definitions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 import libcst as cst
 from typing_extensions import assert_never
 
+from metaflow_dagster.emit.asset import end_asset
 from metaflow_dagster.emit.build import (
+    Expression,
     Statement,
     assign,
     attribute,
@@ -29,10 +32,14 @@ from metaflow_dagster.emit.imports import import_statements
 from metaflow_dagster.emit.job import job_function
 from metaflow_dagster.emit.layout import laid_out
 from metaflow_dagster.emit.library import runtime_library
+from metaflow_dagster.emit.notice import Notice, notice_function, notice_name, notices
 from metaflow_dagster.emit.op import ConfigUse, glue_function, step_function
 from metaflow_dagster.emit.place import Place
+from metaflow_dagster.emit.schedule import schedule_definition, schedule_name
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir import GlueOp, JobPlan, StepOp, inputs
+from metaflow_dagster.emit.trigger import trigger_function, trigger_name
+from metaflow_dagster.ir.flow import Trigger
+from metaflow_dagster.ir.job import GlueOp, JobPlan, StepOp, inputs
 from metaflow_dagster.names import Scope
 from metaflow_dagster.options import Options
 
@@ -45,12 +52,15 @@ class _Identifiers:
     definitions: str
     config: str | None
     ops: Mapping[str, str]  # by op name
+    schedule: str | None
+    sensors: Mapping[Trigger | Notice, str]
+    end: str
     taken: frozenset[str]
 
 
 def emit_module(plan: JobPlan, options: Options, place: Place) -> str:
     """The text of the definitions file for a plan."""
-    identifiers = _claim(plan)
+    identifiers = _claim(plan, options)
     scope = ModuleScope(runtime_library(), identifiers.taken)
     generated = [laid_out(one) for one in _generated(plan, identifiers, options, scope, place)]
     # Constants may refer to further names, so they come before the imports are counted.
@@ -85,16 +95,25 @@ def _module_text(header: Iterable[str], scope: ModuleScope, body: Iterable[State
     return cst.Module([*imports, *body], header=comment).code
 
 
-def _claim(plan: JobPlan) -> _Identifiers:
+def _claim(plan: JobPlan, options: Options) -> _Identifiers:
     scope = Scope(dir(builtins))
     job = scope.claim(plan.name)
     definitions = scope.claim("defs")
     config = scope.claim(f"{plan.flow.name}Config") if plan.flow.parameters else None
     ops = {op.name: scope.claim(op.name) for op in plan.ops()}
+    schedule = scope.claim(schedule_name(plan.name)) if plan.flow.schedule else None
+    wanted: dict[Trigger | Notice, str] = {
+        **{one: trigger_name(plan.name, one) for one in plan.flow.triggers},
+        **{one: notice_name(plan.name, one) for one in notices(options)},
+    }
+    sensors = {one: scope.claim(wish) for one, wish in wanted.items()}
+    end = scope.claim(f"{plan.name}_end")
     input_names = {one.name for op in plan.ops() for one in inputs(op)}
-    locals_of_ops = {"config", "context", "parameters", "task"}
-    own = {job, definitions, *ops.values()} | ({config} if config else set())
-    return _Identifiers(job, definitions, config, ops, frozenset(own | input_names | locals_of_ops))
+    local_names = {"config", "context", "parameters", "task", "trigger", *input_names}
+    others = filter(None, (config, schedule))
+    own = {job, definitions, *ops.values(), *sensors.values(), end, *others}
+    taken = frozenset(own | local_names)
+    return _Identifiers(job, definitions, config, ops, schedule, sensors, end, taken)
 
 
 def _generated(
@@ -115,10 +134,40 @@ def _generated(
             case _:
                 assert_never(op)
     yield job_function(identifiers.job, plan, identifiers.ops, options, scope)
-    jobs = list_of([name(identifiers.job)])
-    yield assign(
-        name(identifiers.definitions), call(scope.ref("Definitions"), keywords={"jobs": jobs})
-    )
+    yield from _automation(plan, identifiers, scope)
+    yield assign(name(identifiers.definitions), _definitions(identifiers, scope))
+
+
+def _automation(
+    plan: JobPlan, identifiers: _Identifiers, scope: ModuleScope
+) -> Iterator[Statement]:
+    """What starts runs by itself, and what tells of their end."""
+    job, schedule = identifiers.job, plan.flow.schedule
+    if identifiers.schedule is not None and schedule is not None:
+        yield schedule_definition(identifiers.schedule, job, plan, schedule, scope)
+    for sensor, identifier in identifiers.sensors.items():
+        match sensor:
+            case Trigger():
+                yield trigger_function(identifier, job, plan, sensor, identifiers.config, scope)
+            case Notice():
+                yield notice_function(identifier, job, plan, sensor, scope)
+            case _:
+                assert_never(sensor)
+    yield end_asset(identifiers.end, plan.flow, scope)
+
+
+def _definitions(identifiers: _Identifiers, scope: ModuleScope) -> Expression:
+    schedules = [identifiers.schedule] if identifiers.schedule else []
+    contents = {
+        "assets": [identifiers.end],
+        "jobs": [identifiers.job],
+        "schedules": schedules,
+        "sensors": list(identifiers.sensors.values()),
+    }
+    keywords = {
+        key: list_of(map(name, found)) if found else None for key, found in contents.items()
+    }
+    return call(scope.ref("Definitions"), keywords=keywords)
 
 
 def _apart(

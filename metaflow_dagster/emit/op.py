@@ -20,6 +20,7 @@ from metaflow_dagster.emit.build import (
     assign,
     attribute,
     call,
+    expression,
     function,
     list_of,
     literal,
@@ -30,23 +31,21 @@ from metaflow_dagster.emit.build import (
     yielded_from,
 )
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.flow import End, Literal, Retries, targets
+from metaflow_dagster.ir.job import (
     FanOut,
     ForeachList,
     ForeachOutput,
     Gather,
     GlueOp,
     Input,
-    Literal,
     NodesOutput,
     Output,
     Regroup,
-    Retries,
     SplitOutputs,
     StepOp,
     SwitchOutputs,
     TaskOutput,
-    targets,
 )
 
 STEP_TAGS: Final = {"dagster/compute_kind": "metaflow"}
@@ -69,7 +68,7 @@ def step_function(
     return function(
         identifier,
         list(_parameters(op, config, scope)),
-        [*_run(op, config, scope), _result(op.output, scope)],
+        [*_run(op, config, scope), *_published(op, scope), _result(op.output, scope)],
         decorators=[_step_decorator(op, config, scope)],
         returns=_return_type(op.output, scope),
     )
@@ -250,6 +249,12 @@ def _run(op: StepOp, config: ConfigUse | None, scope: ModuleScope) -> Iterator[S
             },
         ),
     )
+
+
+def _published(op: StepOp, scope: ModuleScope) -> Iterator[Statement]:
+    """The end of the run, after its last step."""
+    if isinstance(op.step.transition, End):
+        yield expression(call(scope.ref("publish_end"), name("context"), name("task")))
 
 
 def _given(config: ConfigUse | None, scope: ModuleScope) -> Expression:

@@ -25,7 +25,11 @@ _IMPORTS: Mapping[str, Imported] = {
         *(
             Imported("dagster", one)
             for one in (
+                "AssetSpec",
                 "Config",
+                "DagsterRunStatus",
+                "DefaultScheduleStatus",
+                "DefaultSensorStatus",
                 "Definitions",
                 "DynamicOut",
                 "DynamicOutput",
@@ -34,9 +38,13 @@ _IMPORTS: Mapping[str, Imported] = {
                 "Out",
                 "Output",
                 "RetryPolicy",
+                "ScheduleDefinition",
                 "job",
                 "multiprocess_executor",
                 "op",
+                "run_failure_sensor",
+                "run_status_sensor",
+                "sensor",
             )
         ),
         Imported("collections.abc", "Iterator"),

@@ -10,7 +10,7 @@ from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 
 from metaflow_dagster.frontend.credentials import is_secret_address
 from metaflow_dagster.frontend.session import Session
-from metaflow_dagster.ir import Backend
+from metaflow_dagster.ir.flow import Backend
 
 # Settings that decide where a step finds data, code and services. An allowlist: whatever is not
 # named here comes from the environment in which the steps run. (KUBERNETES_SECRETS are names.)

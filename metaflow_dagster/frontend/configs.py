@@ -15,7 +15,7 @@ from metaflow.user_configs.config_parameters import dump_config_values
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.credentials import is_secret_entry
 from metaflow_dagster.frontend.protocols import FlowObject
-from metaflow_dagster.ir import Config
+from metaflow_dagster.ir.flow import Config
 
 
 def check_configs(flow: FlowObject) -> Iterator[Diagnostic]:

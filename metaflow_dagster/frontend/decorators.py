@@ -15,16 +15,13 @@ from metaflow.plugins.timeout_decorator import TimeoutDecorator
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.credentials import is_secret_variable
 from metaflow_dagster.frontend.protocols import FlowObject, Graph, Node, StepDecorator
-from metaflow_dagster.ir import Location, Retries
+from metaflow_dagster.ir.flow import Location, Retries
 
 # What `metaflow/runtime.py: NativeRuntime` calls of a step's decorators.
 _RUNTIME_HOOKS = ("runtime_init", "runtime_task_created", "runtime_step_cli", "runtime_finished")
 
 # Flow decorators whose effect would be lost: what they ask for is the orchestrator's to do.
 _UNSUPPORTED_OF_FLOW = {
-    "schedule": "Add a ScheduleDefinition for the job, or take @schedule off.",
-    "trigger": "Add a sensor for the job, or take @trigger off.",
-    "trigger_on_finish": "Add a sensor for the job, or take @trigger_on_finish off.",
     "exit_hook": "Use a Dagster hook or run status sensor, or take @exit_hook off.",
 }
 

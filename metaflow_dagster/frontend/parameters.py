@@ -16,7 +16,7 @@ from metaflow.parameters import DeployTimeField, JSONTypeClass, deploy_time_eval
 
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.protocols import FlowObject, FlowParameter
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.flow import (
     Default,
     DefaultPath,
     DefaultValue,
@@ -74,6 +74,19 @@ def parameter_kinds(flow: FlowObject) -> dict[str, ParameterKind]:
     }
 
 
+def required_parameters(flow: FlowObject) -> list[str]:
+    """The parameters to which every run has to give a value."""
+    return [
+        parameter.name
+        for _, parameter in flow._get_parameters()
+        if not parameter.IS_CONFIG_PARAMETER and _is_required(parameter)
+    ]
+
+
+def _is_required(parameter: FlowParameter) -> bool:
+    return bool(parameter.kwargs.get("default") is None and parameter.kwargs.get("required"))
+
+
 def _kind(parameter: FlowParameter) -> ParameterKind:
     declared = parameter.kwargs["type"]
     if isinstance(declared, FilePathClass):
@@ -89,7 +102,7 @@ def _kind(parameter: FlowParameter) -> ParameterKind:
 def _default(parameter: FlowParameter, kind: ParameterKind) -> Default:
     default = parameter.kwargs.get("default")
     if default is None:
-        return Required() if parameter.kwargs.get("required") else LeftToMetaflow()
+        return Required() if _is_required(parameter) else LeftToMetaflow()
     match kind:
         case ParameterKind.FILE:
             return _file_default(default)

@@ -30,6 +30,22 @@ class FlowDecorator(Protocol):
     def get_top_level_options(self) -> Iterable[tuple[str, Any]]: ...
 
 
+class ScheduleDecorator(FlowDecorator, Protocol):
+    """`plugins.aws.step_functions.schedule_decorator.ScheduleDecorator` after `flow_init`."""
+
+    schedule: str | None
+    timezone: str | None
+
+
+class TriggerDecorator(FlowDecorator, Protocol):
+    """`plugins.events_decorator.TriggerDecorator` and `…TriggerOnFinishDecorator`."""
+
+    triggers: list[dict[str, Any]]
+    options: Mapping[str, Any]
+
+    def format_deploytime_value(self) -> None: ...
+
+
 class Node(Protocol):
     """`graph.DAGNode`."""
 

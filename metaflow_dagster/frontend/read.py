@@ -8,14 +8,16 @@ from metaflow import current, lint
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
+from metaflow_dagster.frontend.automation import check_automation, read_schedule, read_triggers
 from metaflow_dagster.frontend.backend import read_backend
 from metaflow_dagster.frontend.configs import check_configs, read_configs
 from metaflow_dagster.frontend.decorators import check_decorators
 from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
+from metaflow_dagster.frontend.projects import flow_project
 from metaflow_dagster.frontend.protocols import CliState, FlowObject, Graph
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.frontend.steps import location, read_steps
-from metaflow_dagster.ir import Flow, Location, Project
+from metaflow_dagster.ir.flow import Flow, Location
 from metaflow_dagster.names import ascii_name, project_job_name
 
 
@@ -35,6 +37,8 @@ def read_flow(session: Session) -> Flow:
             backend=read_backend(session),
             job_name=default_job_name(state.flow),
             project=flow_project(state.flow),
+            schedule=read_schedule(state.flow),
+            triggers=tuple(read_triggers(state.flow)),
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
@@ -76,13 +80,6 @@ def _breakdowns(graph: Graph) -> Iterator[Diagnostic]:
             )
 
 
-def flow_project(flow: FlowObject) -> Project | None:
-    """The project and branch of the flow, if it has any."""
-    if "project" in flow._flow_decorators:
-        return Project(current.project_name, current.branch_name)
-    return None
-
-
 def metaflow_diagnostic(error: MetaflowException) -> Diagnostic:
     """What Metaflow itself objects to, in our form."""
     location = None
@@ -95,6 +92,7 @@ def _unsupported(session: Session) -> Iterator[Diagnostic]:
     yield from check_decorators(session.state.flow, session.state.graph)
     yield from check_parameters(session.state.flow)
     yield from check_configs(session.state.flow)
+    yield from check_automation(session.state.flow)
 
 
 def _decorator_options(session: Session) -> Iterator[str]:
@@ -102,7 +100,17 @@ def _decorator_options(session: Session) -> Iterator[str]:
     for decorators in session.state.flow._flow_decorators.values():
         for decorator in decorators:
             for option, value in decorator.get_top_level_options():
-                if value is True:
-                    yield f"--{option}"
-                elif value is not None and value is not False:
-                    yield f"--{option}={value}"
+                yield from _option(option, value)
+
+
+def _option(name: str, value: object) -> Iterator[str]:
+    """An option with its value, as `metaflow/runtime.py: CLIArgs` writes it."""
+    match value:
+        case None | False:
+            return
+        case True:
+            yield f"--{name}"
+        case tuple() | list():
+            yield from (f"--{name}={one}" for one in value)
+        case _:
+            yield f"--{name}={value}"

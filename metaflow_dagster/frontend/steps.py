@@ -13,7 +13,7 @@ from metaflow_dagster.frontend.decorators import (
     read_timeout,
 )
 from metaflow_dagster.frontend.protocols import Graph, Node
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.flow import (
     End,
     Foreach,
     Linear,

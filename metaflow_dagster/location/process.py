@@ -62,7 +62,7 @@ def compile_flow(
 
 
 def _arguments(options: Options) -> Iterator[str]:
-    return (f"--{name}={value}" for name, value in given(options))
+    return map("=".join, given(options))
 
 
 def _said(finished: subprocess.CompletedProcess[bytes]) -> str:

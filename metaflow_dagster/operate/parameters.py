@@ -11,7 +11,7 @@ from typing_extensions import assert_never
 
 from metaflow_dagster.frontend.parameters import parameter_kinds
 from metaflow_dagster.frontend.protocols import FlowObject
-from metaflow_dagster.ir import ParameterKind
+from metaflow_dagster.ir.flow import ParameterKind
 
 # Stands for a file that a run will not read.
 FILE_PLACEHOLDER = "(as in the run that is resumed)"

@@ -13,7 +13,7 @@ from typing import Any
 
 from metaflow_dagster.frontend.parameters import parameter_kinds
 from metaflow_dagster.frontend.protocols import CliState
-from metaflow_dagster.ir import ParameterKind
+from metaflow_dagster.ir.flow import ParameterKind
 from metaflow_dagster.operate.errors import RunNotResumed
 from metaflow_dagster.operate.find import find_run, split_run_id
 from metaflow_dagster.operate.parameters import FILE_PLACEHOLDER, resumed_config

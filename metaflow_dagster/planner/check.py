@@ -10,7 +10,8 @@ from itertools import chain
 from typing_extensions import assert_never
 
 from metaflow_dagster.diagnostics import InternalError
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.flow import targets
+from metaflow_dagster.ir.job import (
     Collected,
     FanIn,
     FanOut,
@@ -27,7 +28,6 @@ from metaflow_dagster.ir import (
     inputs,
     outputs,
     sources,
-    targets,
 )
 
 

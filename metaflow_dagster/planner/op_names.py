@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metaflow_dagster.ir import Flow
+from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.names import (
     BRANCH_PREFIX,
     DAGSTER_RESERVED,

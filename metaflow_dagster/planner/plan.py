@@ -13,13 +13,21 @@ from dataclasses import dataclass, field
 
 from typing_extensions import assert_never
 
-from metaflow_dagster.ir import (
-    Collected,
+from metaflow_dagster.ir.flow import (
     End,
-    FanIn,
-    FanOut,
     Flow,
     Foreach,
+    Linear,
+    Parallel,
+    Split,
+    Step,
+    Switch,
+    targets,
+)
+from metaflow_dagster.ir.job import (
+    Collected,
+    FanIn,
+    FanOut,
     ForeachList,
     ForeachOutput,
     Gather,
@@ -29,25 +37,19 @@ from metaflow_dagster.ir import (
     Item,
     JobPlan,
     Lane,
-    Linear,
     NodesOutput,
     One,
     Output,
-    Parallel,
     Placement,
     Regroup,
     Source,
-    Split,
     SplitOutputs,
-    Step,
     StepOp,
-    Switch,
     SwitchOutputs,
     TaskOutput,
     inputs,
     outputs,
     sources,
-    targets,
 )
 from metaflow_dagster.planner.op_names import OpNames, branch_names, input_names
 

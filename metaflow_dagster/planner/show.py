@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from typing_extensions import assert_never
 
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.job import (
     Collected,
     FanIn,
     FanOut,

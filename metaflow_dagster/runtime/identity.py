@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dagster import Failure, OpExecutionContext
 
-from metaflow_dagster.runtime.settings import DEPLOYMENTS, JOB_NAME
+from metaflow_dagster.runtime.settings import DEPLOYMENTS, JOB_NAME, TRIGGERS_TAG
 from metaflow_dagster.runtime.store import datastore_root
 
 INTERNAL_DECORATOR = "dagster_internal"  # of the Metaflow extension in metaflow-dagster
@@ -20,6 +20,7 @@ def task_environment(context: OpExecutionContext) -> dict[str, str]:
         "METAFLOW_DAGSTER_RUN_ID": context.run_id,
         "METAFLOW_DAGSTER_JOB_NAME": context.job_name,
         "METAFLOW_DAGSTER_OP": str(context.op_handle),
+        "METAFLOW_DAGSTER_TRIGGERS": context.run.tags.get(TRIGGERS_TAG, ""),
     }
 
 

@@ -7,6 +7,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FLOW_FILE = os.path.join(HERE, "flow.py")
 FLOW_NAME = "Flow"
 JOB_NAME = "Flow"
+END_EVENT = "metaflow.Flow.end"
 METAFLOW_TOP_ARGS: list[str] = []
 METAFLOW_STEP_ENV: dict[str, str] = {}
 FLOW_WITH_DECORATORS: list[str] = []
@@ -20,5 +21,6 @@ ORIGIN_RUN_ID: str | None = None  # of the Metaflow run that every run of this f
 
 RUN_ID_TAG = "metaflow/run_id"
 ORIGIN_TAG = "metaflow/origin_run_id"  # the Metaflow run to resume
+TRIGGERS_TAG = "metaflow/triggers"  # the events by which a run was started, as JSON
 RESUME_STEP_TAG = "metaflow/resume_step"  # from which on to run again what has finished
 DEPLOYMENTS = "mf.dagster"  # directory in the datastore that holds a blob for each job

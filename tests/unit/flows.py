@@ -11,7 +11,7 @@ from textwrap import dedent, indent
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic
 from metaflow_dagster.frontend import library_session, read_flow
-from metaflow_dagster.ir import Flow
+from metaflow_dagster.ir.flow import Flow
 
 _SERIAL = itertools.count()
 

@@ -13,7 +13,8 @@ from dagster import Definitions
 
 from metaflow_dagster.emit import emit_module
 from metaflow_dagster.emit.place import Place
-from metaflow_dagster.ir import End, Flow, JobPlan, Linear, Location, Step, Transition, targets
+from metaflow_dagster.ir.flow import End, Flow, Linear, Location, Step, Transition, targets
+from metaflow_dagster.ir.job import JobPlan
 from metaflow_dagster.options import Options
 from metaflow_dagster.planner import check_plan, plan_job
 

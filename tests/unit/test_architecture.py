@@ -26,13 +26,17 @@ ALLOWED = {
     "ir": set(),
     "names": set(),
     "diagnostics": {f"{OWN}.ir"},
+    "events": set(),
     "options": {f"{OWN}.diagnostics", f"{OWN}.names"},
     "files": {f"{OWN}.diagnostics"},
     "compilation": {f"{OWN}.ir"},
-    "frontend": {"metaflow", f"{OWN}.ir", f"{OWN}.diagnostics", f"{OWN}.names"},
+    "frontend": {
+        "metaflow",
+        *(f"{OWN}.{one}" for one in ("diagnostics", "events", "ir", "names")),
+    },
     "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
-    "emit": {"libcst", f"{OWN}.ir", f"{OWN}.names", f"{OWN}.options"},
-    "runtime": {"dagster"},
+    "emit": {"libcst", *(f"{OWN}.{one}" for one in ("events", "ir", "names", "options"))},
+    "runtime": {"dagster", "pydantic"},
     "compiler": {
         "metaflow.exception",
         *(f"{OWN}.{one}" for one in ("emit", "frontend", "planner")),
@@ -67,7 +71,7 @@ ALLOWED = {
         f"{OWN}.options",
     },
 }
-LAZY = {"runtime": {"metaflow"}, "frontend": {"metaflow"}}
+LAZY = {"runtime": {"metaflow"}, "frontend": {"dagster", "metaflow"}}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "metaflow_extensions" not in path.parts)
 
@@ -192,5 +196,4 @@ def test_functions_are_short() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_are_short(path: Path) -> None:
-    most = {"ir.py": 500}.get(path.name, 400)
-    assert len(path.read_text().splitlines()) <= most
+    assert len(path.read_text().splitlines()) <= 400

@@ -22,7 +22,7 @@ from metaflow_dagster.deployment import (
     token_prefix,
 )
 from metaflow_dagster.frontend import library_session, read_flow
-from metaflow_dagster.ir import Backend, Project
+from metaflow_dagster.ir.flow import Backend, Project
 from metaflow_dagster.runtime import store
 from tests.unit.flows import flow_class, flow_source
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
-from metaflow_dagster.ir import Location
+from metaflow_dagster.ir.flow import Location
 
 PLAIN = Diagnostic("It is wrong.", "Mend it.")
 PLACED = Diagnostic("It is wrong.", "Mend it.", "fit", Location("/a/flow.py", 7))

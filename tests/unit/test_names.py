@@ -8,7 +8,7 @@ from dagster._core.definitions.utils import DISALLOWED_NAMES, is_valid_name
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metaflow_dagster.ir import End, Linear
+from metaflow_dagster.ir.flow import End, Linear
 from metaflow_dagster.names import (
     DAGSTER_RESERVED,
     Scope,

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaflow_dagster.emit.config import needs_raw_config
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.flow import (
     Default,
     DefaultPath,
     DefaultValue,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from metaflow_dagster.emit.place import Place
-from metaflow_dagster.ir import Backend
+from metaflow_dagster.ir.flow import Backend
 from metaflow_dagster.options import Options
 from tests.unit.samples import emitted, linear_flow, loaded
 

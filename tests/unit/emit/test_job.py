@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from metaflow_dagster.ir import Flow
+from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.options import Options
 from tests.unit.emit.test_module import SHAPES
 from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded

@@ -17,11 +17,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from metaflow_dagster.emit.library import runtime_library
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.flow import (
     Backend,
     DefaultPath,
     DefaultValue,
     End,
+    Event,
     Flow,
     Foreach,
     LeftToMetaflow,
@@ -31,9 +32,12 @@ from metaflow_dagster.ir import (
     ParameterKind,
     Required,
     Retries,
+    Schedule,
     Split,
     Switch,
     Transition,
+    Trigger,
+    TriggerKind,
 )
 from metaflow_dagster.options import Options
 from tests.unit.emit.test_library import RUNTIME, top_level_names
@@ -135,9 +139,19 @@ PARAMETERS = (
     Parameter("table", ParameterKind.FILE, DefaultPath("/project/data/table.csv")),
 )
 
+TRIGGERS = (
+    Trigger(
+        TriggerKind.EVENT,
+        (Event("orders", (("needed", "who"), ("rate", "speed"))), Event("sales/eu")),
+        Schedule("0 0 * * *", "Europe/Berlin"),
+    ),
+    Trigger(TriggerKind.RUN, (Event("metaflow.ads.prod.Other.end"),)),
+)
+NOTICES = Options(notify_on_error=True, notify_on_success=True)
+
 
 def with_everything(flow: Flow) -> Flow:
-    """The flow with parameters, retries, environment and decorators."""
+    """The flow with parameters, retries, environment, decorators, schedule and triggers."""
     steps = tuple(
         replace(
             step,
@@ -149,7 +163,14 @@ def with_everything(flow: Flow) -> Flow:
         for step in flow.steps
     )
     backend = Backend(local_sysroot="/project/store", settings=(("METAFLOW_X", "y"),))
-    return replace(flow, steps=steps, parameters=PARAMETERS, backend=backend)
+    return replace(
+        flow,
+        steps=steps,
+        parameters=PARAMETERS,
+        backend=backend,
+        schedule=Schedule("0 6 * * 1-5", "Europe/Berlin"),
+        triggers=TRIGGERS,
+    )
 
 
 def definitions(text: str) -> dict[str, str]:
@@ -190,7 +211,7 @@ def test_loads_in_dagster(flow: Flow) -> None:
 
 @pytest.mark.parametrize("flow", SHAPED)
 def test_loads_with_everything(flow: Flow) -> None:
-    Definitions.validate_loadable(loaded(emitted(with_everything(flow))).defs)
+    Definitions.validate_loadable(loaded(emitted(with_everything(flow), NOTICES)).defs)
 
 
 @pytest.mark.parametrize("flow", SHAPED)
@@ -320,7 +341,7 @@ def test_text_is_the_same_every_time(flow: Flow) -> None:
 
 
 def test_sections_are_in_order() -> None:
-    text = emitted(with_everything(linear_flow()))
+    text = emitted(with_everything(linear_flow()), NOTICES)
     marks = [
         "# Dagster definitions",
         "import hashlib",
@@ -331,8 +352,16 @@ def test_sections_are_in_order() -> None:
         "def op_start",
         "def op_end",
         "def MyFlow(",
+        "MyFlow_schedule = ",
+        "def MyFlow_trigger(",
+        "def MyFlow_trigger_on_finish(",
+        "def MyFlow_notify_on_error(",
+        "def MyFlow_notify_on_success(",
+        "MyFlow_end = AssetSpec(",
         "defs = Definitions(",
     ]
     positions = [text.index(mark) for mark in marks]
     assert positions == sorted(positions)
-    assert text.endswith("defs = Definitions(jobs=[MyFlow])\n")
+    assert emitted(linear_flow()).endswith(
+        "defs = Definitions(assets=[MyFlow_end], jobs=[MyFlow])\n"
+    )

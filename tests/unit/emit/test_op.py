@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from metaflow_dagster.emit.op import GLUE_TAGS, STEP_TAGS
-from metaflow_dagster.ir import End, Flow, Linear, Retries, Switch
+from metaflow_dagster.ir.flow import End, Flow, Linear, Retries, Switch
 from tests.unit.emit.test_module import SHAPES
 from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded
 

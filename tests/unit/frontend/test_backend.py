@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metaflow_dagster.frontend import backend
-from metaflow_dagster.ir import Backend
+from metaflow_dagster.ir.flow import Backend
 from tests.unit.flows import flow_class, flow_source, read
 
 SECRETS = {

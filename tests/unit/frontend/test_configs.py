@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metaflow_dagster import synthesize
-from metaflow_dagster.ir import Config
+from metaflow_dagster.ir.flow import Config
 from tests.support import checked
 from tests.unit.flows import flow_class, flow_source, read, refused
 

@@ -13,7 +13,7 @@ from metaflow.plugins.retry_decorator import RetryDecorator
 from metaflow_dagster import synthesize
 from metaflow_dagster.diagnostics import CompileError
 from metaflow_dagster.frontend.decorators import _is_hooked
-from metaflow_dagster.ir import Retries
+from metaflow_dagster.ir.flow import Retries
 from tests.unit.flows import flow_class, flow_source, read, refused
 
 
@@ -100,10 +100,8 @@ def test_refusal_says_where(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "decorator",
     [
-        "@schedule(daily=True)",
-        "@trigger(event='e')",
-        "@trigger_on_finish(flow='Other')",
         "@exit_hook(on_success=[print])",
+        "@airflow_external_task_sensor(external_dag_id='d')",
     ],
 )
 def test_decorator_of_a_flow_is_refused(decorator: str, tmp_path: Path) -> None:
@@ -121,17 +119,24 @@ def test_decorator_that_acts_inside_the_step_is_taken(decorator: str, tmp_path: 
 def test_all_that_is_unsupported_is_told_at_once(tmp_path: Path) -> None:
     source = flow_source(
         start="@environment(vars={'API_TOKEN': 'x'})",
-        flow="@schedule(daily=True)\n@trigger(event='e')",
+        flow="@exit_hook(on_success=[print])\n@schedule(cron='x')\n@trigger(event='a b')",
         body="c = Config('c', default_value={'api_token': 'x'})\n"
         "a = Parameter('x')\nb = Parameter('X')",
     )
     flow = flow_class(tmp_path, source)
     text = "\n".join(map(str, refused(flow)))
-    for part in ("@schedule", "@trigger", "API_TOKEN", "Config c.api_token", "Parameters x and X"):
+    for part in (
+        "@exit_hook",
+        "@schedule",
+        "@trigger",
+        "API_TOKEN",
+        "Config c.api_token",
+        "Parameters x and X",
+    ):
         assert part in text
     with pytest.raises(CompileError) as raised:
         read(flow)
-    assert len(raised.value.diagnostics) == len(str(raised.value).splitlines()) == 5
+    assert len(raised.value.diagnostics) == len(str(raised.value).splitlines()) == 6
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from metaflow_dagster.diagnostics import CompileError
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.flow import (
     Default,
     DefaultPath,
     DefaultValue,

@@ -9,7 +9,7 @@ import pytest
 
 from metaflow_dagster import CompileError, synthesize
 from metaflow_dagster.frontend import library_session
-from metaflow_dagster.ir import Project
+from metaflow_dagster.ir.flow import Project
 from tests.unit.flows import flow_class, flow_source, read
 
 EVERYTHING = flow_source(

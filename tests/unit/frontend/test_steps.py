@@ -4,15 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.ir import (
-    End,
-    Foreach,
-    Linear,
-    Parallel,
-    Split,
-    Switch,
-    Transition,
-)
+from metaflow_dagster.ir.flow import End, Foreach, Linear, Parallel, Split, Switch, Transition
 from tests.unit.flows import HEADER, flow_class, read
 
 SHAPES = '''

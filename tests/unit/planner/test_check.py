@@ -6,16 +6,14 @@ from dataclasses import replace
 import pytest
 
 from metaflow_dagster.diagnostics import InternalError
-from metaflow_dagster.ir import (
+from metaflow_dagster.ir.flow import End, Foreach, Linear
+from metaflow_dagster.ir.job import (
     Collected,
-    End,
     FanIn,
-    Foreach,
     ForeachOutput,
     Item,
     JobPlan,
     Lane,
-    Linear,
     One,
     Placement,
     Source,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from metaflow_dagster.ir import End, Foreach, Linear, Parallel, Split, Switch, Transition
+from metaflow_dagster.ir.flow import End, Foreach, Linear, Parallel, Split, Switch, Transition
 from metaflow_dagster.planner import show_plan
 from tests.unit.samples import flow_of, planned
 

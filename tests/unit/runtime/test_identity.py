@@ -7,7 +7,7 @@ import pytest
 from dagster import Failure, OpExecutionContext
 
 from metaflow_dagster.deployment import DEPLOYMENTS, Deployment, deployments
-from metaflow_dagster.ir import Backend
+from metaflow_dagster.ir.flow import Backend
 from metaflow_dagster.runtime import identity
 from metaflow_dagster.runtime.identity import (
     deployed_identity,

@@ -69,6 +69,8 @@ class DagsterDeployer(DeployerImpl):
         workflow_timeout: int | None = None,
         max_workers: int | None = None,
         origin_run_id: str | None = None,
+        notify_on_error: bool = False,
+        notify_on_success: bool = False,
         authorize: str | None = None,
         generate_new_token: bool = False,
         new_token: str | None = None,
@@ -93,6 +95,11 @@ class DagsterDeployer(DeployerImpl):
             Most steps that run at once. Dagster's own limit if it is not specified.
         origin_run_id : str, optional, default None
             Resume this run of Dagster's (`dagster-…`) in every run.
+        notify_on_error : bool, optional, default False
+            Tell a webhook when a run has failed: METAFLOW_DAGSTER_WEBHOOK_URL, in the environment
+            where Dagster loads the definitions file.
+        notify_on_success : bool, optional, default False
+            Tell the same webhook when a run has succeeded.
         authorize : str, optional, default None
             The production token of a job that somebody else has deployed. Metaflow keeps it in
             METAFLOW_HOME, so once is enough.
@@ -120,6 +127,8 @@ class DagsterDeployer(DeployerImpl):
             "workflow_timeout": workflow_timeout,
             "max_workers": max_workers,
             "origin_run_id": origin_run_id,
+            "notify_on_error": notify_on_error or None,
+            "notify_on_success": notify_on_success or None,
             "generate_new_token": generate_new_token or None,
         }
         tokens = {"authorize": authorize, "new_token": new_token}

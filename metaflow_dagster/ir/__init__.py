@@ -1,0 +1,1 @@
+"""The two intermediate representations of the compiler: a flow, and the job planned for it."""

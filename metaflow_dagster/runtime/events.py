@@ -1,0 +1,134 @@
+"""Events: materializations of assets of their names, whose metadata is the payload."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    Config,
+    EventLogRecord,
+    OpExecutionContext,
+)
+from pydantic import TypeAdapter, ValidationError
+
+from metaflow_dagster.runtime.settings import END_EVENT, FLOW_NAME
+from metaflow_dagster.runtime.tasks import FinishedTask, parse_task
+
+LONGEST_ID = 200  # what is longer is no id that anybody would ask for
+RUN_EVENT = "run"  # what Metaflow calls the end of a run (metaflow/events.py)
+SLASHES = 3  # in the path of the task with which a run has ended: Flow/run/step/task
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """The op whose config holds the flow's parameters, and the class of that config."""
+
+    op: str
+    fields: type[Config]
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An event, with the values it gives to the flow's parameters."""
+
+    name: str
+    storage_id: int
+    timestamp: float
+    id: str
+    values: Mapping[str, Any]
+
+
+class UnusablePayload(Exception):
+    """Why an event cannot start a run."""
+
+
+def event_asset(name: str) -> AssetKey:
+    """The asset of an event."""
+    return AssetKey(name.split("/"))
+
+
+def publish_end(context: OpExecutionContext, task: FinishedTask) -> None:
+    """Publish that the run of a task, its last one, has succeeded.
+
+    The payload is what Metaflow's Argo deployer sends (argo_workflows_decorator.py), as far as it
+    tells which run it was.
+    """
+    path = f"{FLOW_NAME}/{task.path}"
+    run_id = parse_task(task.path).run_id
+    payload = {
+        "id": path,
+        "pathspec": f"{FLOW_NAME}/{run_id}",
+        "flow_name": FLOW_NAME,
+        "run_id": run_id,
+    }
+    table = {name: one for name, one in task.metadata.items() if name == "artifacts"}
+    context.log_event(AssetMaterialization(event_asset(END_EVENT), metadata={**payload, **table}))
+
+
+def happened(
+    kind: str,
+    fields: Mapping[str, str],
+    config: StartConfig | None,
+    name: str,
+    record: EventLogRecord,
+) -> Happened:
+    """An event of the event log, given the payload's field by parameter; `UnusablePayload`."""
+    materialization = record.asset_materialization
+    assert materialization is not None
+    payload = {key: one.value for key, one in materialization.metadata.items()}
+    return Happened(
+        name,
+        record.storage_id,
+        record.timestamp,
+        event_id(kind, payload, record.storage_id),
+        parameter_values(fields, config, payload),
+    )
+
+
+def event_id(kind: str, payload: Mapping[str, Any], storage_id: int) -> str:
+    """The id that an event bears, or else its number in the event log.
+
+    Metaflow takes that of a run's end for the path of the run's last task.
+    """
+    given = payload.get("id")
+    usable = isinstance(given, str) and len(given) <= LONGEST_ID
+    if kind == RUN_EVENT and not (usable and str(given).count("/") == SLASHES):
+        raise UnusablePayload("does not name the task that has ended a run in its id")
+    return str(given) if usable else str(storage_id)
+
+
+def parameter_values(
+    fields: Mapping[str, str], config: StartConfig | None, payload: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a payload gives to the flow's parameters, in their types."""
+    if config is None:
+        return {}
+    known = {one.alias or name: one for name, one in config.fields.model_fields.items()}
+    values = {}
+    for parameter, key in fields.items():
+        if payload.get(key) is not None:
+            values[parameter] = typed_value(parameter, key, known[parameter].annotation, payload)
+        elif known[parameter].is_required():
+            raise UnusablePayload(f"has no field {key}, which parameter {parameter} needs")
+    return values
+
+
+def typed_value(parameter: str, key: str, annotation: Any, payload: Mapping[str, Any]) -> Any:
+    """The value of a field as a parameter takes it; text is read as on a command line."""
+    kinds = get_args(annotation) or (annotation,)
+    value = payload[key]
+    try:
+        if str in kinds:
+            return value if isinstance(value, str) else json.dumps(value)
+        if Any in kinds:
+            json.dumps(value)
+            return value
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = str(error)
+    raise UnusablePayload(f"gives {key} to parameter {parameter}, which does not fit: {reason}")

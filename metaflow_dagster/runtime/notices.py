@@ -1,0 +1,74 @@
+"""What tells people that a run has ended, by a webhook."""
+
+import json
+import os
+import time
+from http.client import HTTPException
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from dagster import RunFailureSensorContext, RunStatusSensorContext
+
+from metaflow_dagster.runtime.settings import FLOW_NAME, RUN_ID_TAG
+
+WEBHOOK_VARIABLE = "METAFLOW_DAGSTER_WEBHOOK_URL"  # in the environment, since the URL is a secret
+WEBHOOK_PAUSES = (1, 4, None)  # seconds after each attempt
+WEBHOOK_TIMEOUT = 10  # seconds
+
+
+class NotNotified(Exception):
+    """Nobody has been told of the end of a run."""
+
+
+def notify_of_failure(context: RunFailureSensorContext) -> None:
+    """Tell that a run has failed, and in which ops."""
+    ops = sorted({str(event.step_key) for event in context.get_step_failure_events()})
+    send_notice(notice(context, f"failed in {', '.join(ops)}" if ops else "failed"))
+
+
+def notify_of_success(context: RunStatusSensorContext) -> None:
+    """Tell that a run has succeeded."""
+    send_notice(notice(context, "succeeded"))
+
+
+def notice(context: RunStatusSensorContext, ending: str) -> dict[str, str]:
+    """What is sent: a text, as chat services want it, and the facts in it one by one."""
+    run = context.dagster_run
+    run_id = run.tags.get(RUN_ID_TAG, "")
+    return {
+        "text": f"Run {run_id or run.run_id} of {FLOW_NAME} {ending}.",
+        "status": run.status.value,
+        "flow_name": FLOW_NAME,
+        "run_id": run_id,
+        "job_name": run.job_name,
+        "dagster_run_id": run.run_id,
+    }
+
+
+def send_notice(content: dict[str, str]) -> None:
+    """Post a notice to the webhook; `NotNotified` if it does not take it."""
+    url = os.environ.get(WEBHOOK_VARIABLE)
+    if not url:
+        raise NotNotified(f"Set {WEBHOOK_VARIABLE} where the code location of the job is loaded.")
+    try:
+        request = Request(
+            url, json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
+        )
+    except ValueError:
+        raise no_webhook() from None
+    for pause in WEBHOOK_PAUSES:
+        try:
+            with urlopen(request, timeout=WEBHOOK_TIMEOUT):
+                return
+        except HTTPException:
+            raise no_webhook() from None
+        except (URLError, TimeoutError, ConnectionError) as error:
+            if pause is None:
+                reason = getattr(error, "reason", error)
+                raise NotNotified(f"The webhook does not take the notice: {reason}.") from None
+            time.sleep(pause)
+
+
+def no_webhook() -> NotNotified:
+    """The error for what is no URL; it goes without its cause, which quotes the secret."""
+    return NotNotified(f"{WEBHOOK_VARIABLE} is not the URL of a webhook.")
