@@ -67,7 +67,7 @@ ALLOWED = {
         f"{OWN}.options",
     },
 }
-LAZY = {"runtime": {"metaflow"}, "frontend": {"metaflow"}}
+LAZY = {"runtime": {"metaflow"}, "frontend": {"dagster", "metaflow"}}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "metaflow_extensions" not in path.parts)
 
