@@ -172,10 +172,10 @@ class _Range:
         return not self.first <= self.last <= self.field.highest
 
     def __str__(self) -> str:
-        # Dagster reads `5-5` and `59/15` as the whole field, and counts steps anew where a range
-        # goes round.
+        # Dagster reads `5-5` and `59/15` as the whole field. Where a range goes round, it counts
+        # steps anew, and warns of an end at 0.
         single = len(self.numbers) == 1 and not self.text.isalnum()
-        if single or (self.goes_round and "/" in self.text):
+        if single or (self.goes_round and ("/" in self.text or self.last == 0)):
             return ",".join(map(self.field.spell, self.numbers))
         return self.text
 
