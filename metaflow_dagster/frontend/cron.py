@@ -31,6 +31,8 @@ _LAST_IN_EVENTBRIDGE = re.compile(rf"({_ANY_WEEKDAY})L", _ANY_CASE)
 # What numbers a day of the week, not what counts steps or weeks.
 _WEEKDAY_NUMBER = re.compile(r"(?<![/#0-9])[0-9]+", re.ASCII)
 
+# Of the two fields for days, these leave the choice to the other one.
+_UNRESTRICTED = {"*", "?"}
 _LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -60,7 +62,7 @@ def dagster_cron(schedule: str) -> str:
             )
     refusal = UnsupportedCron(
         f"Dagster does not take the cron expression {schedule!r}.",
-        "Write one whose days exist, in the five fields of Unix cron.",
+        "Write another one, in the five fields of Unix cron.",
     )
     _check_with_dagster(cron, "UTC", refusal)
     return cron
@@ -207,7 +209,7 @@ def _days(text: str) -> _Part:
         return _Part(_DAY, text, _DAY.all)
     if text.upper() == "L":
         return _Part(_DAY, text, None)
-    if set("LW") & set(text.upper()):
+    if {*"LW"} & {*text.upper()}:
         raise UnsupportedCron(
             f"Dagster cannot express the day of month {text!r}: of L and W, it has L on its own, "
             "the last day.",
@@ -221,7 +223,7 @@ def _weekdays(text: str) -> _Part:
         return _Part(_WEEKDAY, text, _WEEKDAY.all)
     if all(map(_IN_MONTH.fullmatch, text.split(","))):
         return _Part(_WEEKDAY, text, None)
-    if set("L#") & set(text.upper()):
+    if {*"L#"} & {*text.upper()}:
         raise _not_in_month(text)
     return _ranges(_WEEKDAY, text)
 
@@ -235,27 +237,24 @@ def _not_in_month(weekday: str) -> UnsupportedCron:
 
 
 def _from_unix(minute: str, hour: str, day: str, month: str, weekday: str) -> str:
-    days, weekdays = _days(day), _weekdays(weekday)
-    if _is_ambiguous(days, weekdays):
+    if _is_ambiguous(day, weekday):
         raise UnsupportedCron(
             f"The day of month {day!r} and the day of week {weekday!r} are both restricted: "
             "Dagster would run on days that match either, which is not what cron makes of "
             "a * with a step, and L and # are not of cron.",
             "Write * for one of them, or plain days for both.",
         )
-    return _joined(minute, hour, days, month, weekdays)
+    return _joined(minute, hour, _days(day), month, _weekdays(weekday))
 
 
-def _is_ambiguous(days: _Part, weekdays: _Part) -> bool:
+def _is_ambiguous(day: str, weekday: str) -> bool:
     """Whether cron and Dagster combine the two in different ways.
 
     Both run on days that match either, except that cron runs on days that match both if one starts
     with a star, as `*/2` does: https://man7.org/linux/man-pages/man5/crontab.5.html
     """
-    parts = (days, weekdays)
-    if any(part.text in ("*", "?") for part in parts):
-        return False
-    return any(part.numbers is None or "*" in part.text for part in parts)
+    both_restricted = not {day, weekday} & _UNRESTRICTED
+    return both_restricted and not {*"*L#"}.isdisjoint((day + weekday).upper())
 
 
 def _from_eventbridge(minute: str, hour: str, day: str, month: str, weekday: str, year: str) -> str:
@@ -295,7 +294,7 @@ def _weekday_as_in_unix(text: str) -> str:
 
 
 def _weekday_name(number: re.Match[str]) -> str:
-    if number[0] not in set("1234567"):
+    if number[0] not in {*"1234567"}:
         raise UnsupportedCron(
             f"The day of week {number[0]} is not one of EventBridge.",
             "Write 1, which is Sunday, to 7, or SUN to SAT.",
@@ -305,8 +304,7 @@ def _weekday_name(number: re.Match[str]) -> str:
 
 def _joined(minute: str, hour: str, days: _Part, month: str, weekdays: _Part) -> str:
     months = _ranges(_MONTH, month)
-    if weekdays.has_all:
-        _check_existence(days, months)
+    _check_existence(days, months)
     parts = (_ranges(_MINUTE, minute), _ranges(_HOUR, hour), days, months, weekdays)
     texts = [part.text for part in parts]
     # Dagster takes exactly this for the day after each 28 February, and while one of them is near
@@ -317,10 +315,13 @@ def _joined(minute: str, hour: str, days: _Part, month: str, weekdays: _Part) ->
 
 
 def _check_existence(days: _Part, months: _Part) -> None:
-    """Dagster loads a schedule whose days never come, and fails when it looks for the next."""
+    """Dagster loads a schedule for days that never come, and fails when it looks for the next.
+
+    It does so even if there are days of the week on which the schedule would run.
+    """
     longest = max(_LONGEST[month - 1] for month in months.numbers or ())
     if days.numbers is not None and min(days.numbers) > longest:
         raise UnsupportedCron(
-            f"The schedule never runs: month {months.text!r} has no day {days.text!r}.",
-            "Write L for the last day of a month.",
+            f"Month {months.text!r} never has a day {days.text!r}, which Dagster would look for.",
+            "Write a day that exists, or L for the last day of a month.",
         )

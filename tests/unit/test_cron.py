@@ -153,7 +153,7 @@ def test_days_are_those_of_eventbridge(fields: tuple[str, str], month: str, year
     day, weekday = fields
     converted = converted_or_refused(f"0 0 {day} {month} {weekday} *")
     if isinstance(converted, UnsupportedCron):
-        assert "never runs" in converted.message
+        assert "never has a day" in converted.message
         assert not any(days(month, day, weekday, one) for one in YEARS)
     else:
         assert days_in_dagster(converted, year) == days(month, day, weekday, year)
@@ -167,12 +167,29 @@ def test_times_of_day_are_those_of_the_expression(minute: str, hour: str, rest: 
     assert hours_in_dagster(converted) == numbers(hour, list(range(24)), [])
 
 
-@given(plain(0, 6, WEEKDAYS), MONTH, st.sampled_from(YEARS))
-@settings(max_examples=100)
-def test_weekdays_of_five_fields_are_those_of_unix(weekday: str, month: str, year: int) -> None:
-    unix = numbers(weekday, list(range(7)), WEEKDAYS)
-    expected = {one for one in days(month, "*", "*", year) if one.isoweekday() % 7 in unix}
-    assert days_in_dagster(dagster_cron(f"0 0 * {month} {weekday}"), year) == expected
+def days_of_unix(month: str, day: str, weekday: str, year: int) -> set[dt.date]:
+    """The days of a year in Unix cron, where two plain fields mean days that match either."""
+    weekdays = numbers(weekday, list(range(7)), WEEKDAYS)
+    by_weekday = {one for one in days(month, "*", "*", year) if one.isoweekday() % 7 in weekdays}
+    by_day = days(month, day, "*", year)
+    return by_weekday & by_day if "*" in (day, weekday) else by_weekday | by_day
+
+
+@needs_right_days
+@given(DAY, MONTH, plain(0, 6, WEEKDAYS), st.sampled_from(YEARS))
+@settings(max_examples=200)
+def test_days_of_five_fields_are_those_of_unix(
+    day: str, month: str, weekday: str, year: int
+) -> None:
+    converted = converted_or_refused(f"0 0 {day} {month} {weekday}")
+    if not isinstance(converted, UnsupportedCron):
+        assert days_in_dagster(converted, year) == days_of_unix(month, day, weekday, year)
+    elif "never has a day" in converted.message:
+        assert not any(days(month, day, "*", one) for one in YEARS)
+    else:
+        assert "are both restricted" in converted.message
+        assert "*" not in (day, weekday)
+        assert day == "L" or "*" in day + weekday
 
 
 FRAGMENTS = st.sampled_from(
@@ -210,6 +227,7 @@ def test_what_comes_out_of_any_text_can_be_loaded_and_runs(text: str) -> None:
         ("0 0 L * *", "0 0 L * *"),
         ("0 0 * * MON#1,MON#3", "0 0 * * MON#1,MON#3"),
         ("0 0 * * L5", "0 0 * * L5"),
+        ("0 0 31 * 0-6", "0 0 31 * 0-6"),
         ("@daily", "@daily"),
         ("  0  6 * *\t* ", "0 6 * * *"),
         # Dagster reads these otherwise
@@ -291,10 +309,11 @@ def test_conversion(schedule: str, expected: str) -> None:
         ("0 0 L * 2#1 *", "'L' and the day of week '2#1' are both", "Write ? for one of them."),
         ("0 0 */2 * MON", "'*/2' and the day of week 'MON' are both", "or plain days for both."),
         ("0 0 1 * */2", "'1' and the day of week '*/2' are both", "or plain days for both."),
+        ("0 0 */40 * MON", "'*/40' and the day of week 'MON' are", "or plain days for both."),
         ("0 0 1 * MON#1", "'1' and the day of week 'MON#1' are both", "or plain days for both."),
-        ("0 0 31 4,6 ? *", "never runs: month '4,6' has no day '31'.", "Write L for the last day"),
-        ("0 0 30,31 FEB *", "never runs: month 'FEB' has no day '30,31'.", "Write L for the last"),
-        ("0 0 30 2 MON", "Dagster does not take the cron expression '0 0 30 2 MON'.", "days exist"),
+        ("0 0 31 4,6 ? *", "Month '4,6' never has a day '31'", "or L for the last day"),
+        ("0 0 30,31 FEB *", "Month 'FEB' never has a day '30,31'", "or L for the last day"),
+        ("0 0 31 9 MON", "Month '9' never has a day '31'", "or L for the last day"),
     ],
 )
 def test_refusal(schedule: str, message: str, hint: str) -> None:
@@ -303,6 +322,12 @@ def test_refusal(schedule: str, message: str, hint: str) -> None:
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert str(caught.value) == f"{caught.value.message} {caught.value.hint}"
+
+
+def test_what_dagster_does_not_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cron, "_from_unix", lambda *fields: " ".join(fields))
+    with pytest.raises(UnsupportedCron, match="Dagster does not take the cron expression '61 "):
+        dagster_cron("61 * * * *")
 
 
 @pytest.mark.parametrize(
