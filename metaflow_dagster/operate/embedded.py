@@ -30,7 +30,7 @@ from metaflow_dagster.operate.errors import (
     config_refused,
 )
 from metaflow_dagster.operate.home import alone_in
-from metaflow_dagster.operate.payload import Json
+from metaflow_dagster.operate.payload import Plain
 from metaflow_dagster.operate.runs import (
     FOREACH_ITEMS,
     RUN_ID_TAG,
@@ -143,7 +143,7 @@ class EmbeddedTarget:
             self._switch(file, automation, change)
         return automations
 
-    def publish(self, event: str, payload: Mapping[str, Json]) -> str:
+    def publish(self, event: str, payload: Mapping[str, Plain]) -> str:
         """Record an event in the history."""
         from dagster import AssetKey, AssetMaterialization
 
@@ -233,7 +233,7 @@ def _opened(home: Path) -> DagsterInstance:
     """Dagster with a home, whose databases are there and can be read."""
     from dagster import DagsterInstance
     from dagster._check import CheckError
-    from yaml import YAMLError
+    from yaml import YAMLError  # type: ignore[import-untyped]
 
     try:
         with alone_in(home):

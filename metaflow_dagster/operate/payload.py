@@ -13,6 +13,9 @@ from metaflow_dagster.operate.errors import EventNotPublished
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
+# What JSON is read as.
+Plain: TypeAlias = bool | int | float | str | list["Plain"] | dict[str, "Plain"] | None
+
 # Dagster recurses into what it stores, with several frames a level: it fails at some hundreds.
 _DEEPEST: Final = 100
 
@@ -21,21 +24,21 @@ _DEEPEST: Final = 100
 _TAKEN: Final = {"__class__", "__enum__", "__set__", "__frozenset__", "__mapping_items__"}
 
 
-def checked_payload(payload: Mapping[str, Json]) -> dict[str, Json]:
+def checked_payload(payload: Mapping[str, Json]) -> dict[str, Plain]:
     """The payload in plain values; `EventNotPublished` names the key of one that cannot be held."""
-    checked: dict[str, Json] = {}
+    checked: dict[str, Plain] = {}
     for key, value in payload.items():
         checked |= _as_read(key, value)
     return checked
 
 
-def _as_read(key: object, value: Json) -> dict[str, Json]:
+def _as_read(key: object, value: Json) -> dict[str, Plain]:
     """An entry as JSON gives it back, if that is as it was."""
     if not isinstance(key, str):
         raise EventNotPublished(f"The keys of a payload are texts, and {key!r} is not.")
     _check_nested(key, value, 0)
     try:
-        read: dict[str, Json] = json.loads(json.dumps({key: value}, allow_nan=False))
+        read: dict[str, Plain] = json.loads(json.dumps({key: value}, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise _refused(key, f"cannot be written as JSON: {error}") from error
     if read != {key: value}:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from metaflow_dagster.events import check_event_name
 from metaflow_dagster.operate.errors import EventNotPublished
-from metaflow_dagster.operate.payload import Json, checked_payload
+from metaflow_dagster.operate.payload import Json, Plain, checked_payload
 from metaflow_dagster.operate.target import open_target
 
 
@@ -83,5 +83,5 @@ def _name(event: str | Callable[[], str]) -> str:
     return name
 
 
-def _text(value: Json) -> str:
+def _text(value: Plain) -> str:
     return value if isinstance(value, str) else json.dumps(value)

@@ -12,7 +12,7 @@ from urllib.error import HTTPError, URLError
 
 from metaflow_dagster.operate.address import Address
 from metaflow_dagster.operate.errors import DagsterUnavailable, EventNotPublished, unreachable
-from metaflow_dagster.operate.payload import Json
+from metaflow_dagster.operate.payload import Plain
 
 SECONDS_TO_ANSWER: Final = 60
 
@@ -22,7 +22,7 @@ _MOST_BYTES: Final = 100_000  # of an answer
 def report_materialization(
     address: Address,
     asset: Sequence[str],
-    metadata: Mapping[str, Json],
+    metadata: Mapping[str, Plain],
     seconds: float = SECONDS_TO_ANSWER,
 ) -> None:
     """Have a webserver record that an asset is materialized."""

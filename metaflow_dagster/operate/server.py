@@ -25,7 +25,7 @@ from metaflow_dagster.operate.errors import (
     config_refused,
     unreachable,
 )
-from metaflow_dagster.operate.payload import Json
+from metaflow_dagster.operate.payload import Plain
 from metaflow_dagster.operate.queries import (
     AUTOMATIONS,
     CONFIG,
@@ -188,7 +188,7 @@ class ServerTarget:
                 "See Automation in its UI."
             )
 
-    def publish(self, event: str, payload: Mapping[str, Json]) -> str:
+    def publish(self, event: str, payload: Mapping[str, Plain]) -> str:
         """Have the server record an event."""
         report_materialization(self._address, asset_path(event), payload)
         return f"at {self._url}"
