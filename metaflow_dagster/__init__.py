@@ -8,11 +8,12 @@ from metaflow_dagster.version import VERSION
 if TYPE_CHECKING:
     from metaflow_dagster.compiler import synthesize
     from metaflow_dagster.components import MetaflowFlowComponent as MetaflowFlowComponent
+    from metaflow_dagster.operate.publish import publish
 
 __version__ = VERSION
 
 # Without the component, which an old Dagster does not have.
-__all__ = ["CompileError", "Diagnostic", "synthesize"]
+__all__ = ["CompileError", "Diagnostic", "publish", "synthesize"]
 
 
 def __getattr__(name: str) -> object:
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> object:
             from metaflow_dagster.compiler import synthesize
 
             return synthesize
+        case "publish":
+            from metaflow_dagster.operate.publish import publish
+
+            return publish
         case "MetaflowFlowComponent":
             from metaflow_dagster.components import MetaflowFlowComponent
 

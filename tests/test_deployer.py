@@ -324,7 +324,7 @@ def test_suspend_on_a_server(place: Place, server: Server) -> None:
 def test_scripts_of_the_documentation(place: Place) -> None:
     (place.directory / "scores_flow.py").write_text(SCORES_FLOW, encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     said = []
     for block in blocks:
         said.append(checked([sys.executable, "-c", block], place.directory, **place.environment()))

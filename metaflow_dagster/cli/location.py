@@ -1,4 +1,4 @@
-"""`metaflow-dagster`: compile several flows into one code location."""
+"""`metaflow-dagster create`: compile several flows into one code location."""
 
 from __future__ import annotations
 
@@ -28,12 +28,7 @@ from metaflow_dagster.location.merge import FlowsNotCompiled, Location, merged
 from metaflow_dagster.options import Options
 
 
-@click.group(help="Compile Metaflow flows into Dagster definitions.")
-def main() -> None:
-    pass
-
-
-@main.command(help="Compile flows into a directory, with a definitions.py that merges them.")
+@click.command(help="Compile flows into a directory, with a definitions.py that merges them.")
 @click.argument("flow_files", metavar="FLOW.py...", nargs=-1, required=True)
 @click.option(
     "--output-dir",

@@ -12,21 +12,25 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaflow_dagster.events import asset_path
 from metaflow_dagster.operate.automations import Automation, Change
 from metaflow_dagster.operate.definitions import LoadedJob, load_automations, load_job, start_op
 from metaflow_dagster.operate.deployed import DeployedJob, noted_deployments
 from metaflow_dagster.operate.errors import (
     DagsterUnavailable,
+    EventNotPublished,
     NotSwitched,
     RunNotFound,
     RunNotStarted,
     config_refused,
 )
+from metaflow_dagster.operate.home import alone_in
+from metaflow_dagster.operate.payload import Plain
 from metaflow_dagster.operate.runs import (
     FOREACH_ITEMS,
     RUN_ID_TAG,
@@ -73,16 +77,7 @@ class EmbeddedTarget:
     @contextmanager
     def open(cls, home: Path) -> Iterator[EmbeddedTarget]:
         """The target, for as long as its history is open."""
-        from dagster import DagsterError, DagsterInstance
-
-        try:
-            instance = DagsterInstance.from_config(str(home))
-        except DagsterError as error:
-            raise DagsterUnavailable(
-                f"The configuration in {home} cannot be used: {error}. Mend its dagster.yaml, or "
-                "set DAGSTER_HOME to another directory."
-            ) from error
-        with instance:
+        with _opened(home) as instance:
             yield cls(instance, home)
 
     def launch(self, launch: Launch) -> Launched:
@@ -147,6 +142,20 @@ class EmbeddedTarget:
         for automation in automations:
             self._switch(file, automation, change)
         return automations
+
+    def publish(self, event: str, payload: Mapping[str, Plain]) -> str:
+        """Record an event in the history."""
+        from dagster import AssetKey, AssetMaterialization
+
+        materialization = AssetMaterialization(AssetKey(asset_path(event)), metadata=payload)
+        try:
+            self._instance.report_runless_asset_event(materialization)
+        except _storage_errors() as error:
+            raise EventNotPublished(
+                f"The history in {self._home} cannot be written: {_first_line(error)}. If another "
+                "process is writing, try again."
+            ) from error
+        return f"in {self._home}"
 
     def jobs(self) -> Sequence[DeployedJob]:
         """The jobs that `dagster create` has noted in the home."""
@@ -218,6 +227,37 @@ class EmbeddedTarget:
         yield f"Its history is in {self._home}; to see it in Dagster's UI:"
         yield f"    DAGSTER_HOME={home} dagster dev -f {shlex.quote(str(file))}"
         yield f"Dagster's messages: {log_file(self._home, run_id)}"
+
+
+def _opened(home: Path) -> DagsterInstance:
+    """Dagster with a home, whose databases are there and can be read."""
+    from dagster import DagsterInstance
+    from dagster._check import CheckError
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    try:
+        with alone_in(home):
+            instance = DagsterInstance.from_config(str(home))
+            _ = instance.event_log_storage  # is opened, or made, when it is first asked for
+    except (CheckError, OSError, YAMLError, *_storage_errors()) as error:
+        raise DagsterUnavailable(
+            f"The configuration or history in {home} cannot be used: {error}. Mend its "
+            "dagster.yaml, or set DAGSTER_HOME to another directory."
+        ) from error
+    return instance
+
+
+def _storage_errors() -> tuple[type[Exception], ...]:
+    """What Dagster's storages raise."""
+    from alembic.util import CommandError
+    from dagster import DagsterError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (DagsterError, CommandError, SQLAlchemyError)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _dagster_run(record: Any) -> DagsterRun:

@@ -58,6 +58,12 @@ class NotSwitched(MetaflowException):
     headline = "Schedule or sensor not changed on Dagster"
 
 
+class EventNotPublished(MetaflowException):
+    """An event is not one, or Dagster does not take it."""
+
+    headline = "Event not published to Dagster"
+
+
 class RunNotTerminated(MetaflowException):
     """The run cannot be terminated, or not any more."""
 
@@ -71,4 +77,12 @@ def config_refused(reasons: Sequence[str]) -> RunNotStarted:
         + "\n".join(f"    {reason}" for reason in reasons)
         + "\nIf the flow has changed since, compile it again with "
         "`python FLOW.py dagster create`."
+    )
+
+
+def unreachable(url: str, error: object) -> DagsterUnavailable:
+    """What is said of a webserver that is not there; the URL is one that may be shown."""
+    return DagsterUnavailable(
+        f"No Dagster webserver answers at {url} ({type(error).__name__}). Start one with "
+        "`dagster dev`, or give the address of one with --url or METAFLOW_DAGSTER_URL."
     )

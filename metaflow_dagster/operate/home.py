@@ -7,8 +7,10 @@ everything that ran. Not inside `.metaflow`, where Metaflow takes directories fo
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from metaflow_dagster.operate.errors import DagsterUnavailable
@@ -23,6 +25,22 @@ def dagster_home(environment: Mapping[str, str] = os.environ) -> Path:
     """The home directory, which exists."""
     given = environment.get("DAGSTER_HOME")
     return _given_home(given) if given else _own_home(Path(os.path.expanduser(OWN_HOME)))
+
+
+@contextmanager
+def alone_in(home: Path) -> Iterator[None]:
+    """While the block runs, whoever else wants to be alone in the home waits.
+
+    The first to open a home makes its databases. Dagster does not expect that two do so at a time,
+    and may leave them such that nobody can open them again.
+    """
+    directory = os.open(home, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # where the file system has no locks
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _given_home(given: str) -> Path:

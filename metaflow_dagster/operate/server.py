@@ -1,14 +1,19 @@
-"""Dagster behind a webserver, through its GraphQL with Dagster's own client."""
+"""Dagster behind a webserver, through its GraphQL with Dagster's own client.
+
+Events are published without that client, which need not be installed for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from typing_extensions import assert_never
 
+from metaflow_dagster.events import asset_path
+from metaflow_dagster.operate.address import Address
 from metaflow_dagster.operate.automations import Automation, Change, Kind
 from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.errors import (
@@ -18,7 +23,9 @@ from metaflow_dagster.operate.errors import (
     RunNotStarted,
     RunNotTerminated,
     config_refused,
+    unreachable,
 )
+from metaflow_dagster.operate.payload import Plain
 from metaflow_dagster.operate.queries import (
     AUTOMATIONS,
     CONFIG,
@@ -31,6 +38,7 @@ from metaflow_dagster.operate.queries import (
     STOP_SCHEDULE,
     STOP_SENSOR,
 )
+from metaflow_dagster.operate.rest import SECONDS_TO_ANSWER, report_materialization
 from metaflow_dagster.operate.runs import (
     FLOW_TAG,
     FOREACH_ITEMS,
@@ -46,8 +54,6 @@ from metaflow_dagster.operate.runs import (
 
 if TYPE_CHECKING:
     from dagster_graphql import DagsterGraphQLClient
-
-_SECONDS_TO_ANSWER = 60
 
 _SWITCHES = {
     (Kind.SCHEDULE, Change.SUSPEND): STOP_SCHEDULE,
@@ -89,14 +95,18 @@ class ServerTarget:
     """The Dagster behind the webserver at a URL."""
 
     def __init__(self, url: str) -> None:
-        self._client = _client(url.rstrip("/"))
-        self._url = _public(url.rstrip("/"))
+        self._address = Address.parse(url)
+        self._url = self._address.public
+
+    @cached_property
+    def _client(self) -> DagsterGraphQLClient:
+        return _client(self._address)
 
     def launch(self, launch: Launch) -> Launched:
         """Have the server launch a run of a job that it has loaded."""
+        job = self._job(launch)
         from dagster_graphql import DagsterGraphQLClientError
 
-        job = self._job(launch)
         try:
             run_id = self._client.submit_job_execution(
                 job.name,
@@ -135,10 +145,11 @@ class ServerTarget:
 
     def terminate(self, run: DagsterRun) -> None:
         """Have the server terminate a run."""
+        client = self._client
         from dagster_graphql import DagsterGraphQLClientError
 
         try:
-            self._client.terminate_run(run.id)
+            client.terminate_run(run.id)
         except DagsterGraphQLClientError as error:
             raise RunNotTerminated(
                 f"The Dagster at {self._url} does not terminate {run.metaflow_run_id}: "
@@ -177,6 +188,11 @@ class ServerTarget:
                 "See Automation in its UI."
             )
 
+    def publish(self, event: str, payload: Mapping[str, Plain]) -> str:
+        """Have the server record an event."""
+        report_materialization(self._address, asset_path(event), payload)
+        return f"at {self._url}"
+
     def jobs(self) -> Sequence[DeployedJob]:
         """The jobs of compiled flows that the server has loaded."""
         served = _served_jobs(self._ask(JOBS, {}))
@@ -202,14 +218,15 @@ class ServerTarget:
         return list(_parameters(answer, served.start_op))
 
     def _ask(self, query: str, variables: Mapping[str, object]) -> Any:
+        client = self._client
         from dagster_graphql import DagsterGraphQLClientError
 
         try:
             # Its public methods do not cover these questions, and it speaks to its transport as
             # each version of that has to be spoken to.
-            return self._client._execute(query, dict(variables))
+            return client._execute(query, dict(variables))
         except DagsterGraphQLClientError as error:
-            raise _unreachable(self._url, error) from error
+            raise unreachable(self._url, error.__cause__ or error) from error
 
     def _job(self, launch: Launch) -> ServedJob:
         answer = self._ask(JOBS, {})
@@ -230,7 +247,7 @@ class ServerTarget:
         )
 
 
-def _client(url: str) -> DagsterGraphQLClient:
+def _client(address: Address) -> DagsterGraphQLClient:
     try:
         from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
     except ImportError as error:
@@ -238,34 +255,14 @@ def _client(url: str) -> DagsterGraphQLClient:
             "A Dagster webserver is talked to with the package dagster-graphql, which is not "
             "installed. Install it: pip install 'metaflow-dagster[server]'."
         ) from error
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise DagsterUnavailable(
-            f"{url!r} is not the address of a Dagster webserver. Give one such as "
-            "--url http://127.0.0.1:3000."
-        )
     try:
         return DagsterGraphQLClient(
-            parts.netloc + parts.path,
-            use_https=parts.scheme == "https",
-            timeout=_SECONDS_TO_ANSWER,
+            address.place,
+            use_https=address.is_encrypted,
+            timeout=SECONDS_TO_ANSWER,
         )
     except DagsterGraphQLClientError as error:
-        raise _unreachable(_public(url), error) from error
-
-
-def _public(url: str) -> str:
-    """The address without a user's name and password, as it may be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _unreachable(url: str, error: Exception) -> DagsterUnavailable:
-    cause = error.__cause__ or error
-    return DagsterUnavailable(
-        f"No Dagster webserver answers at {url} ({type(cause).__name__}). Start one with "
-        "`dagster dev`, or give the address of one with --url or METAFLOW_DAGSTER_URL."
-    )
+        raise unreachable(address.public, error.__cause__ or error) from error
 
 
 def _not_launched(error: Exception, url: str) -> RunNotStarted:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from metaflow_dagster.operate.automations import Automation, Change
 from metaflow_dagster.operate.deployed import DeployedJob
+from metaflow_dagster.operate.payload import Plain
 from metaflow_dagster.operate.runs import DagsterRun, Event, Launch, Launched
 
 
@@ -32,6 +33,9 @@ class Target(Protocol):
 
     def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
         """Turn the schedules and sensors of a job off or on, and return them."""
+
+    def publish(self, event: str, payload: Mapping[str, Plain]) -> str:
+        """Record an event, and say where; `EventNotPublished` if it is not recorded."""
 
     def jobs(self) -> Sequence[DeployedJob]:
         """The jobs of compiled flows that this Dagster knows."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from metaflow_dagster.operate.automations import Automation, Change
 from metaflow_dagster.operate.deployed import DeployedJob
+from metaflow_dagster.operate.payload import Plain
 from metaflow_dagster.operate.runs import FLOW_TAG, DagsterRun, Event, Launch, Launched
 
 
@@ -42,6 +43,9 @@ class Runs:
 
     def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
         return []
+
+    def publish(self, event: str, payload: Mapping[str, Plain]) -> str:
+        raise NotImplementedError
 
     def jobs(self) -> Sequence[DeployedJob]:
         return []

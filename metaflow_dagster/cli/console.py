@@ -1,0 +1,17 @@
+"""The command `metaflow-dagster`, for what concerns no single flow."""
+
+from __future__ import annotations
+
+from metaflow._vendor import click
+
+from metaflow_dagster.cli.location import create
+from metaflow_dagster.cli.publish import publish
+
+
+@click.group(help="Compile Metaflow flows into Dagster definitions, and publish events.")
+def main() -> None:
+    pass
+
+
+for command in (create, publish):
+    main.add_command(command)

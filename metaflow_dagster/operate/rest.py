@@ -1,0 +1,119 @@
+"""What a Dagster webserver offers beside GraphQL, by means of the standard library alone."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Mapping, Sequence
+from email.message import Message
+from http.client import HTTPException
+from typing import IO, Final
+from urllib.error import HTTPError, URLError
+
+from metaflow_dagster.operate.address import Address
+from metaflow_dagster.operate.errors import DagsterUnavailable, EventNotPublished, unreachable
+from metaflow_dagster.operate.payload import Plain
+
+SECONDS_TO_ANSWER: Final = 60
+
+_MOST_BYTES: Final = 100_000  # of an answer
+
+
+def report_materialization(
+    address: Address,
+    asset: Sequence[str],
+    metadata: Mapping[str, Plain],
+    seconds: float = SECONDS_TO_ANSWER,
+) -> None:
+    """Have a webserver record that an asset is materialized."""
+    request = urllib.request.Request(
+        address.of("/".join(["report_asset_materialization", *asset])),
+        json.dumps({"metadata": metadata}).encode(),
+        {"Content-Type": "application/json", **address.authorization},
+    )
+    _check_recorded(address, _answer(address, request, seconds))
+
+
+class _RedirectsRefused(urllib.request.HTTPRedirectHandler):
+    """Followed, a redirect would turn the request into one that gets a page and records nothing."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Message,
+        newurl: str,
+    ) -> None:
+        return None
+
+
+def _answer(address: Address, request: urllib.request.Request, seconds: float) -> bytes:
+    opener = urllib.request.build_opener(_RedirectsRefused)
+    try:
+        with opener.open(request, timeout=seconds) as response:
+            answer: bytes = response.read(_MOST_BYTES)
+    except HTTPError as error:
+        with error:
+            raise _not_recorded(address, error) from error
+    except (URLError, UnicodeError) as error:
+        raise unreachable(address.public, error.__cause__ or error.__context__ or error) from error
+    except (OSError, HTTPException) as error:
+        raise DagsterUnavailable(
+            f"What answers at {address.public} has broken off or not answered in time "
+            f"({type(error).__name__}). Whether the event is recorded is not known: look at the "
+            "materializations of its asset before you publish it again."
+        ) from error
+    return answer
+
+
+def _check_recorded(address: Address, answer: bytes) -> None:
+    try:
+        is_dagsters = isinstance(json.loads(answer), dict)
+    except ValueError:
+        is_dagsters = False
+    if not is_dagsters:
+        raise _something_else(address, "its answer is none of Dagster's")
+
+
+def _not_recorded(address: Address, error: HTTPError) -> EventNotPublished | DagsterUnavailable:
+    match error.code:
+        case 401 | 403:
+            return EventNotPublished(
+                f"The Dagster at {address.public} does not let you publish events (HTTP "
+                f"{error.code}). Give a user who may as in https://USER:PASSWORD@HOST, or a "
+                "webserver that is not read-only."
+            )
+        case 400:
+            return EventNotPublished(
+                f"The Dagster at {address.public} does not take the event: {_reason(error)}"
+            )
+        case code if 300 <= code < 400:
+            return DagsterUnavailable(
+                f"{address.public} leads elsewhere (HTTP {code}), perhaps to where one logs in. "
+                "Give the address of the Dagster webserver itself."
+            )
+        case code if code >= 500:
+            return EventNotPublished(
+                f"The Dagster at {address.public} has failed (HTTP {code}); its log says why. Look "
+                "at the materializations of the event's asset before you publish it again."
+            )
+        case code:
+            return _something_else(address, f"HTTP {code}")
+
+
+def _something_else(address: Address, why: str) -> DagsterUnavailable:
+    return DagsterUnavailable(
+        f"What answers at {address.public} is not a Dagster webserver ({why}). Give the address "
+        "of one with --url or METAFLOW_DAGSTER_URL, with its path if it has one."
+    )
+
+
+def _reason(error: HTTPError) -> str:
+    """What Dagster says, which is JSON; a proxy may say something else."""
+    try:
+        said = json.loads(error.read(_MOST_BYTES))["error"]
+    except (OSError, HTTPException, ValueError, TypeError, KeyError):
+        return f"HTTP {error.code}."
+    return next(iter(str(said).strip().splitlines()), f"HTTP {error.code}.")
