@@ -25,7 +25,6 @@ ALLOWED = {
         f"{OWN}.{one}" for one in ("compiler", "components", "diagnostics", "operate", "version")
     },
     "version": set(),
-    "events": set(),
     "ir": set(),
     "names": set(),
     "diagnostics": {f"{OWN}.ir"},
