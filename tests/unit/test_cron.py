@@ -117,7 +117,7 @@ def plain(lowest: int, highest: int, names: list[str]) -> st.SearchStrategy[str]
 MINUTE = plain(0, 59, [])
 HOUR = plain(0, 23, [])
 DAY = plain(1, 31, []) | st.just("L") | st.integers(28, 31).map(str)
-MONTH = plain(1, 12, MONTHS)
+MONTH = plain(1, 12, MONTHS) | st.sampled_from(["2", "FEB", "4,6"])
 ONE_WEEKDAY = st.sampled_from([*"1234567", *WEEKDAYS])
 WEEKDAY = (
     plain(1, 7, WEEKDAYS)
@@ -168,11 +168,11 @@ def test_times_of_day_are_those_of_the_expression(minute: str, hour: str, rest: 
 
 
 def days_of_unix(month: str, day: str, weekday: str, year: int) -> set[dt.date]:
-    """The days of a year in Unix cron, where two plain fields mean days that match either."""
+    """The days of a year in Unix cron: those that match either field, unless one has a star."""
     weekdays = numbers(weekday, list(range(7)), WEEKDAYS)
     by_weekday = {one for one in days(month, "*", "*", year) if one.isoweekday() % 7 in weekdays}
     by_day = days(month, day, "*", year)
-    return by_weekday & by_day if "*" in (day, weekday) else by_weekday | by_day
+    return by_weekday & by_day if "*" in day + weekday else by_weekday | by_day
 
 
 @needs_right_days
