@@ -33,6 +33,7 @@ RUNTIME_MODULES = (
     "store",
     "results",
     "events",
+    "event_log",
     "triggers",
     "notices",
     "siblings",

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from metaflow import FlowMutator, FlowSpec, decorators, parameters
+from metaflow import FlowMutator, FlowSpec, current, decorators, parameters
 from metaflow._vendor import click
 from metaflow.metaflow_config import DEFAULT_DECOSPECS
 from metaflow.user_configs.config_options import config_options
@@ -31,6 +31,17 @@ CONFIG_PARAMETERS = ("config", "config_value")
 
 # Options that say how Metaflow talks or are given anew by the generated file, not what is compiled.
 _NOT_REPEATED = frozenset({"quiet", "pylint", "local_config_file", "mode", *CONFIG_PARAMETERS})
+
+# What `@project` makes known (metaflow/plugins/project_decorator.py).
+_SAID_OF_PROJECTS = frozenset(
+    {
+        "project_name",
+        "branch_name",
+        "is_user_branch",
+        "is_production",
+        "project_flow_name",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +156,7 @@ def library_session(flow_cls: type) -> Iterator[Session]:
     from metaflow import cli
 
     flow_copy = _copy_of(flow_cls)
-    with parameters.flow_context(flow_copy):
+    with parameters.flow_context(flow_copy), _current_of_its_own():
         state = cli.CliState(flow_copy(use_cli=False))
         state.entrypoint = [sys.executable, inspect.getfile(flow_cls)]
         command = copy.copy(cli.start)
@@ -165,6 +176,24 @@ def library_session(flow_cls: type) -> Iterator[Session]:
             for sidecar in ("monitor", "event_logger"):
                 if getattr(state, sidecar, None) is not None:
                     getattr(state, sidecar).terminate()
+
+
+@contextmanager
+def _current_of_its_own() -> Iterator[None]:
+    """Keep what decorators say by `current` to a session, and what it says of others out of it.
+
+    Metaflow makes each such thing a property of the class (metaflow_current.py: `_update_env`).
+    """
+    kind = type(current)
+    before = dict(vars(kind))
+    current._update_env(dict.fromkeys(_SAID_OF_PROJECTS))
+    try:
+        yield
+    finally:
+        for name in vars(kind).keys() - before.keys():
+            delattr(kind, name)
+        for name in _SAID_OF_PROJECTS & before.keys():
+            setattr(kind, name, before[name])
 
 
 def _copy_of(flow_cls: type) -> Any:

@@ -35,7 +35,7 @@ class Happened:
     """An event, with the values it gives to the flow's parameters."""
 
     name: str
-    storage_id: int
+    number: int  # in the event log
     timestamp: float
     id: str
     values: Mapping[str, Any]
@@ -88,7 +88,7 @@ def happened(
     )
 
 
-def event_id(kind: str, payload: Mapping[str, Any], storage_id: int) -> str:
+def event_id(kind: str, payload: Mapping[str, Any], number: int) -> str:
     """The id that an event bears, or else its number in the event log.
 
     Metaflow takes that of a run's end for the path of the run's last task.
@@ -97,7 +97,7 @@ def event_id(kind: str, payload: Mapping[str, Any], storage_id: int) -> str:
     usable = isinstance(given, str) and len(given) <= LONGEST_ID
     if kind == RUN_EVENT and not (usable and str(given).count("/") == SLASHES):
         raise UnusablePayload("does not name the task that has ended a run in its id")
-    return str(given) if usable else str(storage_id)
+    return str(given) if usable else str(number)
 
 
 def parameter_values(
@@ -131,4 +131,4 @@ def typed_value(parameter: str, key: str, annotation: Any, payload: Mapping[str,
         reason = error.errors()[0]["msg"]
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
-    raise UnusablePayload(f"gives {key} to parameter {parameter}, which does not fit: {reason}")
+    raise UnusablePayload(f"has a field {key} that does not fit parameter {parameter}: {reason}")

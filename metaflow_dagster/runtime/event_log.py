@@ -1,0 +1,141 @@
+"""How far a sensor has come in Dagster's event log, and what is new there."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from traceback import walk_tb
+
+from dagster import AssetRecordsFilter, DagsterInstance, EventLogRecord
+
+from metaflow_dagster.runtime.events import event_asset
+
+LOADED_AT = time.time()  # what had happened before this file was there is none of its business
+MOST_EVENTS = 100  # of one name that are dealt with in one look
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a sensor has come with the events of one name, by their numbers in the event log.
+
+    A database may show an event later than one with a higher number. So only what came before the
+    last look is settled, and of what has come since then it is known what has been dealt with.
+    """
+
+    since: float
+    settled: int = 0
+    latest: int = 0
+    dealt_with: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """`waiting` are the numbers of events that wait for the others of their trigger."""
+
+    positions: Mapping[str, Position]
+    waiting: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An event in the event log; without its record if Dagster cannot read that."""
+
+    name: str
+    number: int
+    record: EventLogRecord | None
+
+
+def read_cursor(text: str | None, names: Iterable[str]) -> Cursor:
+    """What a cursor says of the events of some names; those it does not know begin now."""
+    known = json.loads(text) if text else {"positions": {}, "waiting": {}}
+    positions = {name: Position(**one) for name, one in known["positions"].items()}
+    return Cursor(
+        {name: positions.get(name, Position(LOADED_AT)) for name in names},
+        {name: known["waiting"][name] for name in names if name in known["waiting"]},
+    )
+
+
+def written_cursor(cursor: Cursor, news: Sequence[Stored], waiting: Mapping[str, int]) -> str:
+    """The cursor after a look at the event log."""
+    positions = {
+        name: moved(position, [one.number for one in news if one.name == name])
+        for name, position in cursor.positions.items()
+    }
+    return json.dumps(asdict(Cursor(positions, waiting)))
+
+
+def moved(position: Position, numbers: Sequence[int]) -> Position:
+    """The position after more events have been dealt with."""
+    recent = [one for one in (*position.dealt_with, *numbers) if one > position.latest]
+    return Position(position.since, position.latest, max([position.latest, *recent]), recent)
+
+
+def new_events(instance: DagsterInstance, cursor: Cursor) -> list[Stored]:
+    """The events that have not been dealt with, in their order in the event log."""
+    found: list[Stored] = []
+    ends = []
+    for name, position in cursor.positions.items():
+        most = MOST_EVENTS + len(position.dealt_with)
+        unsettled = events_after(instance, name, position, most)
+        if len(unsettled) == most:
+            ends.append(unsettled[-1].number)
+        found += [one for one in unsettled if one.number not in position.dealt_with]
+    # What comes after events that were not read now has to wait until they are.
+    last = min(ends, default=None)
+    in_turn = [one for one in found if last is None or one.number <= last]
+    return sorted(in_turn, key=lambda one: one.number)
+
+
+def events_after(
+    instance: DagsterInstance, name: str, position: Position, most: int
+) -> list[Stored]:
+    """The first events that are not settled. Until one is, the time says where they begin."""
+    since = None if position.settled else position.since
+    wanted = AssetRecordsFilter(
+        event_asset(name), after_timestamp=since, after_storage_id=position.settled
+    )
+    found = stored_events(instance, name, wanted, most)
+    if found is None:
+        end = instance.event_log_storage.get_maximum_record_id() or 0
+        found = readable_events(instance, name, wanted._replace(before_storage_id=end + 1), most)
+    return found
+
+
+def stored_events(
+    instance: DagsterInstance, name: str, wanted: AssetRecordsFilter, most: int
+) -> list[Stored] | None:
+    """The first events that are wanted; None if Dagster cannot read one of them."""
+    try:
+        records = instance.fetch_materializations(wanted, most, ascending=True).records
+    except Exception as error:
+        if cannot_be_read(error):
+            return None
+        raise
+    return [Stored(name, one.storage_id, one) for one in records]
+
+
+def readable_events(
+    instance: DagsterInstance, name: str, wanted: AssetRecordsFilter, most: int
+) -> list[Stored]:
+    """The same without the records that Dagster cannot read, which halving singles out."""
+    found = stored_events(instance, name, wanted, most)
+    if found is not None:
+        return found
+    after, before = wanted.after_storage_id or 0, wanted.before_storage_id or 0
+    if before - after == 2:
+        return [Stored(name, after + 1, None)]
+    middle = (after + before + 1) // 2
+    halves = (
+        wanted._replace(before_storage_id=middle),
+        wanted._replace(after_storage_id=middle - 1),
+    )
+    return [one for half in halves for one in readable_events(instance, name, half, most)][:most]
+
+
+def cannot_be_read(error: Exception) -> bool:
+    """Whether Dagster has failed at what it has stored, and not at getting it.
+
+    Anybody can store what it takes for an object of its own, and it raises anything at that.
+    """
+    frames = (frame for frame, _line in walk_tb(error.__traceback__))
+    return any(str(one.f_globals.get("__name__")).endswith("serdes.serdes") for one in frames)

@@ -1,0 +1,100 @@
+"""What a webhook is told of the ends of runs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from metaflow_dagster.runtime import notices
+from metaflow_dagster.runtime.notices import WEBHOOK_VARIABLE, NotNotified, send_notice
+
+CONTENT = {"text": "Größe 5"}
+
+
+@dataclass
+class Webhook:
+    """A webhook that answers with these codes, the last one from then on."""
+
+    codes: list[int]
+    url: str = ""
+    got: list[Any] = field(default_factory=list)
+
+
+@contextmanager
+def webhook(*codes: int) -> Iterator[Webhook]:
+    hook = Webhook(list(codes))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            hook.got.append((self.headers["Content-Type"], json.loads(body)))
+            self.send_response(hook.codes.pop(0) if len(hook.codes) > 1 else hook.codes[0])
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    hook.url = f"http://127.0.0.1:{server.server_port}/sesame"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield hook
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "WEBHOOK_PAUSES", (0, 0, None))
+
+
+@pytest.mark.parametrize("codes", [(200,), (204,), (500, 200), (500, 429, 201)])
+def test_notice_arrives(codes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    with webhook(*codes) as hook:
+        monkeypatch.setenv(WEBHOOK_VARIABLE, hook.url)
+        send_notice(CONTENT)
+    assert hook.got == [("application/json", CONTENT)] * len(codes)
+
+
+def refusal(url: str | None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Why a notice was not sent; the URL, which is a secret, does not show in any cause."""
+    monkeypatch.delenv(WEBHOOK_VARIABLE, raising=False)
+    if url is not None:
+        monkeypatch.setenv(WEBHOOK_VARIABLE, url)
+    with pytest.raises(NotNotified) as raised:
+        send_notice(CONTENT)
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+    assert "sesame" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_webhook_that_does_not_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with webhook(403) as hook:
+        assert refusal(hook.url, monkeypatch) == "The webhook does not take the notice: Forbidden."
+    assert len(hook.got) == 3
+    assert "refused" in refusal(hook.url, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "url", ["sesame", "http://127.0.0.1:sesame", "http://127.0.0.1/ses ame", "http://"]
+)
+def test_what_is_no_webhook(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "webhook" in refusal(url, monkeypatch)
+
+
+@pytest.mark.parametrize("url", [None, ""])
+def test_without_a_webhook(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(url, monkeypatch) == (
+        "Set METAFLOW_DAGSTER_WEBHOOK_URL where the code location of the job is loaded."
+    )
