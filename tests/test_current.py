@@ -178,14 +178,14 @@ class Deployed:
         checked(run, self.directory, PATH=path_with_this_python(), **environment)
         return f"CurrentFlow/{id_file.read_text()}"
 
-    def run_by_dagster(self) -> tuple[DagsterRun, str, str]:
+    def run_by_dagster(self, tags: Mapping[str, str] | None = None) -> tuple[DagsterRun, str, str]:
         """Run the job: what Dagster says, its run id, and all that it has logged."""
         from dagster import DagsterInstance
 
         (job,) = load_module(self.directory / "job.py").defs.jobs
         assert job.name == self.variant.job_name
         with working_directory(self.directory), DagsterInstance.ephemeral() as instance:
-            result = job.execute_in_process(instance=instance, raise_on_error=False)
+            result = job.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
             run = dagster_run(instance, result.run_id)
             assert run.succeeded, run.failures
             return run, result.run_id, "\n".join(map(repr, instance.all_logs(result.run_id)))
@@ -202,10 +202,13 @@ def test_current_is_that_of_a_native_run(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("METAFLOW_DAGSTER_TRIGGERS", json.dumps([EVENT, "malformed"]))
+    # A tag says what has triggered the run, and not what the environment has from another one.
+    monkeypatch.setenv("METAFLOW_DAGSTER_TRIGGERS", json.dumps([EVENT, EVENT]))
     deployed = Deployed(tmp_path, variant, USER)
     token = deployed.token
-    run, dagster_run_id, log = deployed.run_by_dagster()
+    run, dagster_run_id, log = deployed.run_by_dagster(
+        {"metaflow/triggers": json.dumps([EVENT, "malformed"])}
+    )
     assert token not in log
     assert token not in "".join(capfd.readouterr())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -30,6 +31,9 @@ pytestmark = pytest.mark.slow
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "tester"}
 SECONDS_FOR_A_RUN = 200
 OUTPUT = "remote_dagster.py"
+
+
+EVENT = {"name": "$(orders)", "id": "a,b=c'", "timestamp": 1, "type": "event"}
 
 
 @dataclass
@@ -90,7 +94,8 @@ class Remote:
         home = self.directory / "dagster"
         home.mkdir()
         (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-        options = ["-f", OUTPUT, "-j", self.flow_name]
+        tags = json.dumps({"metaflow/triggers": json.dumps([EVENT])})
+        options = ["-f", OUTPUT, "-j", self.flow_name, "--tags", tags]
         checked(
             [sys.executable, "-m", "dagster", "job", "execute", *options],
             self.directory / "flows",
@@ -167,16 +172,25 @@ def test_dagster_sends_the_step_to_the_same_place(remote: Remote) -> None:
     sent_by_dagster = [
         _step_command(container) for container in remote.containers[len(sent_natively) :]
     ]
-    extra = ["--with", "dagster_internal"]  # which tells Metaflow what Dagster knows
+    # This tells Metaflow what Dagster knows.
+    extra = ["--with", "dagster_internal:known="]
     expected = [sorted([*_without_ids(command), *extra]) for command in sent_natively]
     assert sorted(map(_without_ids, sent_by_dagster)) == sorted(expected)
     assert all("--namespace production:" in command for command in sent_by_dagster)
 
 
+def test_the_container_knows_what_dagster_knows(remote: Remote) -> None:
+    run = remote.run_by_dagster
+    snapshot = remote.read(run.metaflow_run_id).snapshot
+    said = [task.stdout for task in snapshot.tasks["cube"].values()]
+    assert all("triggered by $(orders)" in stdout for stdout in said)
+    assert len(said) == 2
+
+
 def _without_ids(command: str) -> list[str]:
     """The words of a command that do not say which run or task it is for, and whose."""
     own = r"--(run-id|task-id|input-paths|namespace)[ =]\S+"
-    return sorted(re.sub(own, "", command).split())
+    return sorted(re.sub(own, "", re.sub(r"(:known=)\S+", r"\1", command)).split())
 
 
 def _step_command(container: Container) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from metaflow_dagster.deployment import (
 from metaflow_dagster.diagnostics import CompileError
 from metaflow_dagster.files import difference, replaced_at_the_end
 from metaflow_dagster.frontend import Session
+from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
 from metaflow_dagster.operate.errors import DagsterUnavailable
 from metaflow_dagster.operate.home import dagster_home
@@ -211,6 +213,21 @@ def _report(compilation: Compilation) -> None:
     click.echo(f"Compiled to {compilation.output}. Open it in Dagster's UI, or run it:")
     click.echo(f"    dagster dev -f {file}")
     click.echo(f"    dagster job execute -f {file} -j {compilation.job_name}")
+    report_automation([compilation.flow])
+
+
+def report_automation(flows: Iterable[Flow]) -> None:
+    """Say what starts runs of flows by itself, and what has to be up for that."""
+    causes = [
+        f"{flow.name} {cause}"
+        for flow in flows
+        for cause in (flow.schedule, *flow.triggers)
+        if cause
+    ]
+    if causes:
+        click.echo("\nWhere Dagster's daemon is up, as it is with `dagster dev`, runs start:")
+    for cause in causes:
+        click.echo(f"    {cause}")
 
 
 def _report_namespace(deployment: Deployment) -> None:

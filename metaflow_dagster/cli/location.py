@@ -12,7 +12,7 @@ from pathlib import Path
 from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 
-from metaflow_dagster.cli.create import keep_token, note
+from metaflow_dagster.cli.create import keep_token, note, report_automation
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import (
     Deployment,
@@ -170,6 +170,7 @@ def _deploy(location: Location) -> None:
     for job in jobs:
         keep_token(job.deployment, job.compilation)
         note(job.compilation)
+    report_automation(job.compilation.flow for job in jobs)
     _report_namespaces([job for job in jobs if job.has_new_token])
     _report_stale(location)
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from typing_extensions import assert_never
-
 from metaflow_dagster.emit.build import (
     Expression,
     Statement,
@@ -24,7 +22,7 @@ from metaflow_dagster.emit.build import (
     returned,
 )
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir.flow import Flow, Literal, Trigger, TriggerKind
+from metaflow_dagster.ir.flow import Literal, Trigger, TriggerKind
 from metaflow_dagster.ir.job import JobPlan
 
 _SUFFIXES: Final = {TriggerKind.EVENT: "trigger", TriggerKind.RUN: "trigger_on_finish"}
@@ -48,7 +46,7 @@ def trigger_function(
         scope.ref("sensor"),
         keywords={
             "name": literal(trigger_name(plan.name, trigger)),
-            "description": literal(_purpose(plan.flow, trigger)),
+            "description": literal(f"Runs {plan.flow.name} {trigger}."),
             "job": name(job),
             "minimum_interval_seconds": scope.ref("SENSOR_INTERVAL"),
             "default_status": attribute(scope.ref("DefaultSensorStatus"), "RUNNING"),
@@ -65,18 +63,6 @@ def trigger_function(
         decorators=[decorator],
         returns=scope.ref("SensorResult"),
     )
-
-
-def _purpose(flow: Flow, trigger: Trigger) -> str:
-    events = [event.name for event in trigger.events]
-    match trigger.kind:
-        case TriggerKind.RUN:
-            flows = (one.removeprefix("metaflow.").removesuffix(".end") for one in events)
-            return f"Runs {flow.name} when runs of {' and '.join(flows)} have succeeded."
-        case TriggerKind.EVENT:
-            return f"Runs {flow.name} when the events {' and '.join(events)} have happened."
-        case _:
-            assert_never(trigger.kind)
 
 
 def _trigger(trigger: Trigger, scope: ModuleScope) -> Expression:

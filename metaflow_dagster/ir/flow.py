@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from typing_extensions import assert_never
+
 # What a generated file can hold as a literal.
 Literal: TypeAlias = (
     "str | int | float | bool | list[Literal] | tuple[Literal, ...] | dict[str, Literal] | None"
@@ -233,6 +235,9 @@ class Schedule:
     cron: str
     timezone: str | None = None
 
+    def __str__(self) -> str:
+        return f"at the times of {self.cron} ({self.timezone or 'UTC'})"
+
 
 class TriggerKind(Enum):
     """What Metaflow calls an event by which a run was triggered (metaflow/events.py)."""
@@ -259,6 +264,19 @@ class Trigger:
     kind: TriggerKind
     events: tuple[Event, ...]
     reset_at: Schedule | None = None
+
+    def __str__(self) -> str:
+        names = [event.name for event in self.events]
+        match self.kind:
+            case TriggerKind.EVENT if len(names) == 1:
+                return f"when event {names[0]} is published"
+            case TriggerKind.EVENT:
+                return f"when events {' and '.join(names)} have been published"
+            case TriggerKind.RUN:
+                flows = [one.removeprefix("metaflow.").removesuffix(".end") for one in names]
+                return f"when a run of {' and one of '.join(flows)} has succeeded"
+            case _:
+                assert_never(self.kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from metaflow_dagster.operate.runs import (
     ORIGIN_TAG,
     RESUME_STEP_TAG,
     RUN_ID_PREFIX,
+    TRIGGERS_TAG,
     DagsterRun,
     JobChoice,
     Launch,
@@ -59,10 +60,12 @@ def find_origin(
 
 def resuming_launch(state: CliState, origin: Origin, step: str | None, job: JobChoice) -> Launch:
     """The run that continues another, with a step and all after it run again if there is one."""
+    run = origin.dagster_run
     tags = {ORIGIN_TAG: origin.run_id}
     if step is not None:
         tags[RESUME_STEP_TAG] = step
-    run = origin.dagster_run
+    if run is not None and TRIGGERS_TAG in run.tags:
+        tags[TRIGGERS_TAG] = run.tags[TRIGGERS_TAG]
     parameters = _parameters(state, origin.run_id, run)
     return Launch(state.flow.name, job, parameters, tags, run.settings if run else {})
 

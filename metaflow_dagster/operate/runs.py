@@ -10,6 +10,7 @@ from pathlib import Path
 from metaflow_dagster.runtime.settings import ORIGIN_TAG as ORIGIN_TAG
 from metaflow_dagster.runtime.settings import RESUME_STEP_TAG as RESUME_STEP_TAG
 from metaflow_dagster.runtime.settings import RUN_ID_TAG as RUN_ID_TAG
+from metaflow_dagster.runtime.settings import TRIGGERS_TAG as TRIGGERS_TAG
 from metaflow_dagster.runtime.tasks import metaflow_run_id
 
 FLOW_TAG = "metaflow/flow"  # a tag of the job, and of its runs

@@ -72,7 +72,7 @@ ALLOWED = {
     "cli": {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
-        *(f"{OWN}.{one}" for one in ("files", "frontend", "hooks", "location", "operate")),
+        *(f"{OWN}.{one}" for one in ("files", "frontend", "hooks", "ir", "location", "operate")),
         f"{OWN}.options",
     },
 }

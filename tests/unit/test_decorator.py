@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from metaflow.events import Trigger
-from metaflow_extensions.dagster.plugins.dagster_internal import events
+from metaflow_extensions.dagster.plugins.dagster_internal import (
+    DagsterInternalDecorator,
+    events,
+    packed,
+    unpacked,
+)
 
 RUN = {
     "timestamp": 1700000000,
@@ -18,6 +24,8 @@ RUN = {
     "type": "run",
 }
 EVENT = {"timestamp": 1700000001, "id": "e-1", "name": "data_arrived", "type": "event"}
+
+TRIGGERS = "METAFLOW_DAGSTER_TRIGGERS"
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -91,3 +99,22 @@ def test_metaflow_takes_whatever_is_left(value: Any) -> None:
     for event in trigger.events or []:
         assert isinstance(event.name, str)
         assert event.type != "run" or len(event.id.split("/")) >= 3
+
+
+@given(st.text(), st.text(), st.booleans())
+def test_what_is_known_gets_through_any_command_line(owner: str, said: str, alone: bool) -> None:
+    known = {"METAFLOW_OWNER": owner} if alone else {"METAFLOW_OWNER": owner, TRIGGERS: said}
+    text = packed({**known, "PATH": "/bin"})
+    assert unpacked(text) == known
+    assert re.fullmatch(r"[A-Za-z0-9_-]*", text)
+    decorator = DagsterInternalDecorator(attributes={"known": text})
+    spec = decorator.make_decorator_spec()
+    name, _, attributes = spec.partition(":")
+    assert name == "dagster_internal"
+    again = DagsterInternalDecorator.parse_decorator_spec(attributes)
+    assert unpacked(again.attributes["known"]) == known
+
+
+def test_nothing_is_known() -> None:
+    assert unpacked(DagsterInternalDecorator().attributes["known"]) == {}
+    assert DagsterInternalDecorator().make_decorator_spec() == "dagster_internal"

@@ -62,8 +62,8 @@ def test_sensors_are_on_and_say_what_they_do() -> None:
         one.name: one for one in definitions(emitted(flow, Options("nightly"))).sensors or ()
     }
     assert {name: one.description for name, one in sensors.items()} == {
-        "nightly_trigger": "Runs MyFlow when the events orders have happened.",
-        "nightly_trigger_on_finish": "Runs MyFlow when runs of Up and Other have succeeded.",
+        "nightly_trigger": "Runs MyFlow when event orders is published.",
+        "nightly_trigger_on_finish": "Runs MyFlow when a run of Up and one of Other has succeeded.",
     }
     assert {one.default_status for one in sensors.values()} == {DefaultSensorStatus.RUNNING}
     assert [one.job_name for one in sensors.values()] == ["nightly", "nightly"]

@@ -6,11 +6,12 @@ process where the extension is, and packs the extension with the code of steps t
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from metaflow import current
 from metaflow.decorators import StepDecorator
@@ -29,9 +30,18 @@ _TEXTS = ("id", "name", "type")  # of an event, beside its timestamp
 
 
 class DagsterInternalDecorator(StepDecorator):
-    """Registers which op of which Dagster run a task is of, and sets `current.trigger`."""
+    """Registers which op of which Dagster run a task is of, and sets `current.trigger`.
+
+    Both stand in the environment, which does not reach tasks that decorators run elsewhere. These
+    get it by `known`, an attribute that is in their command.
+    """
 
     name = "dagster_internal"
+    defaults: ClassVar[dict[str, str | None]] = {"known": None}
+
+    def runtime_init(self, flow: Any, graph: Any, package: Any, run_id: str) -> None:
+        """Take along what is known here; called where decorators take part in starting a step."""
+        self.attributes["known"] = packed(os.environ)
 
     def task_pre_step(
         self,
@@ -48,8 +58,9 @@ class DagsterInternalDecorator(StepDecorator):
         inputs: Any,
     ) -> None:
         """Do so before the user's code runs."""
-        known = {field: os.environ.get(name) for name, field in _METADATA.items()}
-        triggers = events(os.environ)
+        environment = {**os.environ, **unpacked(self.attributes["known"])}
+        known = {field: environment.get(name) for name, field in _METADATA.items()}
+        triggers = events(environment)
         if triggers:
             current._update_env({"trigger": Trigger(triggers)})
             if step_name == graph.start_step:
@@ -62,6 +73,20 @@ class DagsterInternalDecorator(StepDecorator):
         ]
         if entries:
             metadata.register_metadata(run_id, step_name, task_id, entries)
+
+
+def packed(environment: Mapping[str, str]) -> str:
+    """What is known of a task, as text that no shell and no command line gets wrong."""
+    known = {name: environment[name] for name in (*_METADATA, _TRIGGERS) if name in environment}
+    return base64.urlsafe_b64encode(json.dumps(known).encode()).decode().rstrip("=")
+
+
+def unpacked(text: str | None) -> dict[str, str]:
+    """The opposite of `packed`."""
+    if text is None:
+        return {}
+    known: dict[str, str] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    return known
 
 
 def events(environment: Mapping[str, str]) -> list[dict[str, Any]]:
