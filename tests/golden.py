@@ -55,8 +55,14 @@ class Case:
     def command_line_options(self) -> Iterator[str]:
         """The options as the command line takes them."""
         for name, value in self.options.items():
-            for one in [value] if isinstance(value, (str, int)) else value:
-                yield f"--{_OPTION_NAMES.get(name, name.replace('_', '-'))}={one}"
+            option = f"--{_OPTION_NAMES.get(name, name.replace('_', '-'))}"
+            match value:
+                case True:
+                    yield option
+                case str() | int():
+                    yield f"{option}={value}"
+                case _:
+                    yield from (f"{option}={one}" for one in value)
 
 
 _OPTION_NAMES = {"tags": "tag", "decospecs": "with"}
@@ -109,6 +115,8 @@ FLOW_CASES = (
     Case("cards", "CardsFlow"),
     Case("docstrings", "DocstringsFlow"),
     Case("projects", "ProjectsFlow"),
+    Case("orders", "OrdersFlow", options={"notify_on_error": True, "notify_on_success": True}),
+    Case("after_orders", "AfterOrdersFlow"),
 )
 
 

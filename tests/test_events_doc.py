@@ -48,9 +48,11 @@ def test_from_an_event_to_a_run_in_five_commands(tmp_path: Path) -> None:
         "print(*sorted(run['start'].task.stdout for run in Flow('OrdersFlow')), sep='')"
     )
     printed = checked([sys.executable, "-c", code], tmp_path, **reader).splitlines()
-    assert [line.partition(", by event ")[0] for line in printed if line] == [
+    assert [line.partition(" event ")[0] for line in printed if line] == [
         "3 orders for Rome",
+        "by",
         "4 orders for nowhere",
+        "by",
     ]
 
 

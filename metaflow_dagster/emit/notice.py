@@ -36,10 +36,15 @@ class Notice(Enum):
     SUCCESS = "success"
 
 
-# Decorator, type of the context, helper.
-_WITH: Final[Mapping[Notice, tuple[str, str, str]]] = {
-    Notice.ERROR: ("run_failure_sensor", "RunFailureSensorContext", "notify_of_failure"),
-    Notice.SUCCESS: ("run_status_sensor", "RunStatusSensorContext", "notify_of_success"),
+# What a run has done, decorator, type of the context, helper.
+_WITH: Final[Mapping[Notice, tuple[str, str, str, str]]] = {
+    Notice.ERROR: ("failed", "run_failure_sensor", "RunFailureSensorContext", "notify_of_failure"),
+    Notice.SUCCESS: (
+        "succeeded",
+        "run_status_sensor",
+        "RunStatusSensorContext",
+        "notify_of_success",
+    ),
 }
 
 
@@ -60,12 +65,12 @@ def notice_function(
     identifier: str, job: str, plan: JobPlan, notice: Notice, scope: ModuleScope
 ) -> Statement:
     """The sensor that tells a webhook how runs of the job have ended."""
-    sensor, context, notify = _WITH[notice]
+    ending, sensor, context, notify = _WITH[notice]
     decorator = call(
         scope.ref(sensor),
         keywords={
             "name": literal(notice_name(plan.name, notice)),
-            "description": literal(f"Tells a webhook of every {notice.value} of {plan.flow.name}."),
+            "description": literal(f"Tells a webhook when a run of {plan.flow.name} has {ending}."),
             "run_status": _status(notice, scope),
             "monitored_jobs": list_of([name(job)]),
             "minimum_interval_seconds": scope.ref("SENSOR_INTERVAL"),
