@@ -4,7 +4,7 @@ Annotations are no strings here: Dagster makes the schema of the attributes of t
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.abc import ExecutionLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import dagster
-from dagster import Definitions
+from dagster import AssetKey, AssetSpec, Definitions
 
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.location.process import FlowNotCompiled, compile_flow
@@ -59,8 +59,24 @@ class MetaflowFlowComponent(Component, Resolvable):
 
     def build_defs(self, context: ComponentLoadContext) -> Definitions:
         """The definitions of the flow's job; `FlowNotCompiled` says why there are none."""
-        definitions: Definitions = _module(self._compiled(context.path)).defs
-        return definitions
+        module = _module(self._compiled(context.path))
+        definitions: Definitions = module.defs
+        return Definitions(
+            assets=list(self._assets(module)),
+            jobs=definitions.jobs,
+            schedules=definitions.schedules,
+            sensors=definitions.sensors,
+        )
+
+    def _assets(self, module: ModuleType) -> Iterator[AssetSpec]:
+        """The assets that nothing else in the project defines, since none may be defined twice.
+
+        Those of events may be the project's own. That of the ends of runs is left to the job that
+        is named after the flow, as Dagster takes it for another one in each `defs.yaml`.
+        """
+        for one in module.defs.assets:
+            if self.name is None and one.key == AssetKey([module.END_EVENT]):
+                yield one
 
     def _compiled(self, directory: Path) -> Compilation:
         file = directory / self.flow

@@ -76,6 +76,23 @@ def test_is_compiled_when_it_is_loaded(project: Path) -> None:
 
 @pytest.mark.slow
 @has_components
+def test_the_asset_of_an_event_may_be_the_project_s_own(project: Path) -> None:
+    file = project / "flows" / "scores_flow.py"
+    triggered = '@trigger(event="words")\nclass ScoresFlow('
+    file.write_text(
+        f"from metaflow import trigger\n{SCORES_FLOW.replace('class ScoresFlow(', triggered)}"
+    )
+    (project / "src" / "ours" / "defs" / "first" / "defs.yaml").write_text(DEFS)
+    (project / "src" / "ours" / "defs" / "words.py").write_text(
+        "from dagster import asset\n\n@asset\ndef words() -> None:\n    pass\n"
+    )
+    code = f"{_LOAD}for key in sorted(defs.resolve_asset_graph().get_all_asset_keys()): print(key)"
+    printed = checked([sys.executable, "-c", code, str(project)], ROOT / "docs").splitlines()
+    assert printed[-2:] == ["AssetKey(['metaflow.ScoresFlow.end'])", "AssetKey(['words'])"]
+
+
+@pytest.mark.slow
+@has_components
 @pytest.mark.parametrize(
     ("source", "said"),
     [

@@ -1,10 +1,14 @@
-"""The asset that is materialized whenever a run has succeeded.
+"""The assets of a file: that of the ends of its runs, and the events that it waits for.
 
-TrainFlow_end = AssetSpec(END_EVENT, deps=["orders"], kinds={"metaflow"}, ...)
+TrainFlow_assets = [
+    event_spec("orders"),
+    AssetSpec(END_EVENT, deps=["orders"], kinds={"metaflow"}, ...),
+]
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from metaflow_dagster.emit.build import (
@@ -19,26 +23,39 @@ from metaflow_dagster.emit.build import (
 )
 from metaflow_dagster.emit.scope import ModuleScope
 from metaflow_dagster.events import asset_path
-from metaflow_dagster.ir.flow import Flow
+from metaflow_dagster.ir.flow import Flow, is_end_event
 
 ASSET_GROUP: Final = "metaflow"
 ASSET_KIND: Final = "metaflow"
 
 
-def end_asset(identifier: str, flow: Flow, scope: ModuleScope) -> Statement:
+def assets_name(job: str) -> str:
+    """What the assets of the file of a job are called."""
+    return f"{job}_assets"
+
+
+def asset_list(identifier: str, flow: Flow, scope: ModuleScope) -> Statement:
+    """The assets. Those for ends of other flows stand in the files of these."""
+    events = dict.fromkeys(event.name for trigger in flow.triggers for event in trigger.events)
+    published = [
+        call(scope.ref("event_spec"), literal(one)) for one in events if not is_end_event(one)
+    ]
+    return assign(name(identifier), list_of([*published, _end(flow, events, scope)]))
+
+
+def _end(flow: Flow, events: Iterable[str], scope: ModuleScope) -> Expression:
     """The asset that is materialized when a run succeeds, downstream of what triggers the flow."""
-    events = [event.name for trigger in flow.triggers for event in trigger.events]
-    spec = call(
+    deps = list_of(map(_asset_key, events))
+    return call(
         scope.ref("AssetSpec"),
         scope.ref("END_EVENT"),
         keywords={
-            "deps": list_of(map(_asset_key, dict.fromkeys(events))) if events else None,
+            "deps": deps if deps.elements else None,
             "description": literal(f"A run of the Metaflow flow {flow.name} has succeeded."),
             "group_name": literal(ASSET_GROUP),
             "kinds": set_of([literal(ASSET_KIND)]),
         },
     )
-    return assign(name(identifier), spec)
 
 
 def _asset_key(event: str) -> Expression:

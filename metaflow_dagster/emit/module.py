@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import libcst as cst
 from typing_extensions import assert_never
 
-from metaflow_dagster.emit.asset import end_asset
+from metaflow_dagster.emit.asset import asset_list, assets_name
 from metaflow_dagster.emit.build import (
     Expression,
     Statement,
@@ -54,7 +54,7 @@ class _Identifiers:
     ops: Mapping[str, str]  # by op name
     schedule: str | None
     sensors: Mapping[Trigger | Notice, str]
-    end: str
+    assets: str
     taken: frozenset[str]
 
 
@@ -107,13 +107,13 @@ def _claim(plan: JobPlan, options: Options) -> _Identifiers:
         **{one: notice_name(plan.name, one) for one in notices(options)},
     }
     sensors = {one: scope.claim(wish) for one, wish in wanted.items()}
-    end = scope.claim(f"{plan.name}_end")
+    assets = scope.claim(assets_name(plan.name))
     input_names = {one.name for op in plan.ops() for one in inputs(op)}
     local_names = {"config", "context", "parameters", "task", "trigger", *input_names}
     others = filter(None, (config, schedule))
-    own = {job, definitions, *ops.values(), *sensors.values(), end, *others}
+    own = {job, definitions, *ops.values(), *sensors.values(), assets, *others}
     taken = frozenset(own | local_names)
-    return _Identifiers(job, definitions, config, ops, schedule, sensors, end, taken)
+    return _Identifiers(job, definitions, config, ops, schedule, sensors, assets, taken)
 
 
 def _generated(
@@ -153,21 +153,21 @@ def _automation(
                 yield notice_function(identifier, job, plan, sensor, scope)
             case _:
                 assert_never(sensor)
-    yield end_asset(identifiers.end, plan.flow, scope)
+    yield asset_list(identifiers.assets, plan.flow, scope)
 
 
 def _definitions(identifiers: _Identifiers, scope: ModuleScope) -> Expression:
-    schedules = [identifiers.schedule] if identifiers.schedule else []
-    contents = {
-        "assets": [identifiers.end],
-        "jobs": [identifiers.job],
-        "schedules": schedules,
-        "sensors": list(identifiers.sensors.values()),
-    }
-    keywords = {
-        key: list_of(map(name, found)) if found else None for key, found in contents.items()
-    }
-    return call(scope.ref("Definitions"), keywords=keywords)
+    schedules = [name(identifiers.schedule)] if identifiers.schedule else []
+    sensors = list_of(map(name, identifiers.sensors.values())) if identifiers.sensors else None
+    return call(
+        scope.ref("Definitions"),
+        keywords={
+            "assets": name(identifiers.assets),
+            "jobs": list_of([name(identifiers.job)]),
+            "schedules": list_of(schedules) if schedules else None,
+            "sensors": sensors,
+        },
+    )
 
 
 def _apart(

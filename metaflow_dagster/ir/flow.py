@@ -228,6 +228,11 @@ def end_event(flow_name: str, project: Project | None) -> str:
     return ".".join(("metaflow", *parts, flow_name, "end"))
 
 
+def is_end_event(name: str) -> bool:
+    """Whether a name is one that Metaflow gives to the events of ends of runs."""
+    return name.startswith("metaflow.") and name.endswith(".end")
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Times: `cron` in Dagster's notation, and the name of its timezone, None for UTC."""

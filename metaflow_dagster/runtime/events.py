@@ -8,6 +8,7 @@ from typing import Any, get_args
 from dagster import (
     AssetKey,
     AssetMaterialization,
+    AssetSpec,
     Config,
     EventLogRecord,
     OpExecutionContext,
@@ -48,6 +49,16 @@ class UnusablePayload(Exception):
 def event_asset(name: str) -> AssetKey:
     """The asset of an event."""
     return AssetKey(name.split("/"))
+
+
+def event_spec(name: str) -> AssetSpec:
+    """The asset of an event, the same in the files of all flows that wait for it."""
+    return AssetSpec(
+        event_asset(name),
+        description="An event, at which runs of Metaflow flows start.",
+        group_name="metaflow",
+        kinds={"event"},
+    )
 
 
 def publish_end(context: OpExecutionContext, task: FinishedTask) -> None:

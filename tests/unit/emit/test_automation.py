@@ -29,6 +29,8 @@ from tests.unit.samples import emitted, linear_flow, loaded
 
 ORDERS = Trigger(TriggerKind.EVENT, (Event("orders", (("size", "n"),)),))
 UPSTREAM = Trigger(TriggerKind.RUN, (Event("metaflow.Up.end"), Event("metaflow.Other.end")))
+AFTER_ONE = Trigger(TriggerKind.RUN, (Event("metaflow.One.end"),))
+ON_THE_EVENT_OF_ONE = Trigger(TriggerKind.EVENT, (Event("metaflow.One.end"),))
 SIZE = Parameter("size", ParameterKind.INT, Required())
 
 
@@ -88,8 +90,10 @@ def test_times_at_which_events_are_forgotten() -> None:
 def test_end_of_a_run_is_an_asset_downstream_of_what_triggers_the_flow() -> None:
     paths = Trigger(TriggerKind.EVENT, (Event("sales/eu"),))
     flow = replace(linear_flow(), triggers=(paths, UPSTREAM), project=Project("ads", "test.x"))
-    (spec,) = definitions(emitted(flow)).assets or ()
+    event, spec = definitions(emitted(flow)).assets or ()
+    assert isinstance(event, AssetSpec)
     assert isinstance(spec, AssetSpec)
+    assert (event.key, event.kinds) == (AssetKey(["sales", "eu"]), {"event"})
     assert spec.key == AssetKey(["metaflow.ads.test.x.MyFlow.end"])
     assert [one.asset_key for one in spec.deps] == [
         AssetKey(["sales", "eu"]),
@@ -109,10 +113,11 @@ def test_flows_with_the_same_events_can_be_merged() -> None:
     first = replace(linear_flow("One"), triggers=(Trigger(TriggerKind.EVENT, (Event("orders"),)),))
     second = replace(linear_flow("Two"), triggers=first.triggers)
     again = emitted(first, Options("one_more_time"))
-    modules = [definitions(text) for text in (emitted(first), emitted(second), again)]
-    merged = Definitions.merge(*modules)
+    after = replace(linear_flow("Three"), triggers=(AFTER_ONE, ON_THE_EVENT_OF_ONE))
+    texts = (emitted(first), emitted(second), again, emitted(after))
+    merged = Definitions.merge(*map(definitions, texts))
     Definitions.validate_loadable(merged)
-    assert len(merged.get_repository_def().asset_graph.get_all_asset_keys()) == 3
+    assert len(merged.get_repository_def().asset_graph.get_all_asset_keys()) == 4
 
 
 def test_notices_are_sent_for_the_runs_of_the_job() -> None:

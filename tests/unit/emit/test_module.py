@@ -357,11 +357,11 @@ def test_sections_are_in_order() -> None:
         "def MyFlow_trigger_on_finish(",
         "def MyFlow_notify_on_error(",
         "def MyFlow_notify_on_success(",
-        "MyFlow_end = AssetSpec(",
+        "MyFlow_assets = [",
         "defs = Definitions(",
     ]
     positions = [text.index(mark) for mark in marks]
     assert positions == sorted(positions)
     assert emitted(linear_flow()).endswith(
-        "defs = Definitions(assets=[MyFlow_end], jobs=[MyFlow])\n"
+        "defs = Definitions(assets=MyFlow_assets, jobs=[MyFlow])\n"
     )
