@@ -135,15 +135,15 @@ class Place:
         return str(run.status.value) if run.is_finished else None
 
 
-def until(found: Callable[[], Any]) -> Any:
-    """What a function finds, as soon as it finds something."""
+def until(found: Callable[[], Any], pause: float = 0.3) -> Any:
+    """What a function finds, as soon as it finds something; it is asked after each pause."""
     deadline = time.monotonic() + SECONDS
     while True:
         value = found()
         if value:
             return value
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.3)
+        time.sleep(pause)
 
 
 def is_alive(pid: int) -> bool:
@@ -205,22 +205,27 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(place: Place, command: str) -> Iterator[None]:
+def running(place: Place, command: str, **environment: str) -> Iterator[None]:
     """A process that serves, in the directory and with the home of a place."""
+    process = start(place, command, **environment)
+    try:
+        yield
+    finally:
+        stop(process)
+
+
+def start(place: Place, command: str, **environment: str) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, whose output goes to the log of the place."""
     with open(place.directory / "server.log", "ab") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             shlex.split(command),
             cwd=place.directory,
-            env=place.environment(),
+            env={**place.environment(), **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        yield
-    finally:
-        stop(process)
 
 
 def answers(server: Server) -> bool:
