@@ -35,7 +35,7 @@ from metaflow_dagster.runtime.events import (
 )
 from metaflow_dagster.runtime.settings import TRIGGERS_TAG
 
-SENSOR_INTERVAL = 5  # seconds between two looks at the event log
+SENSOR_INTERVAL = 1  # second: once whenever Dagster's daemon comes round, which is every five
 
 
 @dataclass(frozen=True)
