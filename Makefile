@@ -25,8 +25,8 @@ test: .venv/.installed  ## Run all tests.
 test-fast: .venv/.installed  ## Run the tests that take less than a minute together.
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
 
-test-deep: .venv/.installed  ## Run the property-based tests with 25 times the examples; takes hours.
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/test_properties.py tests/test_traces.py
+test-deep: .venv/.installed  ## Run the property-based tests with new examples, up to 25 times as many; takes hours.
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/test_properties.py tests/test_traces.py tests/unit
 
 test-oldest: .venv-oldest/.installed  ## Run all tests with the oldest supported Dagster, Metaflow and LibCST.
 	.venv-oldest/bin/python -m pytest $(PYTEST_OPTIONS)

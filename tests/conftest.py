@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,9 +15,13 @@ from tests.services.s3 import S3, s3_server
 
 golden.isolate()
 
-# How long an example takes, or its making, depends on what else the machine does.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+# How long an example takes, or its making, depends on what else the machine does. The examples are
+# the same everywhere, so that a change fails where it is made; those of the deep profile are new.
+settings.register_profile(
+    "same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.register_profile("deep", settings.get_profile("same"), derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # Tests that share what is dear to make: the runs of one flow, an installed wheel, a server.
 _TOGETHER = re.compile(
