@@ -151,7 +151,7 @@ def test_jobs_run_side_by_side(project: Path) -> None:
 
 def start(project: Path, home: Path, job: str) -> subprocess.Popen[str]:
     """Run a job of the code location in a process of its own."""
-    options = ["-f", "defs/definitions.py", "-j", job, "-c", str(home / "config.yaml")]
+    options = ["-f", "defs/definitions.py", "-j", job]
     return subprocess.Popen(
         [sys.executable, "-m", "dagster", "job", "execute", *options],
         cwd=project,
