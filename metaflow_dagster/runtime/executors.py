@@ -18,9 +18,6 @@ from metaflow_dagster.runtime.internals import (
 )
 from metaflow_dagster.runtime.threads import ThreadsExecutor
 
-# What the process of an op would import otherwise, next to what it shares with all.
-PRELOADED_MODULES = ["dagster"]
-
 
 def threads_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
     """Runs ops in threads of the run's process, at most as many at once; default: the CPUs.
@@ -56,7 +53,7 @@ def threads_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
 
 def processes_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
     """Runs each op in a process, forked from one that has imported what all of them need."""
-    start_method = {"forkserver": {"preload_modules": PRELOADED_MODULES}}
+    start_method = {"forkserver": {"preload_modules": preloaded_modules()}}
 
     def effective(config: dict[str, Any]) -> dict[str, Any]:
         limit = config["max_concurrent"] or max_concurrent
@@ -64,3 +61,18 @@ def processes_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
 
     schema: Any = multiprocess_executor.config_schema
     return multiprocess_executor.configured(effective, config_schema=schema)
+
+
+def preloaded_modules() -> list[str]:
+    """What the process of each op would import otherwise; those that are missing do not matter.
+
+    Metaflow must not be among them: it reads its settings when it is imported.
+    """
+    return [
+        "dagster._cli",
+        "dagster._core.execution.run_metrics_thread",
+        "dagster._core.storage.local_compute_log_manager",
+        "dagster._core.storage.sqlite_storage",
+        "requests",
+        "upath",
+    ]
