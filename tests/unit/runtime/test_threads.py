@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from dagster import (
+    DagsterEvent,
     DagsterEventType,
     DagsterInstance,
     DagsterRunStatus,
@@ -307,19 +308,27 @@ def test_hooks(instance: DagsterInstance) -> None:
     assert {"choose has succeeded", "hopeless has failed"} < {*SEEN}
 
 
-# Started as a program, since a signal is for a process. Its ops wait for what supervises a step.
+# Started as a program, since a signal is for a process. Its ops wait for what supervises a step, or
+# for what cannot be interrupted.
 INTERRUPTED = """
 import sys, time
 from dagster import *
-from metaflow_dagster.runtime import process as module
+from metaflow_dagster.runtime import process, threads
 from metaflow_dagster.runtime.executors import threads_executor
-module.FLOW_FILE = sys.executable
+home, kind = sys.argv[1:]
+process.FLOW_FILE = sys.executable
+threads.SECONDS_TO_INTERRUPT = {"deaf": 1, "attentive": threads.SECONDS_TO_INTERRUPT}[kind]
 
 @op
-def wait(context):
-    code = f"import time; open({sys.argv[1]!r} + '/{context.op_handle.name}', 'w'); time.sleep(100)"
-    with module.captured_process(context, [sys.executable, "-c", code], {}) as process:
-        process.wait(None)
+def attentive(context):
+    code = f"import time; open('{home}/{context.op_handle.name}', 'w'); time.sleep(100)"
+    with process.captured_process(context, [sys.executable, "-c", code], {}) as running:
+        running.wait(None)
+
+@op
+def deaf(context):
+    open(f"{home}/{context.op_handle.name}", "w")
+    time.sleep(100)
 
 @op
 def then(waited):
@@ -328,37 +337,48 @@ def then(waited):
 def make():
     @job(executor_def=threads_executor(2))
     def waiting_job():
+        wait = {"deaf": deaf, "attentive": attentive}[kind]
         for index in range(4):
             then.alias(f"then_{index}")(wait.alias(f"wait_{index}")())
     return waiting_job
 
 if __name__ == "__main__":
-    with DagsterInstance.from_config(sys.argv[1]) as instance:
+    with DagsterInstance.from_config(home) as instance:
         execute_job(reconstructable(make), instance, raise_on_error=False)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
-def test_signal_interrupts_all_ops(tmp_path: Path, number: signal.Signals) -> None:
-    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    script = tmp_path / "interrupted.py"
-    script.write_text(INTERRUPTED)
-    process = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
+def interrupted(home: Path, kind: str, number: signal.Signals) -> list[DagsterEvent]:
+    """The events of a run that gets a signal when it has two ops of a kind."""
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (home / "interrupted.py").write_text(INTERRUPTED)
+    process = subprocess.Popen([sys.executable, str(home / "interrupted.py"), str(home), kind])
     deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("wait_*"))) < 2 and time.monotonic() < deadline:
+    while len(list(home.glob("wait_*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     started = time.monotonic()
     process.send_signal(number)
     process.wait(30)
     assert time.monotonic() - started < 10
-    with DagsterInstance.from_config(str(tmp_path)) as instance:
+    with DagsterInstance.from_config(str(home)) as instance:
         (run,) = instance.get_runs()
+        # Nobody has told Dagster beforehand that it is to be canceled.
+        assert run.status == DagsterRunStatus.FAILURE
         entries = instance.all_logs(run.run_id)
-    # Nobody has told Dagster beforehand that it is to be canceled.
-    assert run.status == DagsterRunStatus.FAILURE
-    events = [one.dagster_event for one in entries if one.dagster_event]
-    ended = [one.step_failure_data.error for one in events if one.is_step_failure]
-    names = [one.cls_name if one else None for one in ended]
+    return [one.dagster_event for one in entries if one.dagster_event]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
+def test_signal_interrupts_all_ops(tmp_path: Path, number: signal.Signals) -> None:
+    events = interrupted(tmp_path, "attentive", number)
+    errors = [one.step_failure_data.error for one in events if one.is_step_failure]
+    names = [one.cls_name if one else None for one in errors]
     assert names == ["DagsterExecutionInterruptedError"] * 2
+    assert len({one.step_key for one in events if one.is_step_start}) == 2
+
+
+@pytest.mark.slow
+def test_op_that_cannot_be_interrupted_does_not_hold_the_run_up(tmp_path: Path) -> None:
+    events = interrupted(tmp_path, "deaf", signal.SIGTERM)
     assert len({one.step_key for one in events if one.is_step_start}) == 2
