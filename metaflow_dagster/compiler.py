@@ -18,7 +18,7 @@ from metaflow_dagster.frontend import Session, flow_class, library_session, read
 from metaflow_dagster.frontend.read import metaflow_diagnostic
 from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.names import is_dagster_name
-from metaflow_dagster.options import Options, check_options
+from metaflow_dagster.options import ExecutorName, Options, check_options
 from metaflow_dagster.planner import check_plan, plan_job, show_plan
 
 
@@ -32,6 +32,7 @@ def synthesize(
     namespace: str | None = None,
     workflow_timeout: int | None = None,
     max_workers: int | None = None,
+    executor: ExecutorName | None = None,
     origin_run_id: str | None = None,
     notify_on_error: bool = False,
     notify_on_success: bool = False,
@@ -50,7 +51,9 @@ def synthesize(
     decospecs : step decorators to add, such as "retry:times=3" (`--with`)
     namespace : Metaflow namespace of the steps
     workflow_timeout : seconds after which a run is stopped
-    max_workers : most steps that run at once; default: Dagster's own limit
+    max_workers : most steps that run at once; default: the number of CPUs
+    executor : what runs the ops: "threads" of the run's process, the default, "multiprocess" or
+        "in_process", one after the other
     origin_run_id : Metaflow run (`dagster-…`) that every run resumes: its parameters are taken, and
         what finished in it is not run again
     notify_on_error, notify_on_success : whether the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told
@@ -69,6 +72,7 @@ def synthesize(
         namespace=namespace,
         workflow_timeout=workflow_timeout,
         max_workers=max_workers,
+        executor=executor,
         origin_run_id=origin_run_id,
         notify_on_error=notify_on_error,
         notify_on_success=notify_on_success,

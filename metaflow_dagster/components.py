@@ -16,7 +16,7 @@ from dagster import AssetKey, AssetSpec, Definitions
 
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.location.process import FlowNotCompiled, compile_flow
-from metaflow_dagster.options import Options
+from metaflow_dagster.options import ExecutorName, Options
 
 try:
     from dagster import Component, ComponentLoadContext, Resolvable
@@ -42,7 +42,9 @@ class MetaflowFlowComponent(Component, Resolvable):
     decospecs : step decorators to add, such as "retry:times=3"
     namespace : Metaflow namespace of the steps
     workflow_timeout : seconds after which a run is stopped
-    max_workers : most steps that run at once; default: Dagster's own limit
+    max_workers : most steps that run at once; default: the number of CPUs
+    executor : what runs the ops: `threads` of the run's process, the default, `multiprocess` or
+        `in_process`, one after the other
     notify_on_error, notify_on_success : whether the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told
         when a run has failed or succeeded
     """
@@ -54,6 +56,7 @@ class MetaflowFlowComponent(Component, Resolvable):
     namespace: str | None = None
     workflow_timeout: int | None = None
     max_workers: int | None = None
+    executor: ExecutorName | None = None
     notify_on_error: bool = False
     notify_on_success: bool = False
 
@@ -97,6 +100,7 @@ class MetaflowFlowComponent(Component, Resolvable):
             namespace=self.namespace,
             workflow_timeout=self.workflow_timeout,
             max_workers=self.max_workers,
+            executor=self.executor,
             notify_on_error=self.notify_on_error,
             notify_on_success=self.notify_on_success,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.names import is_dagster_name
@@ -12,6 +13,9 @@ from metaflow_dagster.names import is_dagster_name
 # metaflow/tagging_util.py: MAX_TAG_SIZE and MAX_USER_TAG_SET_SIZE
 MAX_TAG_LENGTH = 500
 MAX_TAGS = 50
+
+ExecutorName: TypeAlias = Literal["threads", "multiprocess", "in_process"]
+EXECUTORS: tuple[ExecutorName, ...] = get_args(ExecutorName)
 
 _RUN_ID = re.compile(r"dagster-\w+")
 
@@ -23,8 +27,9 @@ class Options:
     `name`: name of the Dagster job; default: the flow's. `tags`: Metaflow tags of every run.
     `decospecs`: step decorators to add (`--with`). `namespace`: Metaflow namespace of the steps.
     `workflow_timeout`: seconds after which a run is stopped. `max_workers`: most ops that
-    run at once. `origin_run_id`: the Metaflow run that every run resumes. `notify_on_error`,
-    `notify_on_success`: whether a webhook is told that a run has failed or succeeded.
+    run at once. `executor`: what runs them; default: threads. `origin_run_id`: the Metaflow run
+    that every run resumes. `notify_on_error`, `notify_on_success`: whether a webhook is told that
+    a run has failed or succeeded.
     """
 
     name: str | None = None
@@ -33,6 +38,7 @@ class Options:
     namespace: str | None = None
     workflow_timeout: int | None = None
     max_workers: int | None = None
+    executor: ExecutorName | None = None
     origin_run_id: str | None = None
     notify_on_error: bool = False
     notify_on_success: bool = False
@@ -47,6 +53,7 @@ def given(options: Options) -> Iterator[tuple[str, ...]]:
         ("namespace", (options.namespace,)),
         ("workflow-timeout", (options.workflow_timeout,)),
         ("max-workers", (options.max_workers,)),
+        ("executor", (options.executor,)),
         ("origin-run-id", (options.origin_run_id,)),
     ):
         yield from ((f"--{name}", str(one)) for one in values if one is not None)
@@ -89,6 +96,18 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
     ):
         if value is not None and value < 1:
             yield Diagnostic(f"{option} {value} is too small.", "Give a whole number from 1 up.")
+    yield from _check_executor(options)
+
+
+def _check_executor(options: Options) -> Iterator[Diagnostic]:
+    if options.executor not in (None, *EXECUTORS):
+        names = ", ".join(EXECUTORS)
+        yield Diagnostic(f"--executor {options.executor} is unknown.", f"Choose one of {names}.")
+    if options.executor == "in_process" and options.max_workers is not None:
+        yield Diagnostic(
+            "--max-workers does not go with --executor in_process, which runs one step at a time.",
+            "Leave one of them out.",
+        )
 
 
 def _check_tag(tag: str) -> Iterator[Diagnostic]:

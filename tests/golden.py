@@ -79,6 +79,7 @@ FLOW_CASES = (
             "namespace": "production",
             "workflow_timeout": 3600,
             "max_workers": 2,
+            "executor": "multiprocess",
         },
     ),
     Case("branches", "BranchesFlow"),

@@ -22,7 +22,6 @@ from tests.support import (
 )
 
 ROOT = Path(__file__).parent.parent
-IN_PROCESS = {"execution": {"config": {"in_process": {}}}}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class Project:
             "file": str(self.definitions),
             "job": self.flow_name,
             "tags": dict(tags or {}),
-            "config": {**IN_PROCESS, **(config or {})},
+            "config": dict(config or {}),
             "after": after,
             "steps": list(steps),
         }

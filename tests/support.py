@@ -72,11 +72,6 @@ class DagsterRun:
         }
 
 
-# Starts the processes of the ops in a third of the time that the default way takes. Jobs that are
-# compiled with `max_workers` do not take it, so that the default way is tested with those.
-_FORKING = {"multiprocess": {"start_method": {"forkserver": {"preload_modules": ["dagster"]}}}}
-
-
 class Workspace:
     """A copy of the fixtures, with a Metaflow datastore and a Dagster home of its own."""
 
@@ -122,8 +117,7 @@ class Workspace:
         file = self.golden / case.output
         job = _job(load_module(file))
         config = home / "config.yaml"
-        execution = {} if "max_workers" in case.options else {"execution": {"config": _FORKING}}
-        config.write_text(json.dumps({**run_config(job, case.parameters), **execution}))
+        config.write_text(json.dumps(run_config(job, case.parameters)))
         options = ["-f", str(file), "-j", job.name, "-c", str(config)]
         command = [sys.executable, "-m", "dagster", "job", "execute", *options]
         checked(command, self.flows, DAGSTER_HOME=str(home))

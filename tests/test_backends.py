@@ -56,12 +56,6 @@ CREDENTIALS = {
 }
 CREDENTIALS_TEXT = repr(CREDENTIALS).encode()
 
-IN_PROCESS = "execution: {config: {in_process: {}}}\n"
-FORKING = (
-    "execution: {config: {multiprocess: {start_method: {forkserver: {preload_modules: "
-    "[dagster]}}}}}\n"
-)
-
 
 @dataclass(frozen=True)
 class Backend:
@@ -69,16 +63,16 @@ class Backend:
 
     datastore: str
     metadata: str
-    execution: str
+    executor: str = "threads"
 
     def __str__(self) -> str:
         return f"{self.datastore}_and_{self.metadata}"
 
 
 BACKENDS = [
-    Backend("s3", "local", IN_PROCESS),
-    Backend("s3", "service", FORKING),
-    Backend("local", "service", IN_PROCESS),
+    Backend("s3", "local"),
+    Backend("s3", "service", "multiprocess"),
+    Backend("local", "service"),
 ]
 
 
@@ -97,7 +91,6 @@ class Project:
         shutil.copy(FLOW, self.directory)
         self.home.mkdir()
         (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-        (self.home / "run.yaml").write_text(self.backend.execution)
 
     @property
     def home(self) -> Path:
@@ -143,7 +136,8 @@ class Project:
     @cached_property
     def token(self) -> str:
         """The production token of the deployed job, which `dagster create` tells."""
-        output = self.flow("dagster", "create", OUTPUT, "--tag=team:search")
+        options = ["--tag=team:search", f"--executor={self.backend.executor}"]
+        output = self.flow("dagster", "create", OUTPUT, *options)
         assert (self.directory / OUTPUT).exists(), output
         token = re.search(r"namespace\(\"production:(.+)\"\)", output)
         assert token is not None, output
@@ -178,14 +172,13 @@ class Project:
     def execute(self, **environment: str) -> DagsterRun:
         """Run the job by `dagster job execute`."""
         assert self.generated
-        options = ["-f", OUTPUT, "-j", "BackendsFlow", "-c", str(self.home / "run.yaml")]
-        self.dagster("job", "execute", *options, **environment)
+        self.dagster("job", "execute", "-f", OUTPUT, "-j", "BackendsFlow", **environment)
         return self.last_run()
 
     def reexecute(self, **environment: str) -> DagsterRun:
         """Execute the last run again from its failure, as the button in Dagster does."""
         self._output(
-            [sys.executable, "-c", _REEXECUTE, OUTPUT, str(self.home / "run.yaml")],
+            [sys.executable, "-c", _REEXECUTE],
             {**CREDENTIALS, **environment},
         )
         return self.last_run()
@@ -205,16 +198,14 @@ class Project:
 
 _REEXECUTE = """
 import sys
-import yaml
 from dagster import DagsterInstance, ReexecutionOptions, execute_job, reconstructable
 sys.path.insert(0, ".")
 from backendsflow_dagster import BackendsFlow
 with DagsterInstance.get() as instance:
     last = instance.get_run_records(limit=1)[0].dagster_run.run_id
     options = ReexecutionOptions.from_failure(last, instance)
-    config = yaml.safe_load(open(sys.argv[2]))
     job = reconstructable(BackendsFlow)
-    with execute_job(job, instance, run_config=config, reexecution_options=options):
+    with execute_job(job, instance, reexecution_options=options):
         pass
 """
 
@@ -346,7 +337,7 @@ def test_the_service_hears_from_running_tasks(project: Project, service: Metadat
 
 
 def test_reexecution_counts_its_attempts_from_those_in_s3(make_project: MakeProject) -> None:
-    project = make_project(Backend("s3", "service", IN_PROCESS))
+    project = make_project(Backend("s3", "service"))
     broken = project.execute(BACKENDS_FLOW_BREAKS="work")
     assert any("work was told to break" in failure for failure in broken.failures)
     assert _attempts(broken, "work") == [0, 0, 0, 1, 1]

@@ -31,7 +31,11 @@ pytestmark = pytest.mark.slow
 # Every test is a process of its own: it finds what another has deployed.
 DEPLOY = """
 deployed = Deployer("operated_flow.py", show_output=False).dagster(name="Prices").create(
-    definitions_file="prices.py", tags=["team:search"], decospecs=["retry:times=0"], max_workers=2
+    definitions_file="prices.py",
+    tags=["team:search"],
+    decospecs=["retry:times=0"],
+    max_workers=2,
+    executor="threads",
 )
 show(
     identifier=deployed.identifier,
@@ -108,6 +112,7 @@ def test_deployment(place: Place, deployed: Any) -> None:
     assert "--tag team:search" in text
     assert "--with retry:times=0" in text
     assert "--max-workers 2" in text
+    assert "--executor threads" in text
 
 
 def test_trigger_of_what_another_process_has_deployed(

@@ -51,9 +51,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return new_project(tmp_path_factory.mktemp("waiting"), "WaitingFlow", FLOW)
+@pytest.fixture(scope="module", params=["threads", "multiprocess"])
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    directory = tmp_path_factory.mktemp("waiting")
+    return new_project(directory, "WaitingFlow", FLOW, f"--executor={request.param}")
 
 
 @pytest.fixture
@@ -111,6 +112,8 @@ def test_run_is_interrupted(
     assert_unfinished(project)
 
 
+# In threads, the process of the op is that of the run.
+@pytest.mark.parametrize("project", ["multiprocess"], indirect=True)
 def test_process_of_the_op_is_killed(project: Project, running: subprocess.Popen[str]) -> None:
     op, step = waiting(project)
     os.kill(op, signal.SIGKILL)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import IN_PROCESS, ROOT
+from tests.project import ROOT
 from tests.support import DagsterRun, checked, dagster_run, path_with_this_python, snapshot
 from tests.test_readme import FLOW as SCORES_FLOW
 
@@ -139,7 +139,6 @@ def test_jobs_run_side_by_side(project: Path) -> None:
     home = project / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    (home / "config.yaml").write_text(json.dumps(IN_PROCESS))
     read(home)  # Dagster's databases are made here: two processes that do it break each other
     started = [start(project, home, job) for job in ("LinearFlow", "ForeachFlow")]
     printed = [process.communicate(timeout=120)[0] for process in started]
@@ -152,7 +151,7 @@ def test_jobs_run_side_by_side(project: Path) -> None:
 
 def start(project: Path, home: Path, job: str) -> subprocess.Popen[str]:
     """Run a job of the code location in a process of its own."""
-    options = ["-f", "defs/definitions.py", "-j", job, "-c", str(home / "config.yaml")]
+    options = ["-f", "defs/definitions.py", "-j", job]
     return subprocess.Popen(
         [sys.executable, "-m", "dagster", "job", "execute", *options],
         cwd=project,

@@ -109,10 +109,11 @@ def test_file_that_cannot_be_written(place: Place) -> None:
 
 
 def test_run_goes_on_without_the_command(place: Place) -> None:
-    run_id = place.trigger("--city=Ulm", "--my-count=1")
+    run_id = place.trigger("--city=Patient", "--my-count=1")
     running = place.dagster("list-runs", "--running").stdout
     assert running.startswith(f"{run_id} OperatedFlow startedAt:'")
     assert running.endswith(" Running\n")
+    (place.directory / "go").touch()
     assert place.ended(run_id) == "SUCCESS"
     assert run_id in place.dagster("list-runs", "--succeeded").stdout
     assert run_id not in place.dagster("list-runs", "--failed").stdout

@@ -29,7 +29,7 @@ from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
 from metaflow_dagster.operate.errors import DagsterUnavailable
 from metaflow_dagster.operate.home import dagster_home
-from metaflow_dagster.options import Options
+from metaflow_dagster.options import EXECUTORS, ExecutorName, Options
 
 
 class NotCompiled(MetaflowException):
@@ -56,6 +56,13 @@ class NotCompiled(MetaflowException):
     help="Seconds after which a run is stopped.",
 )
 @click.option("--max-workers", default=None, type=int, help="Most steps that run at once.")
+@click.option(
+    "--executor",
+    default=None,
+    type=click.Choice(EXECUTORS),
+    help="What runs the ops: threads of the run's process, processes, or the run's process itself, "
+    "one op after the other. [default: threads]",
+)
 @click.option(
     "--origin-run-id",
     default=None,
@@ -136,6 +143,7 @@ def create(
     namespace: str | None,
     workflow_timeout: int | None,
     max_workers: int | None,
+    executor: ExecutorName | None,
     origin_run_id: str | None,
     notify_on_error: bool,
     notify_on_success: bool,
@@ -155,6 +163,7 @@ def create(
         namespace=namespace,
         workflow_timeout=workflow_timeout,
         max_workers=max_workers,
+        executor=executor,
         origin_run_id=origin_run_id,
         notify_on_error=notify_on_error,
         notify_on_success=notify_on_success,

@@ -25,7 +25,7 @@ from metaflow_dagster.deployment import (
 from metaflow_dagster.diagnostics import CompileError
 from metaflow_dagster.files import difference, replaced_at_the_end
 from metaflow_dagster.location.merge import FlowsNotCompiled, Location, merged
-from metaflow_dagster.options import Options
+from metaflow_dagster.options import EXECUTORS, ExecutorName, Options
 
 
 @click.command(help="Compile flows into a directory, with a definitions.py that merges them.")
@@ -48,6 +48,13 @@ from metaflow_dagster.options import Options
     "--workflow-timeout", default=None, type=int, help="Seconds after which a run is stopped."
 )
 @click.option("--max-workers", default=None, type=int, help="Most steps of a run that run at once.")
+@click.option(
+    "--executor",
+    default=None,
+    type=click.Choice(EXECUTORS),
+    help="What runs the ops: threads of the run's process, processes, or the run's process itself, "
+    "one op after the other. [default: threads]",
+)
 @click.option(
     "--notify-on-error",
     is_flag=True,
@@ -76,6 +83,7 @@ def create(
     namespace: str | None,
     workflow_timeout: int | None,
     max_workers: int | None,
+    executor: ExecutorName | None,
     notify_on_error: bool,
     notify_on_success: bool,
     check: bool,
@@ -86,6 +94,7 @@ def create(
         namespace=namespace,
         workflow_timeout=workflow_timeout,
         max_workers=max_workers,
+        executor=executor,
         notify_on_error=notify_on_error,
         notify_on_success=notify_on_success,
     )

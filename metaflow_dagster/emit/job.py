@@ -94,11 +94,17 @@ def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expressio
     )
 
 
-def _executor(options: Options, scope: ModuleScope) -> Expression | None:
-    if options.max_workers is None:
-        return None
-    configured = attribute(scope.ref("multiprocess_executor"), "configured")
-    return call(configured, literal({"max_concurrent": options.max_workers}))
+def _executor(options: Options, scope: ModuleScope) -> Expression:
+    limit = [] if options.max_workers is None else [literal(options.max_workers)]
+    match options.executor:
+        case None | "threads":
+            return call(scope.ref("threads_executor"), *limit)
+        case "multiprocess":
+            return call(scope.ref("processes_executor"), *limit)
+        case "in_process":
+            return scope.ref("in_process_executor")
+        case _:
+            assert_never(options.executor)
 
 
 @dataclass(frozen=True, slots=True)

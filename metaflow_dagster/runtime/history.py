@@ -1,10 +1,14 @@
 """What has happened to a task before: in an earlier attempt, or in a run that is continued."""
 
+import threading
+
 from dagster import Failure, OpExecutionContext
 
 from metaflow_dagster.runtime.settings import ORIGIN_RUN_ID, ORIGIN_TAG, RUN_ID_TAG
 from metaflow_dagster.runtime.store import completed_datastore, next_attempt
 from metaflow_dagster.runtime.tasks import Task, metaflow_run_id
+
+NAMING_LOCK = threading.Lock()  # since two threads that give a run the same tag give it twice
 
 
 def run_id_of(context: OpExecutionContext) -> str:
@@ -19,8 +23,12 @@ def run_id_of(context: OpExecutionContext) -> str:
 
 def name_run(context: OpExecutionContext, run_id: str) -> None:
     """Tag a Dagster run with its Metaflow run; one that continues another's has not started it."""
-    if context.run.parent_run_id and context.run.tags.get(RUN_ID_TAG) != run_id:
-        context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: run_id})
+    if not context.run.parent_run_id or context.run.tags.get(RUN_ID_TAG) == run_id:
+        return
+    with NAMING_LOCK:
+        run = context.instance.get_run_by_id(context.run_id)  # as other ops may have left it
+        if run is not None and run.tags.get(RUN_ID_TAG) != run_id:
+            context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: run_id})
 
 
 def origin_run_id(context: OpExecutionContext) -> str | None:

@@ -4,7 +4,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,10 +24,12 @@ from metaflow_dagster.runtime.guard import (
 )
 from metaflow_dagster.runtime.limits import Limit
 from metaflow_dagster.runtime.logs import LONGEST_LINE, StreamLog, kept, plain
+from metaflow_dagster.runtime.op_threads import op_thread
 from metaflow_dagster.runtime.settings import FLOW_FILE
 
 EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY
 SECONDS_TO_DRAIN = 2.0
+OUTPUT_LOCK = threading.Lock()  # since text streams of Python are not made for several threads
 
 
 class CapturedProcess:
@@ -49,11 +50,12 @@ class CapturedProcess:
             cwd=os.path.dirname(FLOW_FILE),
             start_new_session=True,
         )
+        self.thread = op_thread()
         self.copying = [
             threading.Thread(target=copy_lines, args=pipe, daemon=True)
             for pipe in (
-                (self.process.stdout, sys.stdout, self.stdout),
-                (self.process.stderr, sys.stderr, self.stderr),
+                (self.process.stdout, self.thread.stdout, self.stdout),
+                (self.process.stderr, self.thread.stderr, self.stderr),
             )
         ]
 
@@ -67,12 +69,22 @@ class CapturedProcess:
         try:
             for thread in self.copying:
                 thread.start()
-            self.process.wait(limit.seconds if limit else None)
-        except subprocess.TimeoutExpired:
-            self.limit = limit
+            if not self.ends_within(limit.seconds if limit else None):
+                self.limit = limit
         finally:
             self.stop()
             self.drain()
+
+    def ends_within(self, seconds: float | None) -> bool:
+        """Whether it ends in time, which another thread waits for: this one may be interrupted."""
+        ended = threading.Event()
+
+        def wait() -> None:
+            self.process.wait()
+            ended.set()
+
+        threading.Thread(target=wait, daemon=True).start()
+        return self.thread.interruption.wait(ended, seconds)
 
     def stop(self) -> None:
         """End it, if it still runs, with everything it has started."""
@@ -121,18 +133,23 @@ def captured_process(
             guardian.leave(marker)
 
 
-def copy_lines(pipe: IO[bytes], stream: TextIO, log: StreamLog) -> None:
-    """Copy what comes through a pipe to a log and to a text stream, line by line."""
+def copy_lines(pipe: IO[bytes], streams: Sequence[TextIO], log: StreamLog) -> None:
+    """Copy what comes through a pipe to a log and to text streams, line by line."""
     while line := pipe.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
             line += b"\n"
         log.add(kept(line))
-        # Whatever the stream cannot take: nobody else reads the pipe, which must not fill up.
-        with suppress(OSError, ValueError):
-            encoding = stream.encoding or "utf-8"
-            text = plain(line).decode(errors="replace")
-            stream.write(text.encode(encoding, errors="replace").decode(encoding))
-            stream.flush()
+        text = plain(line).decode(errors="replace")
+        for stream in streams:
+            write_text(text, stream)
+
+
+def write_text(text: str, stream: TextIO) -> None:
+    """Write to a stream what it can take: nobody else reads the pipe, which must not fill up."""
+    with OUTPUT_LOCK, suppress(OSError, ValueError):
+        encoding = stream.encoding or "utf-8"
+        stream.write(text.encode(encoding, errors="replace").decode(encoding))
+        stream.flush()
 
 
 def step_failure(description: str, process: CapturedProcess, may_retry: bool) -> Failure:

@@ -116,6 +116,7 @@ def test_synthesize_has_every_option_of_the_command_line(flow: type) -> None:
         namespace="prod",
         workflow_timeout=60,
         max_workers=2,
+        executor="multiprocess",
     )
     ast.parse(text)
     for part in (
@@ -124,7 +125,7 @@ def test_synthesize_has_every_option_of_the_command_line(flow: type) -> None:
         "retry:times=2",
         'NAMESPACE: str | None = "prod"',
         '"dagster/max_runtime": "60"',
-        '{"max_concurrent": 2}',
+        "executor_def=processes_executor(2)",
     ):
         assert part in text
 

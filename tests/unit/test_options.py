@@ -27,6 +27,16 @@ from metaflow_dagster.options import MAX_TAG_LENGTH, MAX_TAGS, Options, check_op
         pytest.param(Options(max_workers=0), ["--max-workers 0 is too small"], id="no workers"),
         pytest.param(Options(workflow_timeout=-1), ["--workflow-timeout -1"], id="timeout"),
         pytest.param(
+            Options(executor="celery"),  # type: ignore[arg-type]
+            ["--executor celery is unknown"],
+            id="unknown executor",
+        ),
+        pytest.param(
+            Options(executor="in_process", max_workers=2),
+            ["--max-workers does not go with --executor in_process"],
+            id="workers in one process",
+        ),
+        pytest.param(
             Options("a b", ("", "ok", "\n"), max_workers=0, workflow_timeout=0),
             ["--name", "--tag ''", "--tag '\\n'", "--workflow-timeout", "--max-workers"],
             id="all at once",

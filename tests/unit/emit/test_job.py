@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
+from dagster._core.system_config.objects import ResolvedRunConfig
 
 from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.options import Options
@@ -59,7 +62,30 @@ def test_tags_and_limits() -> None:
     assert job.name == "nightly"
     assert job.description == 'Fits\n"it".'
     assert job.tags == {"metaflow/flow": "MyFlow", "dagster/max_runtime": "60"}
-    assert job.executor_def.name == "multiprocess"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        pytest.param(Options(), "threads", id="by default"),
+        pytest.param(Options(executor="threads", max_workers=2), "threads", id="threads"),
+        pytest.param(Options(executor="multiprocess"), "multiprocess", id="processes"),
+        pytest.param(Options(executor="in_process"), "in_process", id="in process"),
+    ],
+)
+def test_executor(options: Options, name: str) -> None:
+    job = job_of(loaded(emitted(linear_flow(), options)))
+    assert job.executor_def.name == name
+
+
+@pytest.mark.parametrize("executor", [None, "multiprocess"])
+def test_limit_can_be_overridden(executor: Literal["multiprocess"] | None) -> None:
+    options = Options(executor=executor, max_workers=2)
+    job = job_of(loaded(emitted(linear_flow(), options)))
+    configs = ({}, {"execution": {"config": {"max_concurrent": 5}}})
+    resolved = (ResolvedRunConfig.build(job, config) for config in configs)
+    limits = [one.execution.execution_engine_config["max_concurrent"] for one in resolved]
+    assert limits == [2, 5]
 
 
 def test_jobs_can_be_merged() -> None:

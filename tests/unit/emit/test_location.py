@@ -42,7 +42,9 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_header_says_how_it_is_made() -> None:
-    header = text(Options(tags=("a b",), max_workers=2)).partition("\n\n")[0]
+    header = text(Options(tags=("a b",), max_workers=2, executor="multiprocess")).partition("\n\n")[
+        0
+    ]
     assert header.splitlines() == [
         "# Dagster definitions of the Metaflow flows in the files beside this one, as one code",
         "# location.",
@@ -53,7 +55,8 @@ def test_header_says_how_it_is_made() -> None:
         "#         '../flows/a flow.py' \\",
         "#         /elsewhere/flow.py \\",
         "#         --tag 'a b' \\",
-        "#         --max-workers 2",
+        "#         --max-workers 2 \\",
+        "#         --executor multiprocess",
     ]
 
 

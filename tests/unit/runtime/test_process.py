@@ -120,7 +120,7 @@ def test_pipe_is_emptied_whatever_the_stream_takes(
 ) -> None:
     content = "✓ a\n".encode() * 2
     log = StreamLog()
-    copy_lines(io.BytesIO(content), stream, log)
+    copy_lines(io.BytesIO(content), [stream], log)
     assert written(log) == content
     if shown is not None:
         assert stream.buffer.getvalue() == shown * 2  # type: ignore[union-attr]
@@ -128,7 +128,7 @@ def test_pipe_is_emptied_whatever_the_stream_takes(
 
 def test_very_long_line_is_passed_on_in_parts() -> None:
     log, stream = StreamLog(), io.StringIO()
-    copy_lines(io.BytesIO(b"x" * (2 * LONGEST_LINE + 5)), stream, log)
+    copy_lines(io.BytesIO(b"x" * (2 * LONGEST_LINE + 5)), [stream], log)
     part = b"x" * LONGEST_LINE
     assert stream.getvalue().encode() == written(log) == part + b"\n" + part + b"\nxxxxx"
 

@@ -68,6 +68,7 @@ class DagsterDeployer(DeployerImpl):
         namespace: str | None = None,
         workflow_timeout: int | None = None,
         max_workers: int | None = None,
+        executor: str | None = None,
         origin_run_id: str | None = None,
         notify_on_error: bool = False,
         notify_on_success: bool = False,
@@ -92,7 +93,10 @@ class DagsterDeployer(DeployerImpl):
         workflow_timeout : int, optional, default None
             Seconds after which a run is stopped.
         max_workers : int, optional, default None
-            Most steps that run at once. Dagster's own limit if it is not specified.
+            Most steps that run at once. The number of CPUs if it is not specified.
+        executor : str, optional, default None
+            What runs the ops: "threads" of the run's process, the default, "multiprocess" or
+            "in_process", one after the other.
         origin_run_id : str, optional, default None
             Resume this run of Dagster's (`dagster-…`) in every run.
         notify_on_error : bool, optional, default False
@@ -126,6 +130,7 @@ class DagsterDeployer(DeployerImpl):
             "namespace": namespace,
             "workflow_timeout": workflow_timeout,
             "max_workers": max_workers,
+            "executor": executor,
             "origin_run_id": origin_run_id,
             "notify_on_error": notify_on_error or None,
             "notify_on_success": notify_on_success or None,

@@ -1,0 +1,78 @@
+"""How the ops of a run are executed."""
+
+import warnings
+from typing import Any
+
+from dagster import (
+    Executor,
+    ExecutorDefinition,
+    InitExecutorContext,
+    executor,
+    multiprocess_executor,
+)
+
+from metaflow_dagster.runtime.internals import (
+    executor_options,
+    missing_internals,
+    retry_mode,
+)
+from metaflow_dagster.runtime.threads import ThreadsExecutor
+
+
+def threads_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
+    """Runs ops in threads of the run's process, at most as many at once; default: the CPUs.
+
+    Where Dagster has changed too much for that, ops run in processes.
+    """
+    import dagster
+
+    missing = missing_internals()
+    if missing:
+        warnings.warn(
+            f"This release of Dagster runs ops in processes, not in threads: {missing[0]} has "
+            "changed. Compile the flow anew with a later metaflow-dagster.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return processes_executor(max_concurrent)
+    limit = dagster.Field(
+        dagster.Noneable(int),
+        is_required=False,
+        default_value=max_concurrent,
+        description="The number of ops that may run at once. Default: that of the CPUs.",
+    )
+
+    @executor(name="threads", config_schema={"max_concurrent": limit, **executor_options()})
+    def threads(context: InitExecutorContext) -> Executor:
+        config: Any = context.executor_config
+        limits = config.get("tag_concurrency_limits") or []
+        return ThreadsExecutor(retry_mode(config["retries"]), config["max_concurrent"], limits)
+
+    return threads
+
+
+def processes_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
+    """Runs each op in a process, forked from one that has imported what all of them need."""
+    start_method = {"forkserver": {"preload_modules": preloaded_modules()}}
+
+    def effective(config: dict[str, Any]) -> dict[str, Any]:
+        limit = config["max_concurrent"] or max_concurrent
+        return {"start_method": start_method, **config, "max_concurrent": limit}
+
+    schema: Any = multiprocess_executor.config_schema
+    return multiprocess_executor.configured(effective, config_schema=schema)
+
+
+def preloaded_modules() -> list[str]:
+    """What the process of each op would import otherwise; those that are missing do not matter.
+
+    Metaflow must not be among them: it reads its settings when it is imported.
+    """
+    return [
+        "dagster._cli",
+        "dagster._core.execution.run_metrics_thread",
+        "dagster._core.storage.local_compute_log_manager",
+        "dagster._core.storage.sqlite_storage",
+        "requests",
+        "upath",
+    ]

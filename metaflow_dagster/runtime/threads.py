@@ -1,0 +1,182 @@
+"""The executor that runs the ops of a run in threads of the run's process.
+
+An op does little itself, it looks after a process of Metaflow. In a process of its own, as
+Dagster's multiprocess executor would have it, it takes the start of another Python with Dagster.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from dagster import DagsterEvent, DagsterExecutionInterruptedError, Executor
+
+from metaflow_dagster.runtime.internals import (
+    active_execution,
+    engine_event,
+    log_streams,
+    step_events,
+    with_resources,
+)
+from metaflow_dagster.runtime.op_threads import Interruption, OpThread, in_op_thread, op_thread
+
+SECONDS_BETWEEN_LOOKS = 0.1  # for interruptions, retries that are due and free slots of pools
+SECONDS_TO_INTERRUPT = 10.0  # in which ops have to end; more than their processes are given
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The thread of an op is over, by an error if it was not the op that has failed."""
+
+    step_key: str
+    error: BaseException | None
+
+
+class ThreadsExecutor(Executor):
+    """Runs ops in threads."""
+
+    def __init__(
+        self, retries: Any, max_concurrent: int | None, tag_limits: list[dict[str, Any]]
+    ) -> None:
+        self.retry_mode = retries
+        self.max_concurrent = max_concurrent or os.cpu_count() or 1
+        self.tag_limits = tag_limits
+
+    @property
+    def retries(self) -> Any:
+        """Whether ops are retried."""
+        return self.retry_mode
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
+        """Execute the ops of a run and give the events that come of it."""
+        process = f"threads of one process (pid: {os.getpid()})"
+        yield engine_event(plan_context, f"Executing ops in {process}")
+        yield from with_resources(plan_context, self.events)
+        yield engine_event(plan_context, f"Finished ops in {process}")
+
+    def events(self, job_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
+        """Execute the ops, the run having its resources."""
+        with active_execution(job_context, self.tag_limits) as active:
+            yield from RunningOps(job_context, active, self.max_concurrent).events()
+
+
+class RunningOps:
+    """The ops of one run that are in threads now.
+
+    Which op is ready and what its end means, Dagster knows; all that touches its state is done in
+    the thread of the run, to which those of the ops hand on their events.
+    """
+
+    def __init__(self, context: Any, active: Any, max_concurrent: int) -> None:
+        self.context = context
+        self.active = active
+        self.max_concurrent = max_concurrent
+        self.threads: dict[str, threading.Thread] = {}
+        self.news: SimpleQueue[DagsterEvent | Ended] = SimpleQueue()
+        self.to_retry: dict[str, DagsterEvent] = {}
+        self.interruption = Interruption()
+        self.deadline = float("inf")  # of what has been interrupted
+        self.errors: list[BaseException] = []
+
+    def events(self) -> Iterator[DagsterEvent]:
+        """Run ops until there are no more, or until the run is interrupted."""
+        try:
+            while self.goes_on():
+                if self.active.check_for_interrupts():
+                    yield from self.interrupt()
+                yield from self.start_ready()
+                yield from self.follow()
+        finally:
+            self.end()
+        if self.deadline < float("inf"):
+            yield engine_event(self.context, "Interrupted all ops")
+            raise DagsterExecutionInterruptedError
+        if self.errors:
+            raise self.errors[0]
+
+    def goes_on(self) -> bool:
+        """Whether there is anything to do or to wait for."""
+        if self.interruption.happened:
+            return bool(self.threads) and time.monotonic() < self.deadline
+        return bool(self.threads) or not self.active.is_complete
+
+    def interrupt(self) -> Iterator[DagsterEvent]:
+        """Let the ops end and start no others."""
+        message = "Received a signal to end the run, and interrupt its ops"
+        yield engine_event(self.context, message, *self.threads)
+        self.active.mark_interrupted()
+        self.deadline = min(self.deadline, time.monotonic() + SECONDS_TO_INTERRUPT)
+        self.interruption.happen()
+
+    def end(self) -> None:
+        """Leave nothing running, if Dagster gives up the run by an error of its own."""
+        self.interruption.happen()
+        deadline = min(self.deadline, time.monotonic() + SECONDS_TO_INTERRUPT)
+        for thread in self.threads.values():
+            thread.join(max(0, deadline - time.monotonic()))
+
+    def start_ready(self) -> Iterator[DagsterEvent]:
+        """Start as many ops as may run."""
+        free = self.max_concurrent - len(self.threads)
+        if self.interruption.happened or not free:
+            return
+        steps = self.active.get_steps_to_execute(limit=free)
+        yield from self.active.concurrency_event_iterator(self.context)
+        for step in steps:
+            context = self.context.for_step(step, self.active.get_known_state())
+            # If an op cannot be interrupted, at least it does not keep the process from its end.
+            thread = threading.Thread(target=self.run, args=[context], name=step.key, daemon=True)
+            self.threads[step.key] = thread
+            thread.start()
+
+    def run(self, context: Any) -> None:
+        """What the thread of an op does."""
+        error = None
+        try:
+            with log_streams(self.context, context.step.key, self.news.put) as (stdout, stderr):
+                own = op_thread()
+                streams = [*own.stdout, *stdout], [*own.stderr, *stderr]
+                with in_op_thread(OpThread(self.interruption, *streams)):
+                    for event in step_events(context):
+                        self.news.put(event)
+        # Whatever it is that is not the op's own failure: as in a process of Dagster's
+        # multiprocess executor, somebody has to be told, or the run would wait forever.
+        except (Exception, KeyboardInterrupt, DagsterExecutionInterruptedError) as caught:
+            error = caught
+        self.news.put(Ended(context.step.key, error))
+
+    def follow(self) -> Iterator[DagsterEvent]:
+        """Take in what has happened, and skip the ops that this leaves without an input."""
+        for one in self.latest():
+            if isinstance(one, Ended):
+                self.finish(one)
+                continue
+            yield one
+            if one.is_step_up_for_retry:
+                self.to_retry[str(one.step_key)] = one
+            else:
+                self.active.handle_event(one)
+        if len(self.threads) < self.max_concurrent:
+            yield from self.active.plan_events_iterator(self.context)
+
+    def finish(self, ended: Ended) -> None:
+        """Take in the end of a thread, before which its op must not be started anew."""
+        del self.threads[ended.step_key]
+        if retry := self.to_retry.pop(ended.step_key, None):
+            self.active.handle_event(retry)
+        if ended.error:
+            self.errors.append(ended.error)
+        self.active.verify_complete(self.context, ended.step_key)
+
+    def latest(self) -> Iterator[DagsterEvent | Ended]:
+        """What the threads have told, which is waited for a little."""
+        seconds = SECONDS_BETWEEN_LOOKS if self.threads or not self.active.is_complete else 0
+        try:
+            yield self.news.get(timeout=seconds)
+            while True:
+                yield self.news.get_nowait()
+        except Empty:
+            return
