@@ -46,6 +46,7 @@ def test_every_file_belongs_to_a_case_and_every_flow_to_one() -> None:
     }
 
 
+@pytest.mark.slow
 def test_is_the_same_on_other_machines(tmp_path: Path) -> None:
     elsewhere = {
         "METAFLOW_USER": "somebody",

@@ -13,6 +13,7 @@ from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 from metaflow.plugins.aws.step_functions.production_token import store_token
 
+from metaflow_dagster.cli.compiling import compile_options
 from metaflow_dagster.compilation import Compilation, hand_over
 from metaflow_dagster.compiler import compile_session
 from metaflow_dagster.deployment import (
@@ -29,7 +30,7 @@ from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
 from metaflow_dagster.operate.errors import DagsterUnavailable
 from metaflow_dagster.operate.home import dagster_home
-from metaflow_dagster.options import EXECUTORS, ExecutorName, Options
+from metaflow_dagster.options import Options
 
 
 class NotCompiled(MetaflowException):
@@ -41,45 +42,11 @@ class NotCompiled(MetaflowException):
 @click.command(help="Compile this flow into a Dagster definitions file.")
 @click.argument("file", required=False, type=click.Path())
 @click.option("--name", default=None, help="Name of the Dagster job. [default: the flow's name]")
-@click.option("--tag", "tags", multiple=True, help="Tag every run with this. Repeatable.")
-@click.option(
-    "--with",
-    "decospecs",
-    multiple=True,
-    help="Add a decorator to every step, such as retry:times=3. Repeatable.",
-)
-@click.option("--namespace", default=None, help="Metaflow namespace of the steps.")
-@click.option(
-    "--workflow-timeout",
-    default=None,
-    type=int,
-    help="Seconds after which a run is stopped.",
-)
-@click.option("--max-workers", default=None, type=int, help="Most steps that run at once.")
-@click.option(
-    "--executor",
-    default=None,
-    type=click.Choice(EXECUTORS),
-    help="What runs the ops: threads of the run's process, processes, or the run's process itself, "
-    "one op after the other. [default: threads]",
-)
+@compile_options
 @click.option(
     "--origin-run-id",
     default=None,
     help="Resume this run of Dagster's (dagster-…) in every run: what finished is not run again.",
-)
-@click.option(
-    "--notify-on-error",
-    is_flag=True,
-    default=False,
-    help="Tell a webhook when a run has failed: METAFLOW_DAGSTER_WEBHOOK_URL, in the environment "
-    "where Dagster loads FILE.",
-)
-@click.option(
-    "--notify-on-success",
-    is_flag=True,
-    default=False,
-    help="Tell the same webhook when a run has succeeded.",
 )
 @click.option(
     "--authorize",
@@ -138,15 +105,7 @@ def create(
     context: Any,
     file: str | None,
     name: str | None,
-    tags: tuple[str, ...],
-    decospecs: tuple[str, ...],
-    namespace: str | None,
-    workflow_timeout: int | None,
-    max_workers: int | None,
-    executor: ExecutorName | None,
     origin_run_id: str | None,
-    notify_on_error: bool,
-    notify_on_success: bool,
     authorize: str | None,
     generate_new_token: bool,
     new_token: str | None,
@@ -155,19 +114,9 @@ def create(
     deployer_attribute_file: str | None,
     output_dir: str,
     handed_over_to: str | None,
+    **chosen: Any,
 ) -> None:
-    options = Options(
-        name=name,
-        tags=tags,
-        decospecs=decospecs,
-        namespace=namespace,
-        workflow_timeout=workflow_timeout,
-        max_workers=max_workers,
-        executor=executor,
-        origin_run_id=origin_run_id,
-        notify_on_error=notify_on_error,
-        notify_on_success=notify_on_success,
-    )
+    options = Options(name=name, origin_run_id=origin_run_id, **chosen)
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     try:
         compilation = compile_session(session, options, file, output_dir)

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 
+from metaflow_dagster.cli.compiling import compile_options
 from metaflow_dagster.cli.create import keep_token, note, report_automation
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import (
@@ -25,7 +27,7 @@ from metaflow_dagster.deployment import (
 from metaflow_dagster.diagnostics import CompileError
 from metaflow_dagster.files import difference, replaced_at_the_end
 from metaflow_dagster.location.merge import FlowsNotCompiled, Location, merged
-from metaflow_dagster.options import EXECUTORS, ExecutorName, Options
+from metaflow_dagster.options import Options
 
 
 @click.command(help="Compile flows into a directory, with a definitions.py that merges them.")
@@ -36,38 +38,7 @@ from metaflow_dagster.options import EXECUTORS, ExecutorName, Options
     type=click.Path(file_okay=False),
     help="Directory for the generated files.",
 )
-@click.option("--tag", "tags", multiple=True, help="Tag every run with this. Repeatable.")
-@click.option(
-    "--with",
-    "decospecs",
-    multiple=True,
-    help="Add a decorator to every step, such as retry:times=3. Repeatable.",
-)
-@click.option("--namespace", default=None, help="Metaflow namespace of the steps.")
-@click.option(
-    "--workflow-timeout", default=None, type=int, help="Seconds after which a run is stopped."
-)
-@click.option("--max-workers", default=None, type=int, help="Most steps of a run that run at once.")
-@click.option(
-    "--executor",
-    default=None,
-    type=click.Choice(EXECUTORS),
-    help="What runs the ops: threads of the run's process, processes, or the run's process itself, "
-    "one op after the other. [default: threads]",
-)
-@click.option(
-    "--notify-on-error",
-    is_flag=True,
-    default=False,
-    help="Tell a webhook when a run has failed: METAFLOW_DAGSTER_WEBHOOK_URL, in the environment "
-    "where Dagster loads the file.",
-)
-@click.option(
-    "--notify-on-success",
-    is_flag=True,
-    default=False,
-    help="Tell the same webhook when a run has succeeded.",
-)
+@compile_options
 @click.option(
     "--check",
     is_flag=True,
@@ -78,26 +49,10 @@ from metaflow_dagster.options import EXECUTORS, ExecutorName, Options
 def create(
     flow_files: tuple[str, ...],
     output_dir: str,
-    tags: tuple[str, ...],
-    decospecs: tuple[str, ...],
-    namespace: str | None,
-    workflow_timeout: int | None,
-    max_workers: int | None,
-    executor: ExecutorName | None,
-    notify_on_error: bool,
-    notify_on_success: bool,
     check: bool,
+    **chosen: Any,
 ) -> None:
-    options = Options(
-        tags=tags,
-        decospecs=decospecs,
-        namespace=namespace,
-        workflow_timeout=workflow_timeout,
-        max_workers=max_workers,
-        executor=executor,
-        notify_on_error=notify_on_error,
-        notify_on_success=notify_on_success,
-    )
+    options = Options(**chosen)
     directory = Path(output_dir)
     with _refusals_shown():
         if check:

@@ -77,7 +77,12 @@ def family(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
 @pytest.mark.parametrize(
-    "family", [False, True], ids=["obeys SIGTERM", "ignores SIGTERM"], indirect=True
+    "family",
+    [
+        pytest.param(False, id="obeys SIGTERM"),
+        pytest.param(True, id="ignores SIGTERM", marks=pytest.mark.slow),
+    ],
+    indirect=True,
 )
 def test_nothing_is_left(family: tuple[int, list[int]], number: signal.Signals) -> None:
     supervisor, pids = family

@@ -1,0 +1,54 @@
+"""What the commands that compile flows have in common: the options of a compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from metaflow._vendor import click
+
+from metaflow_dagster.options import EXECUTORS
+
+_OPTIONS = (
+    click.option("--tag", "tags", multiple=True, help="Tag every run with this. Repeatable."),
+    click.option(
+        "--with",
+        "decospecs",
+        multiple=True,
+        help="Add a decorator to every step, such as retry:times=3. Repeatable.",
+    ),
+    click.option("--namespace", default=None, help="Metaflow namespace of the steps."),
+    click.option(
+        "--workflow-timeout", default=None, type=int, help="Seconds after which a run is stopped."
+    ),
+    click.option(
+        "--max-workers", default=None, type=int, help="Most steps of a run that run at once."
+    ),
+    click.option(
+        "--executor",
+        default=None,
+        type=click.Choice(EXECUTORS),
+        help="What runs the ops: threads of the run's process, processes, or the run's process "
+        "itself, one op after the other. [default: threads]",
+    ),
+    click.option(
+        "--notify-on-error",
+        is_flag=True,
+        default=False,
+        help="Tell a webhook when a run has failed: METAFLOW_DAGSTER_WEBHOOK_URL, in the "
+        "environment where Dagster loads the definitions.",
+    ),
+    click.option(
+        "--notify-on-success",
+        is_flag=True,
+        default=False,
+        help="Tell the same webhook when a run has succeeded.",
+    ),
+)
+
+
+def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that `Options` takes by the same names."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
