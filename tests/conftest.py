@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,10 @@ from tests import golden
 from tests.services.s3 import S3, s3_server
 
 golden.isolate()
+
+# What a script starts in the background ignores this signal, and so does all that it starts itself.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes, or its making, depends on what else the machine does. The examples are
 # the same everywhere, so that a change fails where it is made; those of the deep profile are new.
