@@ -151,7 +151,7 @@ def _item(node: _Node, level: int, depth: int) -> _Node:
 def _split_string(node: cst.SimpleString, level: int, depth: int) -> Expression:
     room = max(WIDTH - INDENT * (level + depth + 1), SHORTEST_PIECE)
     pieces = [cst.SimpleString(quoted(one)) for one in _pieces(str(node.evaluated_value), room)]
-    if len(pieces) == 1 and len(node.value) > room:
+    if not pieces or (len(pieces) == 1 and len(node.value) > room):
         return node
     joined: cst.SimpleString | cst.ConcatenatedString = pieces[-1]
     for piece in reversed(pieces[:-1]):

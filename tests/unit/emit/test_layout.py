@@ -115,6 +115,11 @@ A, B, C = "a" * 30, "b" * 30, "c" * 30
             f'x = (\n    "{A}\\n"\n    "{B}\\n"\n    "{C}"\n)\n',
             id="string, at line ends",
         ),
+        pytest.param(
+            f'x = {{"{A * 9}": ""}}\n',
+            f'x = {{\n    "{A * 9}": "",\n}}\n',
+            id="empty string after a long key",
+        ),
     ],
 )
 def test_broken(source: str, result: str) -> None:
