@@ -2,55 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
 from metaflow_dagster.runtime import notices
 from metaflow_dagster.runtime.notices import WEBHOOK_VARIABLE, NotNotified, send_notice
+from tests.services.web import Reply, Request, WebServer, route
 
 CONTENT = {"text": "Größe 5"}
 
 
-@dataclass
-class Webhook:
+class Webhook(WebServer):
     """A webhook that answers with these codes, the last one from then on."""
 
-    codes: list[int]
-    url: str = ""
-    got: list[Any] = field(default_factory=list)
+    def __init__(self, *codes: int) -> None:
+        super().__init__()
+        self.codes = list(codes)
+        self.got: list[Any] = []
+
+    @route("POST", "/sesame")
+    def take(self, request: Request) -> Reply:
+        self.got.append((request.headers["content-type"], request.body))
+        return Reply({}, self.codes.pop(0) if len(self.codes) > 1 else self.codes[0])
 
 
 @contextmanager
 def webhook(*codes: int) -> Iterator[Webhook]:
-    hook = Webhook(list(codes))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            hook.got.append((self.headers["Content-Type"], json.loads(body)))
-            self.send_response(hook.codes.pop(0) if len(hook.codes) > 1 else hook.codes[0])
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    hook.url = f"http://127.0.0.1:{server.server_port}/sesame"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    hook = Webhook(*codes)
+    with hook.serving():
         yield hook
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +44,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("codes", [(200,), (204,), (500, 200), (500, 429, 201)])
 def test_notice_arrives(codes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     with webhook(*codes) as hook:
-        monkeypatch.setenv(WEBHOOK_VARIABLE, hook.url)
+        monkeypatch.setenv(WEBHOOK_VARIABLE, f"{hook.url}/sesame")
         send_notice(CONTENT)
     assert hook.got == [("application/json", CONTENT)] * len(codes)
 
@@ -81,9 +64,12 @@ def refusal(url: str | None, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_webhook_that_does_not_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with webhook(403) as hook:
-        assert refusal(hook.url, monkeypatch) == "The webhook does not take the notice: Forbidden."
+        assert (
+            refusal(f"{hook.url}/sesame", monkeypatch)
+            == "The webhook does not take the notice: Forbidden."
+        )
     assert len(hook.got) == 3
-    assert "refused" in refusal(hook.url, monkeypatch)
+    assert "refused" in refusal(f"{hook.url}/sesame", monkeypatch)
 
 
 @pytest.mark.parametrize(
