@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -60,9 +60,9 @@ def send_notice(content: dict[str, str]) -> None:
         try:
             with urlopen(request, timeout=WEBHOOK_TIMEOUT):
                 return
-        except HTTPException:
+        except InvalidURL:
             raise no_webhook() from None
-        except (URLError, TimeoutError, ConnectionError) as error:
+        except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
             if pause is None:
                 reason = getattr(error, "reason", error)
                 raise NotNotified(f"The webhook does not take the notice: {reason}.") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,6 +72,25 @@ def test_webhook_that_does_not_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     assert len(hook.got) == 3
     assert "refused" in refusal(f"{hook.url}/sesame", monkeypatch)
+
+
+def test_webhook_that_hangs_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    hung_up_on = []
+
+    def hang_up(server: socket.socket) -> None:
+        for _ in range(3):
+            connection, address = server.accept()
+            connection.recv(10_000)
+            connection.close()
+            hung_up_on.append(address)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=hang_up, args=[server], daemon=True)
+        thread.start()
+        said = refusal(f"http://127.0.0.1:{server.getsockname()[1]}/sesame", monkeypatch)
+        thread.join(10)
+    assert said.startswith("The webhook does not take the notice: ")
+    assert len(hung_up_on) == 3
 
 
 @pytest.mark.parametrize(
