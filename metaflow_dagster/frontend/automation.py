@@ -89,7 +89,12 @@ def _check_times(whose: str, cron: object, timezone: object) -> Iterator[Diagnos
 
 
 def _check_reset(name: str, decorator: TriggerDecorator) -> Iterator[Diagnostic]:
-    given = decorator.options.get(_RESET_AT)
+    if not isinstance(decorator.options or {}, Mapping):
+        yield Diagnostic(
+            f"The options of @{name} are no dictionary.", "Write {} or leave them out."
+        )
+        return
+    given = _given_reset(decorator)
     if given is None:
         return
     if not isinstance(given, Mapping) or not given.get("cron"):
@@ -101,8 +106,12 @@ def _check_reset(name: str, decorator: TriggerDecorator) -> Iterator[Diagnostic]
     yield from _check_times(f"{_RESET_AT} of @{name}", given["cron"], given.get("timezone"))
 
 
+def _given_reset(decorator: TriggerDecorator) -> Any:
+    return (decorator.options or {}).get(_RESET_AT)
+
+
 def _reset_at(decorator: TriggerDecorator) -> Schedule | None:
-    given = decorator.options.get(_RESET_AT)
+    given = _given_reset(decorator)
     return Schedule(dagster_cron(given["cron"]), given.get("timezone")) if given else None
 
 

@@ -41,7 +41,7 @@ class TriggerDecorator(FlowDecorator, Protocol):
     """`plugins.events_decorator.TriggerDecorator` and `…TriggerOnFinishDecorator`."""
 
     triggers: list[dict[str, Any]]
-    options: Mapping[str, Any]
+    options: Any  # as the user wrote them
 
     def format_deploytime_value(self) -> None: ...
 

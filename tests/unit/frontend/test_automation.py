@@ -149,6 +149,11 @@ def test_event_in_the_namespace_of_a_project(tmp_path: Path) -> None:
             id="no times",
         ),
         pytest.param(
+            "@trigger(event='a', options=['reset_at'])",
+            "options of @trigger are no dictionary",
+            id="options that are a list",
+        ),
+        pytest.param(
             "@trigger(event='a', options={'reset_at': {'cron': 'x'}})",
             "reset_at of @trigger: ",
             id="no cron",
@@ -173,6 +178,11 @@ def test_required_parameter_needs_a_value_from_an_event(decorator: str, tmp_path
     (reason,) = reasons(tmp_path, decorator, body)
     name = decorator.partition("(")[0]
     assert reason.startswith(f"{name} gives no value to parameter size, which is required.")
+
+
+def test_no_options(tmp_path: Path) -> None:
+    (trigger,) = triggers(tmp_path, "@trigger(event='a', options=None)")
+    assert trigger.reset_at is None
 
 
 def test_required_parameter_with_a_value_from_an_event(tmp_path: Path) -> None:
