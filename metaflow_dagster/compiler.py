@@ -33,13 +33,12 @@ def synthesize(
     workflow_timeout: int | None = None,
     max_workers: int | None = None,
     executor: ExecutorName | None = None,
+    warm_steps: bool = False,
     origin_run_id: str | None = None,
     notify_on_error: bool = False,
     notify_on_success: bool = False,
 ) -> str:
-    """Compile a flow class into the text of a Dagster definitions file.
-
-    The text is the same as `python FLOW.py dagster create OUTPUT` writes with the same options.
+    """Compile a flow class into the text that `python FLOW.py dagster create OUTPUT` writes.
 
     Parameters
     ----------
@@ -51,9 +50,9 @@ def synthesize(
     decospecs : step decorators to add, such as "retry:times=3" (`--with`)
     namespace : Metaflow namespace of the steps
     workflow_timeout : seconds after which a run is stopped
-    max_workers : most steps that run at once; default: the number of CPUs
-    executor : what runs the ops: "threads" of the run's process, the default, "multiprocess" or
-        "in_process", one after the other
+    max_workers : most steps that run at once; default: that of the CPUs
+    executor : what runs the ops: "threads", the default, "multiprocess" or "in_process"
+    warm_steps : whether steps are forked from a process that has imported Metaflow
     origin_run_id : Metaflow run (`dagster-…`) that every run resumes: its parameters are taken, and
         what finished in it is not run again
     notify_on_error, notify_on_success : whether the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told
@@ -73,6 +72,7 @@ def synthesize(
         workflow_timeout=workflow_timeout,
         max_workers=max_workers,
         executor=executor,
+        warm_steps=warm_steps,
         origin_run_id=origin_run_id,
         notify_on_error=notify_on_error,
         notify_on_success=notify_on_success,

@@ -45,6 +45,7 @@ class MetaflowFlowComponent(Component, Resolvable):
     max_workers : most steps that run at once; default: the number of CPUs
     executor : what runs the ops: `threads` of the run's process, the default, `multiprocess` or
         `in_process`, one after the other
+    warm_steps : whether the processes of steps are forked from one that has imported Metaflow
     notify_on_error, notify_on_success : whether the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told
         when a run has failed or succeeded
     """
@@ -57,6 +58,7 @@ class MetaflowFlowComponent(Component, Resolvable):
     workflow_timeout: int | None = None
     max_workers: int | None = None
     executor: ExecutorName | None = None
+    warm_steps: bool = False
     notify_on_error: bool = False
     notify_on_success: bool = False
 
@@ -101,6 +103,7 @@ class MetaflowFlowComponent(Component, Resolvable):
             workflow_timeout=self.workflow_timeout,
             max_workers=self.max_workers,
             executor=self.executor,
+            warm_steps=self.warm_steps,
             notify_on_error=self.notify_on_error,
             notify_on_success=self.notify_on_success,
         )

@@ -27,9 +27,10 @@ class Options:
     `name`: name of the Dagster job; default: the flow's. `tags`: Metaflow tags of every run.
     `decospecs`: step decorators to add (`--with`). `namespace`: Metaflow namespace of the steps.
     `workflow_timeout`: seconds after which a run is stopped. `max_workers`: most ops that
-    run at once. `executor`: what runs them; default: threads. `origin_run_id`: the Metaflow run
-    that every run resumes. `notify_on_error`, `notify_on_success`: whether a webhook is told that
-    a run has failed or succeeded.
+    run at once. `executor`: what runs them; default: threads. `warm_steps`: whether the processes
+    of steps are forked from one that has imported Metaflow. `origin_run_id`: the Metaflow run that
+    every run resumes. `notify_on_error`, `notify_on_success`: whether a webhook is told that a run
+    has failed or succeeded.
     """
 
     name: str | None = None
@@ -39,6 +40,7 @@ class Options:
     workflow_timeout: int | None = None
     max_workers: int | None = None
     executor: ExecutorName | None = None
+    warm_steps: bool = False
     origin_run_id: str | None = None
     notify_on_error: bool = False
     notify_on_success: bool = False
@@ -58,6 +60,7 @@ def given(options: Options) -> Iterator[tuple[str, ...]]:
     ):
         yield from ((f"--{name}", str(one)) for one in values if one is not None)
     for name, is_given in (
+        ("warm-steps", options.warm_steps),
         ("notify-on-error", options.notify_on_error),
         ("notify-on-success", options.notify_on_success),
     ):
@@ -107,6 +110,12 @@ def _check_executor(options: Options) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "--max-workers does not go with --executor in_process, which runs one step at a time.",
             "Leave one of them out.",
+        )
+    if options.warm_steps and options.executor not in (None, "threads"):
+        yield Diagnostic(
+            f"--warm-steps does not go with --executor {options.executor}: the processes of steps "
+            "are forked from one that the process of the run has started.",
+            "Use --executor threads, or leave out --warm-steps.",
         )
 
 

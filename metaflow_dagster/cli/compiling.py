@@ -32,6 +32,13 @@ _OPTIONS = (
         "itself, one op after the other. [default: threads]",
     ),
     click.option(
+        "--warm-steps",
+        is_flag=True,
+        default=False,
+        help="Fork the processes of steps from one that has imported Metaflow, instead of "
+        "starting a Python for each.",
+    ),
+    click.option(
         "--notify-on-error",
         is_flag=True,
         default=False,

@@ -40,13 +40,13 @@ def _grouped(names: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]
     return sorted([as_they_are, *renamed] if as_they_are else renamed, key=_group_order)
 
 
-def _group_order(group: list[tuple[str, str]]) -> tuple[int, str]:
+def _group_order(group: list[tuple[str, str]]) -> tuple[int, str, str]:
     return _member_order(group[0])
 
 
-def _member_order(name: tuple[str, str]) -> tuple[int, str]:
-    """Constants, classes, functions, as isort's `order-by-type`."""
+def _member_order(name: tuple[str, str]) -> tuple[int, str, str]:
+    """Constants, classes, functions, as isort's `order-by-type`; by letters, then by their case."""
     text = name[0]
     if text.isupper() and len(text) > 1:
-        return 0, text
-    return (1 if text[0].isupper() else 2), text
+        return 0, text.lower(), text
+    return (1 if text[0].isupper() else 2), text.lower(), text

@@ -31,6 +31,7 @@ from metaflow_dagster.emit.build import (
     names_tuple,
     returned,
     spaced,
+    text_dict,
 )
 from metaflow_dagster.emit.scope import ModuleScope
 from metaflow_dagster.ir.job import (
@@ -90,6 +91,7 @@ def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expressio
             "description": literal(plan.flow.description) if plan.flow.description else None,
             "tags": literal(dict(tags)),
             "executor_def": _executor(options, scope),
+            "resource_defs": text_dict({"io_manager": scope.ref("datastore_io_manager")}),
         },
     )
 
@@ -98,7 +100,8 @@ def _executor(options: Options, scope: ModuleScope) -> Expression:
     limit = [] if options.max_workers is None else [literal(options.max_workers)]
     match options.executor:
         case None | "threads":
-            return call(scope.ref("threads_executor"), *limit)
+            processes = scope.ref("warm_processes") if options.warm_steps else None
+            return call(scope.ref("threads_executor"), *limit, keywords={"processes": processes})
         case "multiprocess":
             return call(scope.ref("processes_executor"), *limit)
         case "in_process":

@@ -1,6 +1,8 @@
 """How the ops of a run are executed."""
 
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from dagster import (
@@ -16,13 +18,18 @@ from metaflow_dagster.runtime.internals import (
     missing_internals,
     retry_mode,
 )
+from metaflow_dagster.runtime.starting import StartProcess, fresh_processes
 from metaflow_dagster.runtime.threads import ThreadsExecutor
 
 
-def threads_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
+def threads_executor(
+    max_concurrent: int | None = None,
+    processes: Callable[[], AbstractContextManager[StartProcess]] = fresh_processes,
+) -> ExecutorDefinition:
     """Runs ops in threads of the run's process, at most as many at once; default: the CPUs.
 
-    Where Dagster has changed too much for that, ops run in processes.
+    `processes` is entered for each run, and gives what starts the processes of its ops. Where
+    Dagster has changed too much for threads, ops run in processes, which start others freshly.
     """
     import dagster
 
@@ -46,7 +53,8 @@ def threads_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
     def threads(context: InitExecutorContext) -> Executor:
         config: Any = context.executor_config
         limits = config.get("tag_concurrency_limits") or []
-        return ThreadsExecutor(retry_mode(config["retries"]), config["max_concurrent"], limits)
+        retries = retry_mode(config["retries"])
+        return ThreadsExecutor(retries, config["max_concurrent"], limits, processes)
 
     return threads
 

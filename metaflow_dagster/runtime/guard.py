@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 PROCESS_VARIABLE = "METAFLOW_DAGSTER_PROCESS"  # marks a process and all it starts
@@ -20,10 +21,11 @@ GUARD_LOCK = threading.Lock()
 class Guard:
     """A process that ends others when the one that has started it is gone, by SIGKILL even.
 
-    It is there as long as there is something to watch.
+    It is there as long as there is something to watch, or somebody keeps it.
     """
 
     def __init__(self) -> None:
+        self.keepers = 0
         self.watched: dict[str, int] = {}
         self.lock = threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
@@ -41,9 +43,25 @@ class Guard:
         with self.lock:
             del self.watched[marker]
             self.tell()
-            if self.process and not self.watched:
-                self.process.communicate()
-                self.process = None
+            self.end_unused()
+
+    @contextmanager
+    def lasting(self) -> Iterator[None]:
+        """Leave the process there when there is nothing to watch for a while, once it has begun."""
+        with self.lock:
+            self.keepers += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.keepers -= 1
+                self.end_unused()
+
+    def end_unused(self) -> None:
+        """End the process if there is no use for it."""
+        if self.process and not self.watched and not self.keepers:
+            self.process.communicate()
+            self.process = None
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the process that does the work."""

@@ -1,9 +1,10 @@
 """What of Dagster's internals it takes to run ops in threads; nothing else here relies on them."""
 
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
 from inspect import signature
 from io import TextIOBase, TextIOWrapper
@@ -164,6 +165,22 @@ def active_execution(context: Any, tag_limits: list[dict[str, Any]]) -> Iterator
         ) as active,
     ):
         yield active
+
+
+@contextmanager
+def kept_open(context: Any) -> Iterator[None]:
+    """Keep the event log of a run open, where that is a file of SQLite.
+
+    Dagster opens and closes it for each event. Whenever nobody else has it open, SQLite then moves
+    everything from its write-ahead log, and waits for the disk several times.
+    """
+    path_of = getattr(context.instance.event_log_storage, "path_for_shard", None)
+    if path_of is None:
+        yield
+        return
+    with closing(sqlite3.connect(path_of(context.run_id))) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        yield
 
 
 def step_events(context: Any) -> Iterator[DagsterEvent]:

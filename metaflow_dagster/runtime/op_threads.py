@@ -13,6 +13,8 @@ from typing import TextIO
 
 from dagster import DagsterExecutionInterruptedError
 
+from metaflow_dagster.runtime.starting import StartProcess, fresh_process
+
 OP_THREAD = threading.local()
 
 
@@ -51,11 +53,12 @@ class Interruption:
 
 @dataclass(frozen=True)
 class OpThread:
-    """What interrupts an op, and where its output goes."""
+    """What interrupts an op, where its output goes, and what starts its processes."""
 
     interruption: Interruption
     stdout: Sequence[TextIO]
     stderr: Sequence[TextIO]
+    start_process: StartProcess = fresh_process
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -40,17 +39,9 @@ class CapturedProcess:
         self.limit: Limit | None = None  # that it has reached
         self.stdout = StreamLog()
         self.stderr = StreamLog()
-        self.process = subprocess.Popen(
-            command,
-            env={**environment, PROCESS_VARIABLE: marker.partition("=")[2]},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # As under `python flow.py`, for the paths in it and for Metaflow's local store.
-            cwd=os.path.dirname(FLOW_FILE),
-            start_new_session=True,
-        )
         self.thread = op_thread()
+        marked = {**environment, PROCESS_VARIABLE: marker.partition("=")[2]}
+        self.process = self.thread.start_process(command, marked)
         self.copying = [
             threading.Thread(target=copy_lines, args=pipe, daemon=True)
             for pipe in (

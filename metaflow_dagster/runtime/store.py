@@ -4,7 +4,7 @@ import os
 import signal
 from typing import Any
 
-from metaflow_dagster.runtime.command import local_sysroot
+from metaflow_dagster.runtime.command import adopt_settings, local_sysroot
 from metaflow_dagster.runtime.process import CapturedProcess
 from metaflow_dagster.runtime.settings import FLOW_NAME, METAFLOW_TOP_ARGS
 from metaflow_dagster.runtime.tasks import Task
@@ -12,6 +12,7 @@ from metaflow_dagster.runtime.tasks import Task
 
 def datastore_root() -> tuple[Any, str]:
     """Metaflow's storage class for the datastore of this file, and its root."""
+    adopt_settings()
     from metaflow.plugins import DATASTORES
 
     options = dict(argument.split("=", 1) for argument in METAFLOW_TOP_ARGS if "=" in argument)

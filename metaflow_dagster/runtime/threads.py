@@ -4,24 +4,30 @@ An op does little itself, it looks after a process of Metaflow. In a process of 
 Dagster's multiprocess executor would have it, it takes the start of another Python with Dagster.
 """
 
+import atexit
+import gc
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from dagster import DagsterEvent, DagsterExecutionInterruptedError, Executor
 
+from metaflow_dagster.runtime.guard import only_guard
 from metaflow_dagster.runtime.internals import (
     active_execution,
     engine_event,
+    kept_open,
     log_streams,
     step_events,
     with_resources,
 )
 from metaflow_dagster.runtime.op_threads import Interruption, OpThread, in_op_thread, op_thread
+from metaflow_dagster.runtime.starting import StartProcess
 
 SECONDS_BETWEEN_LOOKS = 0.1  # for interruptions, retries that are due and free slots of pools
 SECONDS_TO_INTERRUPT = 10.0  # in which ops have to end; more than their processes are given
@@ -39,11 +45,16 @@ class ThreadsExecutor(Executor):
     """Runs ops in threads."""
 
     def __init__(
-        self, retries: Any, max_concurrent: int | None, tag_limits: list[dict[str, Any]]
+        self,
+        retries: Any,
+        max_concurrent: int | None,
+        tag_limits: list[dict[str, Any]],
+        processes: Callable[[], AbstractContextManager[StartProcess]],
     ) -> None:
         self.retry_mode = retries
         self.max_concurrent = max_concurrent or os.cpu_count() or 1
         self.tag_limits = tag_limits
+        self.processes = processes
 
     @property
     def retries(self) -> Any:
@@ -53,14 +64,22 @@ class ThreadsExecutor(Executor):
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
         """Execute the ops of a run and give the events that come of it."""
         process = f"threads of one process (pid: {os.getpid()})"
+        # Or it would look for garbage in all that Dagster is, when it ends anyway.
+        atexit.register(gc.freeze)
         yield engine_event(plan_context, f"Executing ops in {process}")
         yield from with_resources(plan_context, self.events)
         yield engine_event(plan_context, f"Finished ops in {process}")
 
     def events(self, job_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
         """Execute the ops, the run having its resources."""
-        with active_execution(job_context, self.tag_limits) as active:
-            yield from RunningOps(job_context, active, self.max_concurrent).events()
+        with (
+            kept_open(job_context),
+            active_execution(job_context, self.tag_limits) as active,
+            only_guard().lasting(),
+            self.processes() as start_process,
+        ):
+            limit = self.max_concurrent
+            yield from RunningOps(job_context, active, limit, start_process).events()
 
 
 class RunningOps:
@@ -70,10 +89,13 @@ class RunningOps:
     the thread of the run, to which those of the ops hand on their events.
     """
 
-    def __init__(self, context: Any, active: Any, max_concurrent: int) -> None:
+    def __init__(
+        self, context: Any, active: Any, max_concurrent: int, start_process: StartProcess
+    ) -> None:
         self.context = context
         self.active = active
         self.max_concurrent = max_concurrent
+        self.start_process = start_process
         self.threads: dict[str, threading.Thread] = {}
         self.news: SimpleQueue[DagsterEvent | Ended] = SimpleQueue()
         self.to_retry: dict[str, DagsterEvent] = {}
@@ -139,7 +161,7 @@ class RunningOps:
             with log_streams(self.context, context.step.key, self.news.put) as (stdout, stderr):
                 own = op_thread()
                 streams = [*own.stdout, *stdout], [*own.stderr, *stderr]
-                with in_op_thread(OpThread(self.interruption, *streams)):
+                with in_op_thread(OpThread(self.interruption, *streams, self.start_process)):
                     for event in step_events(context):
                         self.news.put(event)
         # Whatever it is that is not the op's own failure: as in a process of Dagster's

@@ -26,6 +26,7 @@ from metaflow_dagster.runtime.process import (
 @pytest.fixture(autouse=True)
 def flow_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metaflow_dagster.runtime.process.FLOW_FILE", __file__)
+    monkeypatch.setattr("metaflow_dagster.runtime.starting.FLOW_FILE", __file__)
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ class DagsterDeployer(DeployerImpl):
         workflow_timeout: int | None = None,
         max_workers: int | None = None,
         executor: str | None = None,
+        warm_steps: bool = False,
         origin_run_id: str | None = None,
         notify_on_error: bool = False,
         notify_on_success: bool = False,
@@ -97,6 +98,9 @@ class DagsterDeployer(DeployerImpl):
         executor : str, optional, default None
             What runs the ops: "threads" of the run's process, the default, "multiprocess" or
             "in_process", one after the other.
+        warm_steps : bool, optional, default False
+            Fork the processes of steps from one that has imported Metaflow, instead of starting a
+            Python for each.
         origin_run_id : str, optional, default None
             Resume this run of Dagster's (`dagster-…`) in every run.
         notify_on_error : bool, optional, default False
@@ -131,6 +135,7 @@ class DagsterDeployer(DeployerImpl):
             "workflow_timeout": workflow_timeout,
             "max_workers": max_workers,
             "executor": executor,
+            "warm_steps": warm_steps or None,
             "origin_run_id": origin_run_id,
             "notify_on_error": notify_on_error or None,
             "notify_on_success": notify_on_success or None,

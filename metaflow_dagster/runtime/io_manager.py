@@ -1,0 +1,81 @@
+"""What ops pass to each other, paths of tasks, in Metaflow's datastore.
+
+All ops reach that, wherever they run; what Dagster would take by itself is a local directory.
+"""
+
+import json
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from dagster import (
+    Failure,
+    InitResourceContext,
+    InputContext,
+    IOManager,
+    OutputContext,
+    io_manager,
+)
+
+from metaflow_dagster.runtime.settings import OUTPUTS
+from metaflow_dagster.runtime.store import datastore_root
+
+
+class DatastoreIOManager(IOManager):
+    """Keeps the outputs of ops as JSON, by run, op and name.
+
+    The dynamic outputs of a foreach are all the same path. So a value is stored once for all
+    mapping keys, and for one of them only where it is another.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, Any] = {}  # what this process has stored, which need not be read
+
+    def handle_output(self, context: OutputContext, obj: Any) -> None:
+        """Store an output."""
+        shared, own = output_paths(context.get_identifier())
+        if own not in self.known and self.known.get(shared) == obj:
+            return
+        path = own if shared in self.known else shared
+        storage, root = datastore_root()
+        storage(root).save_bytes([(path, BytesIO(json.dumps(obj).encode()))], overwrite=True)
+        self.known[path] = obj
+
+    def load_input(self, context: InputContext) -> Any:
+        """The value that an op gets of one before it, perhaps of one in an earlier run."""
+        shared, own = output_paths(context.get_identifier())
+        for path in (own, shared):
+            if path in self.known:
+                return self.known[path]
+        return stored_output(own, shared)
+
+
+def output_paths(identifier: Sequence[str]) -> tuple[str, str]:
+    """Where the value of an output is stored: for any mapping key, and for its own if it has one.
+
+    `identifier` is that of Dagster: run, step key, name of the output, perhaps mapping key.
+    """
+    run_id, step_key, name, *mapping_key = identifier
+    shared = f"{OUTPUTS}/{run_id}/{step_key}/{name}"
+    return shared, ".".join([shared, *mapping_key])
+
+
+def stored_output(*paths: str) -> Any:
+    """What the first of some paths in the datastore holds that is there."""
+    storage, root = datastore_root()
+    with storage(root).load_bytes(paths) as blobs:
+        texts = {path: Path(file).read_bytes() for path, file, _info in blobs if file}
+    for path in paths:
+        if path in texts:
+            return json.loads(texts[path])
+    raise Failure(
+        f"{root} does not hold the output {paths[0]}, which this op needs. Run the whole job anew.",
+        allow_retries=False,
+    )
+
+
+@io_manager(description="Keeps what ops pass to each other in Metaflow's datastore.")
+def datastore_io_manager(_context: InitResourceContext) -> IOManager:
+    """The I/O manager of one run."""
+    return DatastoreIOManager()

@@ -1,0 +1,56 @@
+"""What starts the processes of Metaflow: each with a Python of its own, unless told otherwise."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, Protocol
+
+from metaflow_dagster.runtime.settings import FLOW_FILE
+
+
+class StepProcess(Protocol):
+    """A process in a session of its own, with pipes for its output, as `subprocess.Popen` has it.
+
+    `returncode` is None as long as nobody has waited for its end.
+    """
+
+    pid: int
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+    returncode: Any
+
+    def poll(self) -> int | None:
+        """The exit code, if it is known."""
+
+    def wait(self) -> int:
+        """Wait for its end; gives the exit code, or the negative number of a signal."""
+
+
+class StartProcess(Protocol):
+    """What starts a command, with the variables that are its environment."""
+
+    def __call__(self, command: Sequence[str], environment: Mapping[str, str]) -> StepProcess:
+        """Start it."""
+
+
+def fresh_process(command: Sequence[str], environment: Mapping[str, str]) -> StepProcess:
+    """Start a command in the directory of the flow, as is needed for the paths in it.
+
+    Metaflow finds its local store from there, too.
+    """
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=os.path.dirname(FLOW_FILE),
+        start_new_session=True,
+    )
+
+
+@contextmanager
+def fresh_processes() -> Iterator[StartProcess]:
+    """Give what starts the processes of a run, as long as that lasts."""
+    yield fresh_process

@@ -1,0 +1,201 @@
+"""Processes of Metaflow that are forked from one which has imported Metaflow already."""
+
+import inspect
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import IO, Any
+
+from metaflow_dagster.runtime.command import adopt_settings, process_environment
+from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, SECONDS_TO_STOP, stop_processes
+from metaflow_dagster.runtime.settings import FLOW_FILE
+from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
+from metaflow_dagster.runtime.step_server import (
+    become_task,
+    code_of,
+    execute_file,
+    fork_task,
+    import_metaflow,
+    new_main,
+    next_request,
+    reap,
+    serve_steps,
+    show_variable,
+)
+
+# Read when Python starts or when Metaflow is imported, so that a change comes too late for a fork.
+READ_EARLY = (
+    "(PYTHON|LD_|DYLD_|METAFLOW_|LC_|MALLOC_|GLIBC_|OPENSSL_|OTEL_).*"
+    "|LANG|LANGUAGE|TZ|HOME|TMPDIR|TEMP|TMP|DISABLE_TRACING"
+)
+# Of Metaflow's, what it reads only when it runs a task.
+READ_LATE = (
+    "METAFLOW_(INIT_.*|DAGSTER_.*|RUN_ID|OWNER|PRODUCTION_TOKEN"
+    "|LOCAL_CONFIG_FILE|FLOW_CONFIG_VALUE)"
+)
+MARKER_LENGTH = 32
+SERVER_START = (  # with a number of a file; what is to be done comes through that, as it is long
+    "import socket; control = socket.socket(fileno={}); "
+    "exec(control.recv(int.from_bytes(control.recv(8), 'big'), socket.MSG_WAITALL))"
+)
+
+
+@contextmanager
+def warm_processes() -> Iterator[StartProcess]:
+    """Have a step server for a run, and give what starts the run's processes by it."""
+    adopt_settings()
+    server = StepServer(process_environment({PROCESS_VARIABLE: "0" * MARKER_LENGTH}))
+    try:
+        yield server.start_process
+    finally:
+        server.close()
+
+
+class StepServer:
+    """A process that forks others, in which Metaflow is imported already.
+
+    What it cannot start, or can no longer, starts with a Python of its own.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.lock = threading.Lock()
+        self.control, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SERVER_START.format(theirs.fileno()), FLOW_FILE],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=os.path.dirname(FLOW_FILE),
+                start_new_session=True,
+                pass_fds=[theirs.fileno()],
+            )
+        self.send(server_program().encode(), [])
+        threading.Thread(target=self.pass_on, daemon=True).start()
+
+    def pass_on(self) -> None:
+        """Pass on what Metaflow says when it is imported."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            sys.stderr.write(line.decode(errors="replace"))
+
+    def send(self, text: bytes, files: Sequence[int]) -> None:
+        """Send a text with some files, which the server gets opened; nothing if it has ended."""
+        with self.lock, suppress(OSError):
+            socket.send_fds(self.control, [len(text).to_bytes(8, "big")], files)
+            self.control.sendall(text)
+
+    def start_process(self, command: Sequence[str], environment: Mapping[str, str]) -> StepProcess:
+        """Start a command of the flow."""
+        if needs_fresh_python(self.environment, environment):
+            return fresh_process(command, environment)
+        forked = self.forked(command, environment)
+        return fresh_process(command, environment) if forked is None else forked
+
+    def forked(
+        self, command: Sequence[str], environment: Mapping[str, str]
+    ) -> "ForkedProcess | None":
+        """Start a command in a process that the server forks; None if there is no server."""
+        request = {"arguments": command[1:], "environment": dict(environment)}
+        reading, writing = zip(os.pipe(), os.pipe(), os.pipe(), strict=True)
+        try:
+            self.send(json.dumps(request).encode(), writing)
+        finally:
+            for one in writing:
+                os.close(one)
+        files = [os.fdopen(one, "rb") for one in reading]
+        if pid := int(files[-1].readline() or 0):
+            return ForkedProcess(pid, environment[PROCESS_VARIABLE], files)
+        for file in files:
+            file.close()
+        return None
+
+    def close(self) -> None:
+        """Let the server end."""
+        self.control.close()
+        self.process.wait()
+
+
+class ForkedProcess:
+    """A process that a step server has forked."""
+
+    def __init__(self, pid: int, marker: str, files: Sequence[IO[bytes]]) -> None:
+        self.pid = pid
+        self.marker = marker
+        self.stdout: IO[bytes] | None = files[0]
+        self.stderr: IO[bytes] | None = files[1]
+        self.status = files[2]
+        self.returncode: int | None = None
+        self.lock = threading.Lock()
+
+    def poll(self) -> int | None:
+        """The exit code, if this has been waited for."""
+        return self.returncode
+
+    def wait(self) -> int:
+        """Wait for its end, which the process tells that is its parent."""
+        with self.lock:
+            if self.returncode is None:
+                with self.status:
+                    ending = self.status.readline()
+                self.returncode = int(ending) if ending else self.give_up()
+            return self.returncode
+
+    def give_up(self) -> int:
+        """End it, if the parent was killed: nobody would learn what comes of it."""
+        stop_processes({f"{PROCESS_VARIABLE}={self.marker}": self.pid}, SECONDS_TO_STOP)
+        return -signal.SIGKILL
+
+
+def server_program() -> str:
+    """The program of a step server, which has its end of a socket as `control`."""
+    functions: tuple[Any, ...] = (
+        import_metaflow,
+        serve_steps,
+        next_request,
+        fork_task,
+        reap,
+        become_task,
+        show_variable,
+        execute_file,
+        code_of,
+        new_main,
+    )
+    steps = f"""
+main = {new_main.__name__}({FLOW_FILE!r})
+variables = {import_metaflow.__name__}({os.path.dirname(os.path.realpath(FLOW_FILE))!r})
+request, files = {serve_steps.__name__}(control)
+environment = {{**request["environment"], **variables}}
+{become_task.__name__}(environment, files, {PROCESS_VARIABLE!r})
+{execute_file.__name__}(request["arguments"], main)
+"""
+    annotations = "from __future__ import annotations"
+    return "\n".join([annotations, *imports(functions), *map(inspect.getsource, functions), steps])
+
+
+def imports(functions: Sequence[Any]) -> Iterator[str]:
+    """The imports that functions need somewhere else, by the names they have here."""
+    for name in {name: None for one in functions for name in one.__code__.co_names}:
+        value = functions[0].__globals__.get(name)
+        if isinstance(value, ModuleType):
+            yield f"import {value.__name__} as {name}"
+        elif value is not None and value not in functions:
+            yield f"from {value.__module__} import {value.__name__} as {name}"
+
+
+def needs_fresh_python(server: Mapping[str, str], task: Mapping[str, str]) -> bool:
+    """Whether the environment of a task differs from a server's in what that has read already."""
+    different = {name for name, _value in server.items() ^ task.items()}
+    return any(
+        re.fullmatch(READ_EARLY, name) and not re.fullmatch(READ_LATE, name) for name in different
+    )
