@@ -129,8 +129,8 @@ def execute_file(arguments: list[str], module: Any) -> None:
         exec(code, vars(module))
     # What the user's code lets through, as Python shows it: without the lines around that code.
     except Exception as error:
-        lines = error.__traceback__
-        sys.excepthook(type(error), error, lines and lines.tb_next)
+        error.__traceback__ = lines = error.__traceback__ and error.__traceback__.tb_next
+        sys.excepthook(type(error), error, lines)
         sys.exit(1)
 
 
@@ -142,7 +142,7 @@ def code_of(file: str) -> Any:
     try:
         return loader.source_to_code(loader.get_data(file), file)
     except SyntaxError as error:
-        sys.excepthook(type(error), error, None)
+        sys.excepthook(type(error), error.with_traceback(None), None)
         sys.exit(1)
 
 

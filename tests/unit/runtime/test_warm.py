@@ -1,0 +1,309 @@
+"""A process that a step server has forked is like one that `python flow.py` has started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from metaflow_dagster.runtime.command import process_environment
+from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, members
+from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
+from metaflow_dagster.runtime.warm import (
+    ForkedProcess,
+    StepServer,
+    needs_fresh_python,
+    warm_processes,
+)
+from tests.unit.runtime.test_guard import comes_true, is_alive
+
+MARKER = "0123456789abcdef" * 2
+ARGUMENTS = ["--quiet", "step", "start", "--tag=a b", "--tag=", "--tag=ü"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is seen of a process from outside."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A flow's file, which is rewritten as need be, and the two ways to run it."""
+
+    file: Path
+    warm: StartProcess
+
+    def started(self, start: StartProcess, code: str, **extra: str) -> StepProcess:
+        """Start code as the flow's file."""
+        self.file.write_text(dedent(code), encoding="utf-8")
+        command = [sys.executable, str(self.file), *ARGUMENTS]
+        return start(command, process_environment({PROCESS_VARIABLE: MARKER, **extra}))
+
+    def run(self, start: StartProcess, code: str, **extra: str) -> Ended:
+        """Run code as the flow's file to its end."""
+        process = self.started(start, code, **extra)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        texts = process.stdout.read().decode(), process.stderr.read().decode()
+        return Ended(process.wait(), *texts)
+
+    def both(self, code: str, **extra: str) -> Ended:
+        """How code ends in a forked process, which is how it ends in a fresh one."""
+        fresh, forked = (self.run(start, code, **extra) for start in (fresh_process, self.warm))
+        assert forked == fresh
+        return forked
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
+    file = tmp_path_factory.mktemp("warm") / "flow.py"
+    file.write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("starting", "warm"):
+            patch.setattr(f"metaflow_dagster.runtime.{module}.FLOW_FILE", str(file))
+        with warm_processes() as start_process:
+            yield Steps(file, start_process)
+
+
+def test_task_is_forked(steps: Steps) -> None:
+    code = "import sys; sys.stdout.write(open('/proc/self/cmdline').read().split('\\0')[1])"
+    assert steps.run(steps.warm, code).stdout == "-c"
+    assert steps.run(fresh_process, code).stdout == str(steps.file)
+
+
+STATE = """
+    import faulthandler, gc, json, locale, os, pathlib, resource, signal, sys, tempfile, threading
+    import metaflow, metaflow.cli_components.init_cmd, metaflow.cli_components.step_cmd
+    umask = os.umask(0)
+    os.umask(umask)
+    print(json.dumps({
+        "main": sorted(vars(sys.modules["__main__"])),
+        "dunders": [repr(vars(sys.modules["__main__"]).get(name)) for name in (
+            "__name__", "__file__", "__doc__", "__package__", "__spec__", "__cached__",
+        )],
+        "loader": [type(__loader__).__name__, __loader__.name, __loader__.path],
+        "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path, "flags": str(sys.flags),
+        "warnings": [sys.warnoptions, len(__import__("warnings").filters)],
+        "hooks": sys.excepthook is sys.__excepthook__, "limit": sys.getrecursionlimit(),
+        "frames": len(__import__("inspect").stack()) <= 4,
+        "environment": dict(os.environ), "shown": "METAFLOW_DAGSTER_PROCESS=" + "0123456789abcdef" * 2
+            in open("/proc/self/environ").read().split(chr(0)),
+        "leader": [os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid()],
+        "umask": umask, "directory": os.getcwd(), "stdin": sys.stdin.read(),
+        "streams": [
+            [one.encoding, one.errors, one.line_buffering, one.write_through, one.isatty(),
+             one.seekable(), one.newlines, one.name, type(one.buffer).__name__, one.fileno()]
+            for one in (sys.stdin, sys.stdout, sys.stderr)
+        ],
+        "signals": [[one, repr(signal.getsignal(one))] for one in signal.valid_signals()],
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        "files": sorted(os.listdir("/proc/self/fd"))[:-1],
+        "threads": [one.name for one in threading.enumerate()],
+        "is_main": threading.main_thread() is threading.current_thread(),
+        "gc": [gc.isenabled(), gc.get_threshold(), gc.get_debug()],
+        "locale": [locale.setlocale(locale.LC_ALL), locale.getpreferredencoding()],
+        "limits": [resource.getrlimit(one) for one in (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)],
+        "nice": os.nice(0), "faults": faulthandler.is_enabled(), "temporary": tempfile.tempdir,
+    }, indent=1, default=repr))
+"""
+
+
+def test_state_of_the_process(steps: Steps) -> None:
+    variables = {"METAFLOW_RUN_ID": "dagster-1", "MY_VARIABLE": "a\nb"}
+    ended = [steps.run(start, STATE, **variables) for start in (fresh_process, steps.warm)]
+    fresh, forked = (json.loads(one.stdout) for one in ended)
+    assert forked["environment"]["MY_VARIABLE"] == "a\nb"
+    assert {name for name in fresh if fresh[name] != forked[name]} == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "returncode"),
+    [
+        ("import sys; print('out'); print('err', file=sys.stderr)", 0),
+        ("raise SystemExit", 0),
+        ("raise SystemExit(7)", 7),
+        ("raise SystemExit('a message')", 1),
+        ("import sys; sys.exit(202)", 202),
+        ("import os; print('lost'); os._exit(3)", 3),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -15),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", -11),
+        ("def f(n):\n    return f(n - 1) if n else 1 / 0\nf(3)", 1),
+        ("import sys\nsys.excepthook = lambda *_: print('mine')\nraise ValueError", 1),
+        ("try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise ValueError from error", 1),
+        ("raise ExceptionGroup('all', [ValueError('ü'), OSError(2)])", 1),
+        ("print('no end of it'", 1),
+        ("# -*- coding: latin-1 -*-\nprint('\xc3\xbc')", 0),
+        ("import atexit; atexit.register(print, 'last'); raise ValueError", 1),
+        ("import threading; threading.Timer(0.1, print, ['late']).start(); print('early')", 0),
+        ("import threading; threading.Thread(target=lambda: 1 / 0, name='t').start()", 0),
+        ("import sys; sys.stdout.close(); print('x')", 1),
+        ("import sys; print(sys.stdin.read(), input())", 1),
+        ("import no_such_module", 1),
+        ("import os; os.abort()", -6),
+    ],
+)
+def test_end_of_the_process(steps: Steps, code: str, returncode: int) -> None:
+    if "ExceptionGroup" in code and sys.version_info < (3, 11):
+        pytest.skip("Python 3.11 brings exception groups")
+    assert steps.both(code).returncode == returncode
+
+
+def test_interrupt(steps: Steps) -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    fresh, forked = steps.run(fresh_process, code), steps.run(steps.warm, code)
+    assert forked.returncode == fresh.returncode == -signal.SIGINT
+    assert forked.stderr.endswith("\nKeyboardInterrupt\n")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_of_the_user(steps: Steps, method: str) -> None:
+    code = f"""
+        import multiprocessing, os
+
+        def square(n):
+            return n * n, __name__
+
+        if __name__ == "__main__":
+            with multiprocessing.get_context({method!r}).Pool(2) as pool:
+                print(pool.map(square, range(4)))
+            print(multiprocessing.parent_process(), multiprocessing.current_process().name)
+    """
+    name = "__main__" if method == "fork" else "__mp_main__"
+    assert steps.both(code).stdout.startswith(f"[(0, '{name}'), (1, '{name}'), ")
+
+
+def test_random_numbers_are_not_the_same(steps: Steps) -> None:
+    code = """
+        import random, secrets, tempfile, uuid
+        print(random.random(), secrets.token_hex(), uuid.uuid4(), uuid.uuid1(), tempfile.mktemp())
+    """
+    numbers = [steps.run(steps.warm, code).stdout.split() for _ in range(3)]
+    assert all(len(set(column)) == 3 for column in zip(*numbers, strict=True))
+
+
+def test_classes_of_metaflow_are_found_by_pickle(steps: Steps) -> None:
+    code = """
+        import pickle
+        from metaflow.task import ForeachFrame
+        print(pickle.loads(pickle.dumps(ForeachFrame("a", "b", 3, 0))), ForeachFrame.__module__)
+    """
+    assert "ForeachFrame" in steps.both(code).stdout
+
+
+def test_source_is_that_of_now(steps: Steps) -> None:
+    helper = steps.file.with_name("helper_of_flow.py")
+    code = "import helper_of_flow, inspect; print(inspect.getsource(helper_of_flow))"
+    for text in ("A = 1\n", "A = 22\n"):
+        helper.write_text(text)
+        assert steps.both(code).stdout == f"{text}\n"
+
+
+@pytest.mark.parametrize("name", ["PYTHONHASHSEED", "METAFLOW_DEBUG_SUBCOMMAND", "LC_ALL", "TZ"])
+def test_what_is_read_early_needs_a_fresh_python(steps: Steps, name: str) -> None:
+    code = (
+        f"import os; print(open('/proc/self/cmdline').read().split('\\0')[1], os.environ[{name!r}])"
+    )
+    assert steps.run(steps.warm, code, **{name: "0"}).stdout == f"{steps.file} 0\n"
+
+
+def test_needs_fresh_python() -> None:
+    assert not needs_fresh_python({"A": "1"}, {"A": "2", "METAFLOW_INIT_X": "3"})
+    assert not needs_fresh_python({}, {"METAFLOW_PRODUCTION_TOKEN": "t", "METAFLOW_OWNER": "ann"})
+    assert needs_fresh_python({"LD_PRELOAD": "x"}, {})
+    assert needs_fresh_python({"METAFLOW_USER": "ann"}, {"METAFLOW_USER": "bob"})
+
+
+def test_daemons_are_found_by_their_marker(steps: Steps) -> None:
+    code = """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                print(os.getpid(), flush=True)
+                time.sleep(100)
+            os._exit(0)
+    """
+    process = steps.started(steps.warm, code, **{PROCESS_VARIABLE: "f" * 32})
+    assert process.stdout is not None
+    daemon = int(process.stdout.readline())
+    try:
+        process.wait()
+        assert members({f"{PROCESS_VARIABLE}={'f' * 32}": process.pid}) == [daemon]
+    finally:
+        os.kill(daemon, signal.SIGKILL)
+
+
+SLOW = "import time; print('begun', flush=True); time.sleep(1); print('done')"
+
+
+def new_server() -> StepServer:
+    return StepServer(process_environment({PROCESS_VARIABLE: "0" * 32}))
+
+
+def test_task_goes_on_when_the_server_is_killed(steps: Steps) -> None:
+    server = new_server()
+    running = steps.started(server.start_process, SLOW)
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"begun\n"
+    server.process.kill()
+    server.process.wait()
+    assert running.stdout.read() == b"done\n"
+    assert running.wait() == 0
+    later = steps.started(server.start_process, "print('later')")
+    assert not isinstance(later, ForkedProcess)
+    assert later.wait() == 0
+    server.close()
+
+
+def test_task_is_given_up_when_nobody_will_know_its_end(steps: Steps) -> None:
+    code = "import os, time; print(os.getppid(), flush=True); time.sleep(100)"
+    process = steps.started(steps.warm, code)
+    assert process.stdout is not None
+    os.kill(int(process.stdout.readline()), signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not is_alive(process.pid)
+
+
+def test_server_ends_with_its_run(steps: Steps) -> None:
+    server = new_server()
+    running = steps.started(server.start_process, SLOW)
+    server.close()
+    assert running.wait() == 0
+    assert not is_alive(server.process.pid)
+
+
+def test_many_at_once(steps: Steps) -> None:
+    processes = [steps.started(steps.warm, SLOW) for _ in range(20)]
+    started = time.monotonic()
+    assert [one.wait() for one in processes] == [0] * 20
+    assert time.monotonic() - started < 15
+    assert comes_true(lambda: not any(is_alive(one.pid) for one in processes), 5)
+
+
+def test_metaflow_that_cannot_be_imported(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    environment: Mapping[str, str] = process_environment({"METAFLOW_DEFAULT_DATASTORE": "none"})
+    monkeypatch.setattr("metaflow_dagster.runtime.warm.PROCESS_VARIABLE", "MARK")
+    (steps.file.parent / "metaflow.py").write_text("raise ImportError('broken here')")
+    try:
+        server = StepServer(environment)
+        process = server.start_process([sys.executable, "-c", "print(1)"], environment)
+        assert not isinstance(process, ForkedProcess)
+        server.close()
+    finally:
+        (steps.file.parent / "metaflow.py").unlink()
+    assert "broken here" in capfd.readouterr().err
