@@ -98,8 +98,8 @@ STATE = """
         "warnings": [sys.warnoptions, len(__import__("warnings").filters)],
         "hooks": sys.excepthook is sys.__excepthook__, "limit": sys.getrecursionlimit(),
         "frames": len(__import__("inspect").stack()) <= 4,
-        "environment": dict(os.environ), "shown": "METAFLOW_DAGSTER_PROCESS=" + "0123456789abcdef" * 2
-            in open("/proc/self/environ").read().split(chr(0)),
+        "environment": dict(os.environ), "shown": [
+            one for one in open("/proc/self/environ").read().split(chr(0)) if "R_PROCESS" in one],
         "leader": [os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid()],
         "umask": umask, "directory": os.getcwd(), "stdin": sys.stdin.read(),
         "streams": [
@@ -114,7 +114,7 @@ STATE = """
         "is_main": threading.main_thread() is threading.current_thread(),
         "gc": [gc.isenabled(), gc.get_threshold(), gc.get_debug()],
         "locale": [locale.setlocale(locale.LC_ALL), locale.getpreferredencoding()],
-        "limits": [resource.getrlimit(one) for one in (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)],
+        "limits": [resource.getrlimit(one) for one in range(10)],
         "nice": os.nice(0), "faults": faulthandler.is_enabled(), "temporary": tempfile.tempdir,
     }, indent=1, default=repr))
 """
