@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 OP_PREFIX: Final = "op_"  # node of a step in the job graph
@@ -85,20 +85,21 @@ def _read_project_job(name: str) -> str | None:
 class Scope:
     """The identifiers of one namespace: a module, a function body, the ops of a job."""
 
-    def __init__(self, taken: Iterable[str] = ()) -> None:
+    def __init__(self, taken: Iterable[str] = (), around: Container[str] = ()) -> None:
         self._taken = set(taken)
+        self._around = around
 
     def __contains__(self, name: object) -> bool:
-        return name in self._taken
+        return name in self._taken or name in self._around
 
     def claim(self, wish: str) -> str:
         """Take the wished name, or with underscores appended until it is legal and free."""
         name = wish if wish.isidentifier() else f"_{wish}"
-        while name in self._taken or keyword.iskeyword(name):
+        while name in self or keyword.iskeyword(name):
             name += "_"
         self._taken.add(name)
         return name
 
     def inner(self) -> Scope:
         """A scope inside this one, where taking a name does not take it here."""
-        return Scope(self._taken)
+        return Scope(around=self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from metaflow import current, lint
+from metaflow import current
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
@@ -12,6 +12,7 @@ from metaflow_dagster.frontend.automation import check_automation, read_schedule
 from metaflow_dagster.frontend.backend import read_backend
 from metaflow_dagster.frontend.configs import check_configs, read_configs
 from metaflow_dagster.frontend.decorators import check_decorators
+from metaflow_dagster.frontend.lint import run_checks
 from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
 from metaflow_dagster.frontend.projects import flow_project
 from metaflow_dagster.frontend.protocols import CliState, FlowObject, Graph
@@ -56,7 +57,7 @@ def default_job_name(flow: FlowObject) -> str:
 
 def _lint(state: CliState) -> None:
     try:
-        lint.linter.run_checks(state.graph)
+        run_checks(state.graph)
     except LookupError as error:
         culprits = list(_breakdowns(state.graph))
         unknown = Diagnostic(f"Metaflow cannot check the flow's graph ({error!r}).", "Simplify it.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
 from metaflow_dagster.diagnostics import InternalError
 from metaflow_dagster.frontend.decorators import (
@@ -29,15 +30,12 @@ from metaflow_dagster.ir.flow import (
 def read_steps(graph: Graph) -> Iterator[Step]:
     """The steps in Metaflow's topological order (`FlowGraph.sorted_nodes`)."""
     nodes = [graph[name] for name in graph.sorted_nodes]
+    parents = _parents(nodes)
     for node in nodes:
         yield Step(
             name=node.name,
             transition=_transition(node),
-            parents=tuple(
-                parent.name
-                for parent in nodes
-                if node.name in parent.out_funcs and parent is not node
-            ),
+            parents=tuple(parents[node.name]),
             location=location(node),
             joins=node.split_parents[-1] if node.type == "join" else None,
             description=node.doc.strip(),
@@ -48,6 +46,16 @@ def read_steps(graph: Graph) -> Iterator[Step]:
             has_hooks=has_hooks(node),
             has_cards=any(decorator.name == "card" for decorator in node.decorators),
         )
+
+
+def _parents(nodes: Iterable[Node]) -> Mapping[str, Iterable[str]]:
+    """What leads to each step, in the order of the nodes, and not the step itself."""
+    parents: dict[str, dict[str, None]] = defaultdict(dict)
+    for node in nodes:
+        for target in node.out_funcs:
+            if target != node.name:
+                parents[target][node.name] = None
+    return parents
 
 
 def location(node: Node) -> Location:

@@ -8,7 +8,7 @@ fan-in list cannot be downstream of a dynamic output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from typing_extensions import assert_never
@@ -90,6 +90,7 @@ class _Planner:
         self._root = _OpenLane(None)
         self._lanes: dict[str, _OpenLane] = {}  # by step
         self._ops: dict[str, StepOp] = {}  # by step
+        self._branches: dict[str, Mapping[str, str]] = {}  # by step: outputs by target
         self._depths: dict[str, int] = {}  # foreaches around a step
 
     def place(self, step: Step) -> None:
@@ -107,17 +108,19 @@ class _Planner:
         )
         lane.content.append(op)
         self._lanes[step.name], self._ops[step.name] = lane, op
+        self._branches[step.name] = _branches(op.output)
 
     def placements(self) -> tuple[Placement, ...]:
         """The finished plan, with the results of each lane."""
-        used = [
+        used = (
             source
             for op in _ops_in(self._root)
             for one in inputs(op)
             if not isinstance(one.wire, (One, Item))
             for source in sources(one.wire)
-        ]
-        return tuple(_closed(one, used) for one in self._root.content)
+        )
+        order = {source: index for index, source in enumerate(dict.fromkeys(used))}
+        return tuple(_closed(one, order) for one in self._root.content)
 
     def _depth(self, step: Step) -> int:
         if not step.parents:
@@ -170,17 +173,8 @@ class _Planner:
 
     def _value(self, parent: str, step: Step) -> _Value:
         op = self._ops[parent]
-        source = Source(op.name)
-        nesting = 0
-        match op.output:
-            case SplitOutputs(branches) | SwitchOutputs(branches):
-                source = Source(op.name, dict(branches)[step.name])
-            case ForeachList() | NodesOutput():
-                nesting = 1
-            case TaskOutput() | ForeachOutput():
-                pass
-            case _:
-                assert_never(op.output)
+        source = Source(op.name, self._branches[parent].get(step.name))
+        nesting = 1 if isinstance(op.output, (ForeachList, NodesOutput)) else 0
         return _Value(parent, source, self._lanes[parent], nesting)
 
     def _meet_directly(self, step: Step, values: Sequence[_Value]) -> bool:
@@ -243,10 +237,16 @@ def _ops_in(lane: _OpenLane) -> list[StepOp | GlueOp]:
     ]
 
 
-def _closed(one: StepOp | GlueOp | _OpenLane, used: Sequence[Source]) -> Placement:
+def _branches(output: Output) -> Mapping[str, str]:
+    """The outputs that lead to one target each, by target."""
+    return dict(output.branches) if isinstance(output, (SplitOutputs, SwitchOutputs)) else {}
+
+
+def _closed(one: StepOp | GlueOp | _OpenLane, order: Mapping[Source, int]) -> Placement:
+    """What was filled, as it is; the results of a lane are in the order of their use."""
     if not isinstance(one, _OpenLane):
         return one
     assert one.source is not None
     ops = tuple(op for op in one.content if isinstance(op, StepOp))
-    inside = {source for op in ops for source in outputs(op)}
-    return Lane(one.source, ops, tuple(dict.fromkeys(s for s in used if s in inside)))
+    results = [source for op in ops for source in outputs(op) if source in order]
+    return Lane(one.source, ops, tuple(sorted(results, key=order.__getitem__)))

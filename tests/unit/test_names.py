@@ -205,3 +205,10 @@ def test_inner_scope_leaves_the_outer_as_it_is() -> None:
     inner = outer.inner()
     assert [inner.claim("a"), inner.claim("b")] == ["a_", "b"]
     assert "b" not in outer
+
+
+def test_what_is_taken_outside_is_taken_inside() -> None:
+    outer = Scope()
+    inner = outer.inner()
+    outer.claim("a")
+    assert inner.claim("a") == "a_"

@@ -1,0 +1,38 @@
+"""Metaflow's own checks of a flow's graph, without those whose verdict is known sooner."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from metaflow import lint
+
+from metaflow_dagster.frontend.protocols import Graph, Node
+
+
+def run_checks(graph: Graph) -> None:
+    """Let Metaflow check a graph; raises what it objects to.
+
+    It looks for loops by following every path from every step, which takes time with the cube of
+    a chain's length. Where there is none, it need not look.
+    """
+    linter: Any = copy.copy(lint.linter)
+    if not has_loop(graph):
+        linter._checks = [one for one in linter._checks if one is not lint.check_for_acyclicity]
+    linter.run_checks(graph)
+
+
+def has_loop(graph: Graph) -> bool:
+    """Whether a step can come after itself, other than a switch that may choose itself."""
+    try:
+        TopologicalSorter({node.name: list(_others(node)) for node in graph}).prepare()
+    except CycleError:
+        return True
+    return False
+
+
+def _others(node: Node) -> Iterator[str]:
+    """What may follow, without the step itself if it is a recursive switch."""
+    return (one for one in node.out_funcs if node.type != "split-switch" or one != node.name)
