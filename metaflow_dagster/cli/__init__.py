@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, Final
+
 from metaflow._vendor import click
 
-from metaflow_dagster.cli.create import create
-from metaflow_dagster.cli.delete import delete
-from metaflow_dagster.cli.list_deployed import list_deployed
-from metaflow_dagster.cli.list_runs import list_runs
-from metaflow_dagster.cli.resume import resume
-from metaflow_dagster.cli.status import status
-from metaflow_dagster.cli.step import step
-from metaflow_dagster.cli.suspend import suspend, unsuspend
-from metaflow_dagster.cli.terminate import terminate
-from metaflow_dagster.cli.trigger import trigger
+# Each command with the module of this package and the object in it.
+_COMMANDS: Final = {
+    "create": ("create", "create"),
+    "trigger": ("trigger", "trigger"),
+    "resume": ("resume", "resume"),
+    "status": ("status", "status"),
+    "terminate": ("terminate", "terminate"),
+    "list-runs": ("list_runs", "list_runs"),
+    "list": ("list_deployed", "list_deployed"),
+    "delete": ("delete", "delete"),
+    "suspend": ("suspend", "suspend"),
+    "unsuspend": ("suspend", "unsuspend"),
+    "step": ("step", "step"),
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name. One is imported when it is used: few need the compiler, and steps
+    with decorators that have a say in how they are started run one each.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        module, command = _COMMANDS[name]
+        return getattr(import_module(f"{__name__}.{module}"), command)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
 
 
 @click.group()
@@ -21,22 +45,6 @@ def cli() -> None:
     pass
 
 
-@cli.group(help="Commands related to Dagster.")
+@cli.group(help="Commands related to Dagster.", commands=_Commands())
 def dagster() -> None:
     pass
-
-
-for command in (
-    create,
-    trigger,
-    resume,
-    status,
-    terminate,
-    list_runs,
-    list_deployed,
-    delete,
-    suspend,
-    unsuspend,
-    step,
-):
-    dagster.add_command(command)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import metaflow_dagster
+from metaflow_dagster.cli import dagster
 
 PACKAGE = Path(metaflow_dagster.__file__).parent
 OWN = "metaflow_dagster"
@@ -170,6 +171,31 @@ def test_importing_the_component_does_not_import_metaflow() -> None:
     code = f"import sys, {OWN}; {OWN}.MetaflowFlowComponent; print('metaflow' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout == "False\n" or "too old" in result.stderr, result.stderr
+
+
+def test_a_hooked_step_does_without_the_compiler() -> None:
+    code = (
+        f"import sys; from {OWN}.cli import dagster; dagster.commands['step']\n"
+        "print({'dagster', 'libcst'} & sys.modules.keys())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "set()\n", result.stderr
+
+
+def test_creating_a_file_does_without_dagster_and_what_matches_syntax() -> None:
+    # LibCST's matchers take longer to import than the rest of it.
+    code = (
+        f"import sys; from {OWN}.cli import dagster; dagster.commands['create']\n"
+        "print({'dagster', 'libcst.matchers'} & sys.modules.keys())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "set()\n", result.stderr
+
+
+def test_commands_are_called_as_they_are_listed() -> None:
+    assert {name: command.name for name, command in dagster.commands.items()} == {
+        name: name for name in dagster.commands
+    }
 
 
 OPERATE = [f"{OWN}.operate.{path.stem}" for path in MODULES if part_of(path) == "operate"]
