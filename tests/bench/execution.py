@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench.flows import END_VARIABLE
-from tests.bench.processes import MARK_VARIABLE, ProcessTree
+from tests.bench.flows import END_VARIABLE, MARK_VARIABLE
+from tests.bench.processes import ProcessTree
 
 SECONDS_TO_LEAVE = 10.0
 SECONDS_BETWEEN_SAMPLES = 0.1

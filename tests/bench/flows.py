@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+# In the environment of a run: the file its last step makes, and what no other run has.
 END_VARIABLE = "FLOW_BENCHMARK_END"
+MARK_VARIABLE = "FLOW_BENCHMARK_RUN"
+SECONDS_TO_MEET = 60.0
+SECONDS_TO_STAY = 0.5  # some samples of the memory
 LONGEST_CHAIN = 50  # Metaflow recurses along a chain, to about 980 steps
+
+MEETING = f"""\
+def meet(number):
+    marks = Path(os.environ[{END_VARIABLE!r}] + "-" + os.environ[{MARK_VARIABLE!r}])
+    marks.mkdir(exist_ok=True)
+    (marks / str(os.getpid())).touch()
+    deadline = time.monotonic() + {SECONDS_TO_MEET}
+    while len(list(marks.iterdir())) < number:
+        assert time.monotonic() < deadline, f"{{number}} tasks do not run at once"
+        time.sleep(0.05)
+    time.sleep({SECONDS_TO_STAY})
+
+
+"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,17 @@ def foreach(items: int) -> BenchFlow:
         _end("self.total", sum(n * n for n in range(items))),
     )
     return _flow(f"Foreach{items}", items + 3, steps)
+
+
+def meeting(items: int, tasks: int) -> BenchFlow:
+    """A foreach of which so many tasks are there at once, however short they are.
+
+    Otherwise who starts tasks slowly would need little memory.
+    """
+    flow = foreach(items)
+    source = flow.source.replace("class ", f"{MEETING}class ", 1)
+    square = "self.square = self.input**2"
+    return replace(flow, source=source.replace(square, f"meet({tasks})\n        {square}"))
 
 
 def nested(outer: int, inner: int) -> BenchFlow:
@@ -117,7 +146,15 @@ def _end(value: str, expected: int) -> _Step:
 
 
 def _flow(name: str, tasks: int, steps: Iterable[_Step]) -> BenchFlow:
-    lines = ["import os", "", "from metaflow import FlowSpec, step", "", ""]
+    lines = [
+        "import os",
+        "import time",
+        "from pathlib import Path",
+        "",
+        "from metaflow import FlowSpec, step",
+        "",
+        "",
+    ]
     lines.append(f"class {name}(FlowSpec):")
     lines += [line for one in steps for line in one.lines()]
     lines += ["", 'if __name__ == "__main__":', f"    {name}()", ""]

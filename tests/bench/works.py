@@ -56,6 +56,8 @@ class Turn:
 _COMPARED = (NATIVE, THREADS, WARM)
 _SLOW = (MULTIPROCESS, IN_PROCESS)
 
+_MEETING = flows.meeting(100, MEMORY_WORKERS)
+
 WORKS: tuple[Work, ...] = (
     Work("foreach-8", "run", flows.foreach(8), 3, _COMPARED, _SLOW, peer=True),
     Work("foreach-100", "run", flows.foreach(100), 2, _COMPARED, (MULTIPROCESS,), peer=True),
@@ -63,7 +65,7 @@ WORKS: tuple[Work, ...] = (
     Work("nested-10x10", "run", flows.nested(10, 10), 1, _COMPARED),
     Work("chain-30", "run", flows.chain(30), 1, _COMPARED),
     Work("split-50", "run", flows.split(50), 1, _COMPARED),
-    Work("memory-100", "memory", flows.foreach(100), 1, _COMPARED, workers=MEMORY_WORKERS),
+    Work("memory-100", "memory", _MEETING, 1, _COMPARED, workers=MEMORY_WORKERS),
     *(
         Work(f"compile-{steps}", "compile", flows.many_steps(steps), 3, (SHOW, CREATE))
         for steps in COMPILED_STEPS
