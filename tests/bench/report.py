@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from tests.bench.results import Results, Series, Size, quotient
+from tests.bench.results import Results, Series, Size, middle
 from tests.bench.targets import (
     ITEMS_100,
     ITEMS_1000,
@@ -17,11 +17,10 @@ from tests.bench.targets import (
     compile_seconds,
     item_growth,
     marginal_ratio,
-    per_item,
     slope_growth,
     targets,
 )
-from tests.bench.works import Measure, Work
+from tests.bench.works import MEMORY_WORKERS, Measure, Work
 
 UNKNOWN = "-"
 MS = 1000  # milliseconds in a second
@@ -82,7 +81,7 @@ class Report:
             ("runner", "100 items", "1,000 items", "of that at 100"),
             tuple(self._item_rows()),
         )
-        yield Table("Peak memory", header, self._rows("memory", "MiB"))
+        yield Table(f"Peak memory, {MEMORY_WORKERS} workers", header, self._rows("memory", "MiB"))
         yield Table(
             "Compiling",
             ("steps", "flow.py show", "dagster create", "difference", "a step"),
@@ -107,9 +106,9 @@ class Report:
         for runner in self._runners_of(TASKS_11, TASKS_103):
             yield (
                 runner,
-                _ms(self.results.slope(TASKS_11, TASKS_103, runner)),
+                _ms(middle(self.results.slopes(TASKS_11, TASKS_103, runner))),
                 shown(marginal_ratio(self.results, runner)),
-                _ms(self.results.slope(ITEMS_100, ITEMS_1000, runner)),
+                _ms(middle(self.results.slopes(ITEMS_100, ITEMS_1000, runner))),
                 shown(slope_growth(self.results, runner)),
             )
 
@@ -117,8 +116,8 @@ class Report:
         for runner in self._runners_of(ITEMS_100, ITEMS_1000):
             yield (
                 runner,
-                _ms(per_item(self.results, ITEMS_100, runner)),
-                _ms(per_item(self.results, ITEMS_1000, runner)),
+                _ms(middle(self.results.shares(ITEMS_100, runner))),
+                _ms(middle(self.results.shares(ITEMS_1000, runner))),
                 shown(item_growth(self.results, runner)),
             )
 
@@ -136,7 +135,7 @@ class Report:
                     shown(self.results.median(work.name, "show"), " s"),
                     shown(self.results.median(work.name, "create"), " s"),
                     shown(more, " s"),
-                    _ms(quotient(more, work.flow.tasks)),
+                    _ms(None if more is None else more / work.flow.tasks),
                 )
 
 

@@ -35,22 +35,18 @@ class Results:
         """How many times that of the reference, in the middle of the rounds."""
         return middle(pair_ratios(self.values(work, runner), self.values(work, reference)))
 
-    def difference(self, work: str, runner: str, reference: str) -> float | None:
-        """How much more than the reference, in the middle of the rounds."""
-        return middle(pair_differences(self.values(work, runner), self.values(work, reference)))
+    def differences(self, work: str, runner: str, reference: str) -> tuple[float, ...]:
+        """How much more than the reference, in each round."""
+        return pair_differences(self.values(work, runner), self.values(work, reference))
 
-    def slope(self, small: Size, large: Size, runner: str) -> float | None:
-        """What one more costs, from a small work to a large one, in the middle of the rounds."""
-        return middle(self._slopes(small, large, runner))
-
-    def slope_ratio(self, small: Size, large: Size, runner: str, reference: str) -> float | None:
-        """How many times the slope of the reference, in the middle of the rounds."""
-        own, other = (self._slopes(small, large, one) for one in (runner, reference))
-        return middle(pair_ratios(own, other))
-
-    def _slopes(self, small: Size, large: Size, runner: str) -> tuple[float, ...]:
+    def slopes(self, small: Size, large: Size, runner: str) -> tuple[float, ...]:
+        """What one more costs, from a small work to a large one, in each round."""
         more = pair_differences(self.values(large.work, runner), self.values(small.work, runner))
         return tuple(one / (large.size - small.size) for one in more)
+
+    def shares(self, size: Size, runner: str) -> tuple[float, ...]:
+        """What a work costs for each of which it has so many, in each round."""
+        return tuple(one / size.size for one in self.values(size.work, runner))
 
 
 @dataclass(frozen=True)
@@ -74,8 +70,3 @@ def pair_differences(values: Sequence[float], references: Sequence[float]) -> tu
 def middle(values: Sequence[float]) -> float | None:
     """The median, if there is one."""
     return median(values) if values else None
-
-
-def quotient(value: float | None, other: float | None) -> float | None:
-    """A ratio, if both are known."""
-    return None if value is None or other is None else value / other

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from tests.bench.results import Results, Size, quotient
+from tests.bench.results import Results, Size, middle, pair_differences, pair_ratios
 
 NATIVE = "native"
 # By tasks, as every task is a process; and by items, of which the cost is to be linear.
 TASKS_11, TASKS_103 = Size("foreach-8", 11), Size("foreach-100", 103)
 ITEMS_100, ITEMS_1000 = Size("foreach-100", 100), Size("foreach-1000", 1000)
-STEPS_500, STEPS_2000 = Size("compile-500", 500), Size("compile-2000", 2000)
+STEPS_250, STEPS_500 = Size("compile-250", 250), Size("compile-500", 500)
+STEPS_1000, STEPS_2000 = Size("compile-1000", 1000), Size("compile-2000", 2000)
 
 
 @dataclass(frozen=True)
@@ -41,41 +42,56 @@ def targets() -> Iterator[Target]:
         yield Target(work, 1.5, _ratio("memory-100", runner))
     yield Target("compiling 500 steps", 1.0, partial(compile_seconds, work="compile-500"), " s")
     yield Target("compiling 2,000 steps: time per step against 500", 1.3, compile_growth)
+    yield Target("compiling 2,000 steps: marginal cost", 1.3, compile_slope_growth)
 
 
 def marginal_ratio(results: Results, runner: str = "threads") -> float | None:
     """What a task more costs, of 100 items against 8, in multiples of native."""
-    return results.slope_ratio(TASKS_11, TASKS_103, runner, NATIVE)
+    own, native = (results.slopes(TASKS_11, TASKS_103, one) for one in (runner, NATIVE))
+    return middle(pair_ratios(own, native))
 
 
 def item_growth(results: Results, runner: str) -> float | None:
     """Time per item at 1,000 against that at 100, start and end included."""
-    return quotient(per_item(results, ITEMS_1000, runner), per_item(results, ITEMS_100, runner))
+    large, small = (results.shares(size, runner) for size in (ITEMS_1000, ITEMS_100))
+    return middle(pair_ratios(large, small))
 
 
 def slope_growth(results: Results, runner: str) -> float | None:
     """What an item costs between 100 and 1,000 against between 8 and 100; 1 if it is linear."""
-    return quotient(
-        results.slope(ITEMS_100, ITEMS_1000, runner), results.slope(TASKS_11, TASKS_103, runner)
-    )
-
-
-def per_item(results: Results, size: Size, runner: str) -> float | None:
-    """Seconds of a run for each of its items."""
-    return quotient(results.median(size.work, runner), size.size)
+    large = results.slopes(ITEMS_100, ITEMS_1000, runner)
+    return middle(pair_ratios(large, results.slopes(TASKS_11, TASKS_103, runner)))
 
 
 def compile_seconds(results: Results, work: str) -> float | None:
     """What `dagster create` takes longer than `show`, which only reads the flow."""
-    return results.difference(work, "create", "show")
+    return middle(results.differences(work, "create", "show"))
 
 
 def compile_growth(results: Results) -> float | None:
     """Seconds of compilation per step at 2,000 against those at 500; 1 if it is linear."""
     large, small = (
-        quotient(compile_seconds(results, one.work), one.size) for one in (STEPS_2000, STEPS_500)
+        [one / size.size for one in _compilations(results, size)]
+        for size in (STEPS_2000, STEPS_500)
     )
-    return quotient(large, small)
+    return middle(pair_ratios(large, small))
+
+
+def compile_slope_growth(results: Results) -> float | None:
+    """What a step costs from 1,000 to 2,000 against from 250 to 1,000; 1 if it is linear."""
+    large, small = (
+        [one / (more.size - less.size) for one in _compiling_more(results, less, more)]
+        for less, more in ((STEPS_1000, STEPS_2000), (STEPS_250, STEPS_1000))
+    )
+    return middle(pair_ratios(large, small))
+
+
+def _compiling_more(results: Results, less: Size, more: Size) -> tuple[float, ...]:
+    return pair_differences(_compilations(results, more), _compilations(results, less))
+
+
+def _compilations(results: Results, size: Size) -> tuple[float, ...]:
+    return results.differences(size.work, "create", "show")
 
 
 def _ratio(work: str, runner: str) -> Callable[[Results], float | None]:
