@@ -60,8 +60,8 @@ _MEETING = flows.meeting(100, MEMORY_WORKERS)
 
 WORKS: tuple[Work, ...] = (
     Work("foreach-8", "run", flows.foreach(8), 3, _COMPARED, _SLOW, peer=True),
-    Work("foreach-100", "run", flows.foreach(100), 2, _COMPARED, (MULTIPROCESS,), peer=True),
-    Work("foreach-1000", "run", flows.foreach(1000), 1, (THREADS, WARM)),
+    Work("foreach-100", "run", flows.foreach(100), 3, _COMPARED, _SLOW, peer=True),
+    Work("foreach-1000", "run", flows.foreach(1000), 1, _COMPARED),
     Work("nested-10x10", "run", flows.nested(10, 10), 1, _COMPARED),
     Work("chain-30", "run", flows.chain(30), 1, _COMPARED),
     Work("split-50", "run", flows.split(50), 1, _COMPARED),
