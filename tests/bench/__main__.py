@@ -58,11 +58,14 @@ def chosen_works(options: argparse.Namespace) -> tuple[Work, ...]:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    found = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    about = "Times, memory and compilation of flows, by Metaflow's scheduler and by Dagster."
+    found = argparse.ArgumentParser(prog="python -m tests.bench", description=about)
     add = found.add_argument
-    add("--flow", action="append", choices=[w.name for w in WORKS], help="Default: all.")
+    add(
+        "--flow", action="append", choices=[w.name for w in WORKS], help="Repeatable. Default: all."
+    )
     names = [runner.name for runner in RUNNERS]
-    add("--runner", action="append", choices=names, help="Default: what each flow is for.")
+    add("--runner", action="append", choices=names, help="Repeatable. Default: by flow.")
     add("--repetitions", type=_positive, help="Rounds. Default: one to three, by flow.")
     add("--workers", type=_positive, default=2, help="Tasks at once. Default: %(default)s.")
     add("--peer", action="store_true", help=f"Compare with {REQUIREMENT} too, once.")
