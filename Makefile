@@ -36,7 +36,7 @@ lint: .venv/.installed  ## Check style, format and types.
 	$(BIN)/ruff format --check $(FORMATTED)
 	$(BIN)/mypy
 	$(BIN)/mypy --strict --allow-subclassing-any metaflow_dagster/metaflow_extensions/*/plugins/dagster_*.py
-	$(BIN)/mypy --strict fixtures/demo/demo.py tests/bench.py
+	$(BIN)/mypy --strict fixtures/demo/demo.py tests/bench
 
 golden: .venv/.installed  ## Write fixtures/golden anew; look through the diff before you commit it.
 	$(BIN)/python tests/golden.py --write
@@ -44,8 +44,8 @@ golden: .venv/.installed  ## Write fixtures/golden anew; look through the diff b
 docs: .venv/.installed  ## Write docs/graph-shapes.md anew, from the flows in fixtures/shapes.
 	$(BIN)/python -m tests.shapes_doc --write
 
-bench: .venv/.installed  ## Time the same flow under Metaflow's own scheduler and under Dagster.
-	$(BIN)/python tests/bench.py
+bench: .venv/.installed  ## Time and weigh flows under Metaflow and under Dagster; options in ARGS, such as --help.
+	$(BIN)/python -m tests.bench $(ARGS)
 
 # The oldest Python decides: what was released for it runs on the later ones too, not the reverse.
 # The pip it comes with takes forever to choose among unpinned releases.

@@ -1,0 +1,98 @@
+"""What the project is to reach, and what of it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from tests.bench.results import Results, Size, middle, pair_differences, pair_ratios
+
+NATIVE = "native"
+# By tasks, as every task is a process; and by items, of which the cost is to be linear.
+TASKS_11, TASKS_103 = Size("foreach-8", 11), Size("foreach-100", 103)
+ITEMS_100, ITEMS_1000 = Size("foreach-100", 100), Size("foreach-1000", 1000)
+STEPS_250, STEPS_500 = Size("compile-250", 250), Size("compile-500", 500)
+STEPS_1000, STEPS_2000 = Size("compile-1000", 1000), Size("compile-2000", 2000)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number that must not exceed its limit: a ratio, or seconds if that is the `unit`."""
+
+    work: str
+    limit: float
+    reached: Callable[[Results], float | None]
+    unit: str = ""
+
+
+def targets() -> Iterator[Target]:
+    """All of them, in the order of the table."""
+    yield Target("11-task foreach, against native", 2.0, _ratio("foreach-8", "threads"))
+    yield Target("100 items, against native", 1.25, _ratio("foreach-100", "threads"))
+    yield Target("marginal cost of a task, against native", 1.15, marginal_ratio)
+    yield Target("100 items, warm, against native", 0.5, _ratio("foreach-100", "warm"))
+    for runner in ("threads", "warm"):
+        growth = partial(item_growth, runner=runner)
+        curve = partial(slope_growth, runner=runner)
+        yield Target(f"1,000 items, {runner}: time per item against 100", 1.3, growth)
+        yield Target(f"1,000 items, {runner}: marginal cost against 100", 1.3, curve)
+    for runner in ("threads", "warm"):
+        work = f"peak memory, 100 items at 16 workers, {runner}, against native"
+        yield Target(work, 1.5, _ratio("memory-100", runner))
+    yield Target("compiling 500 steps", 1.0, partial(compile_seconds, work="compile-500"), " s")
+    yield Target("compiling 2,000 steps: time per step against 500", 1.3, compile_growth)
+    yield Target("compiling 2,000 steps: marginal cost against 1,000", 1.3, compile_slope_growth)
+
+
+def marginal_ratio(results: Results, runner: str = "threads") -> float | None:
+    """What a task more costs, of 100 items against 8, in multiples of native."""
+    own, native = (results.slopes(TASKS_11, TASKS_103, one) for one in (runner, NATIVE))
+    return middle(pair_ratios(own, native))
+
+
+def item_growth(results: Results, runner: str) -> float | None:
+    """Time per item at 1,000 against that at 100, start and end included."""
+    large, small = (results.shares(size, runner) for size in (ITEMS_1000, ITEMS_100))
+    return middle(pair_ratios(large, small))
+
+
+def slope_growth(results: Results, runner: str) -> float | None:
+    """What an item costs between 100 and 1,000 against between 8 and 100; 1 if it is linear."""
+    large = results.slopes(ITEMS_100, ITEMS_1000, runner)
+    return middle(pair_ratios(large, results.slopes(TASKS_11, TASKS_103, runner)))
+
+
+def compile_seconds(results: Results, work: str) -> float | None:
+    """What `dagster create` takes longer than `show`, which only reads the flow."""
+    return middle(results.differences(work, "create", "show"))
+
+
+def compile_growth(results: Results) -> float | None:
+    """Seconds of compilation per step at 2,000 against those at 500; 1 if it is linear."""
+    large, small = (
+        [one / size.size for one in _compilations(results, size)]
+        for size in (STEPS_2000, STEPS_500)
+    )
+    return middle(pair_ratios(large, small))
+
+
+def compile_slope_growth(results: Results) -> float | None:
+    """What a step costs from 1,000 to 2,000 against from 250 to 1,000; 1 if it is linear."""
+    large, small = (
+        [one / (more.size - less.size) for one in _compiling_more(results, less, more)]
+        for less, more in ((STEPS_1000, STEPS_2000), (STEPS_250, STEPS_1000))
+    )
+    return middle(pair_ratios(large, small))
+
+
+def _compiling_more(results: Results, less: Size, more: Size) -> tuple[float, ...]:
+    return pair_differences(_compilations(results, more), _compilations(results, less))
+
+
+def _compilations(results: Results, size: Size) -> tuple[float, ...]:
+    return results.differences(size.work, "create", "show")
+
+
+def _ratio(work: str, runner: str) -> Callable[[Results], float | None]:
+    return lambda results: results.ratio(work, runner, NATIVE)

@@ -1,0 +1,38 @@
+"""The benchmark, as far as a test can have it: that it measures and says so, and never how much."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench.peer import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_smallest_flow_is_measured(tmp_path: Path) -> None:
+    numbers, tables = tmp_path / "numbers.json", tmp_path / "tables.md"
+    chosen = ["--flow=foreach-8", "--runner=native", "--runner=threads", "--repetitions=1"]
+    files = [f"--json={numbers}", f"--markdown={tables}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", *chosen, *files],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[2/2] foreach-8 threads: " in done.stderr
+    assert tables.read_text() in done.stdout
+    series = json.loads(numbers.read_text())["series"]
+    assert [(one["work"], one["runner"], len(one["values"])) for one in series] == [
+        ("foreach-8", "native", 1),
+        ("foreach-8", "threads", 1),
+    ]
+    lines = [line.split() for line in tables.read_text().splitlines()]
+    runs = [line for line in lines if line[1:2] == ["foreach-8"]]
+    assert [line[5] for line in runs] == ["native", "threads"]
