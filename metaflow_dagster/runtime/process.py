@@ -108,7 +108,6 @@ def captured_process(
     if not os.path.exists(FLOW_FILE):
         reason = f"{FLOW_FILE} is not there. Bring the flow along with this file, or compile anew."
         raise Failure(reason, allow_retries=False)
-    context.log.info(f"$ {shlex.join(command)}")
     with tempfile.TemporaryDirectory(prefix="metaflow-dagster-") as directory:
         configs = config_environment(Path(directory, "configs"))
         environment = process_environment({**configs, **extra})
@@ -118,6 +117,7 @@ def captured_process(
         captured = CapturedProcess(command, environment, marker)
         guardian.watch(marker, captured.process.pid)
         try:
+            context.log.info(f"$ {shlex.join(command)}")  # after the start, as it takes a while
             yield captured
         finally:
             captured.stop()

@@ -97,6 +97,8 @@ class RunningOps:
         self.max_concurrent = max_concurrent
         self.start_process = start_process
         self.threads: dict[str, threading.Thread] = {}
+        self.finishing: set[str] = set()  # those whose processes have ended
+        self.next_look = 0.0
         self.news: SimpleQueue[DagsterEvent | Ended] = SimpleQueue()
         self.to_retry: dict[str, DagsterEvent] = {}
         self.interruption = Interruption()
@@ -142,9 +144,11 @@ class RunningOps:
 
     def start_ready(self) -> Iterator[DagsterEvent]:
         """Start as many ops as may run."""
-        free = self.max_concurrent - len(self.threads)
-        if self.interruption.happened or not free:
+        free = self.max_concurrent + len(self.finishing) - len(self.threads)
+        if self.interruption.happened or free <= 0 or time.monotonic() < self.next_look:
             return
+        # Dagster looks at all ops each time, so not for every event of one.
+        self.next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
         steps = self.active.get_steps_to_execute(limit=free)
         yield from self.active.concurrency_event_iterator(self.context)
         for step in steps:
@@ -179,14 +183,23 @@ class RunningOps:
             yield one
             if one.is_step_up_for_retry:
                 self.to_retry[str(one.step_key)] = one
-            else:
-                self.active.handle_event(one)
+                continue
+            self.active.handle_event(one)
+            if one.is_successful_output:
+                self.leave_place(str(one.step_key))
         if len(self.threads) < self.max_concurrent:
             yield from self.active.plan_events_iterator(self.context)
+
+    def leave_place(self, step_key: str) -> None:
+        """Let another op start while this one, whose processes have ended, tells what came out."""
+        self.finishing.add(step_key)
+        self.next_look = 0.0
 
     def finish(self, ended: Ended) -> None:
         """Take in the end of a thread, before which its op must not be started anew."""
         del self.threads[ended.step_key]
+        self.finishing.discard(ended.step_key)
+        self.next_look = 0.0
         if retry := self.to_retry.pop(ended.step_key, None):
             self.active.handle_event(retry)
         if ended.error:
