@@ -178,7 +178,8 @@ def kept_open(context: Any) -> Iterator[None]:
     if path_of is None:
         yield
         return
-    with closing(sqlite3.connect(path_of(context.run_id))) as connection:
+    path = path_of(context.run_id)
+    with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
         yield
 

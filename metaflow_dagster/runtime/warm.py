@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from metaflow_dagster.runtime.command import adopt_settings, process_environment
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, SECONDS_TO_STOP, stop_processes
+from metaflow_dagster.runtime.process import write_text
 from metaflow_dagster.runtime.settings import FLOW_FILE
 from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
 from metaflow_dagster.runtime.step_server import (
@@ -53,7 +54,12 @@ SERVER_START = (  # with a number of a file; what is to be done comes through th
 def warm_processes() -> Iterator[StartProcess]:
     """Have a step server for a run, and give what starts the run's processes by it."""
     adopt_settings()
-    server = StepServer(process_environment({PROCESS_VARIABLE: "0" * MARKER_LENGTH}))
+    environment = process_environment({PROCESS_VARIABLE: "0" * MARKER_LENGTH})
+    try:
+        server = StepServer(environment)
+    except OSError:  # as when the flow is not there: each op says so
+        yield fresh_process
+        return
     try:
         yield server.start_process
     finally:
@@ -87,8 +93,9 @@ class StepServer:
     def pass_on(self) -> None:
         """Pass on what Metaflow says when it is imported."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            sys.stderr.write(line.decode(errors="replace"))
+        with self.process.stdout as lines:
+            for line in lines:
+                write_text(line.decode(errors="replace"), sys.stderr)
 
     def send(self, text: bytes, files: Sequence[int]) -> None:
         """Send a text with some files, which the server gets opened; nothing if it has ended."""
@@ -122,9 +129,13 @@ class StepServer:
         return None
 
     def close(self) -> None:
-        """Let the server end."""
+        """Let the server end, by force if it does not even come to see that it should."""
         self.control.close()
-        self.process.wait()
+        try:
+            self.process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class ForkedProcess:

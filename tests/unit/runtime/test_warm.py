@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from metaflow_dagster.runtime.warm import (
 )
 from tests.unit.runtime.test_guard import comes_true, is_alive
 
-MARKER = "0123456789abcdef" * 2
+MARKER = uuid.uuid4().hex  # as other tests, which end what has their marker, run at the same time
 ARGUMENTS = ["--quiet", "step", "start", "--tag=a b", "--tag=", "--tag=ü"]
 
 
@@ -236,12 +237,12 @@ def test_daemons_are_found_by_their_marker(steps: Steps) -> None:
                 time.sleep(100)
             os._exit(0)
     """
-    process = steps.started(steps.warm, code, **{PROCESS_VARIABLE: "f" * 32})
+    process = steps.started(steps.warm, code, **{PROCESS_VARIABLE: (mine := uuid.uuid4().hex)})
     assert process.stdout is not None
     daemon = int(process.stdout.readline())
     try:
         process.wait()
-        assert members({f"{PROCESS_VARIABLE}={'f' * 32}": process.pid}) == [daemon]
+        assert members({f"{PROCESS_VARIABLE}={mine}": process.pid}) == [daemon]
     finally:
         os.kill(daemon, signal.SIGKILL)
 
@@ -291,6 +292,19 @@ def test_many_at_once(steps: Steps) -> None:
     assert [one.wait() for one in processes] == [0] * 20
     assert time.monotonic() - started < 15
     assert comes_true(lambda: not any(is_alive(one.pid) for one in processes), 5)
+
+
+def test_flow_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaflow_dagster.runtime.warm.FLOW_FILE", "/none/flow.py")
+    with warm_processes() as start_process:
+        assert start_process is fresh_process
+
+
+def test_server_that_hangs(steps: Steps) -> None:
+    server = new_server()
+    server.process.send_signal(signal.SIGSTOP)
+    server.close()
+    assert server.process.returncode == -signal.SIGKILL
 
 
 def test_metaflow_that_cannot_be_imported(
