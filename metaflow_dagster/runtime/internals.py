@@ -4,7 +4,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from inspect import signature
 from io import TextIOBase, TextIOWrapper
@@ -175,12 +175,13 @@ def kept_open(context: Any) -> Iterator[None]:
     everything from its write-ahead log, and waits for the disk several times.
     """
     path_of = getattr(context.instance.event_log_storage, "path_for_shard", None)
-    if path_of is None:
-        yield
-        return
-    path = path_of(context.run_id)
-    with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    with ExitStack() as stack:
+        # A run does without, whatever keeps the file from being opened once more.
+        with suppress(sqlite3.Error):
+            if path_of is not None:
+                connection = sqlite3.connect(path_of(context.run_id), check_same_thread=False)
+                stack.callback(connection.close)
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
         yield
 
 
