@@ -47,6 +47,8 @@ class OperatedFlow(FlowSpec):
             time.sleep(300)
         while self.city == "Patient" and not os.path.exists("go"):
             time.sleep(0.2)
+        while self.waiting.startswith("/") and not os.path.exists(self.waiting):
+            time.sleep(0.2)
         if self.city == "Broken" and pathlib.Path("broken").exists():
             raise ValueError("no luck")
         self.next(self.join)

@@ -118,11 +118,13 @@ def test_deployment(place: Place, deployed: Any) -> None:
 def test_trigger_of_what_another_process_has_deployed(
     place: Place, deployed: Any, tmp_path: Path
 ) -> None:
+    awaited = tmp_path / "go"
     code = f"""
 deployed = DeployedFlow.from_dagster({deployed["identifier"]!r})
 given = dict(city="Ulm = a: 'b'", my_count=1, price=2, open=False, options={{"a": [1, "ü"]}})
-run = deployed.trigger(**given, notes="notes.txt", wait="yes")
+run = deployed.trigger(**given, notes="notes.txt", wait="{awaited}")
 first = dict(is_running=run.is_running, run_id=run.pathspec.split("/")[1], url=run.dagster_url)
+open("{awaited}", "w").close()
 run.wait_for_completion(check_interval=0.5, timeout={SECONDS})
 data = run.run["end"].task
 names = ["city", "count", "price", "is_open", "options", "notes", "waiting"]
@@ -140,7 +142,7 @@ show(**first, status=run.status, ended=not run.is_running, dagster=run.dagster_r
         False,
         {"a": [1, "ü"]},
         "some notes",
-        "yes",
+        str(awaited),
     ]
     config = recorded.run_config["ops"]["op_start"]["config"]
     assert type(config["price"]) is float
