@@ -1,5 +1,6 @@
 """Processes of Metaflow that are forked from one which has imported Metaflow already."""
 
+import dis
 import inspect
 import json
 import os
@@ -185,7 +186,9 @@ environment = {{**request["environment"], **variables}}
 
 def imports(functions: Sequence[Any]) -> Iterator[str]:
     """The imports that functions need somewhere else, by the names they have here."""
-    for name in {name: None for one in functions for name in one.__code__.co_names}:
+    # Only what is looked up as a global: the names of attributes may be others here by chance.
+    instructions = (each for one in functions for each in dis.get_instructions(one))
+    for name in {one.argval: None for one in instructions if one.opname == "LOAD_GLOBAL"}:
         value = functions[0].__globals__.get(name)
         if isinstance(value, ModuleType):
             yield f"import {value.__name__} as {name}"
