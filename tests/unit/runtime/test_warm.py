@@ -85,7 +85,7 @@ def test_task_is_forked(steps: Steps) -> None:
 
 STATE = """
     import faulthandler, gc, json, locale, os, pathlib, resource, signal, sys, tempfile, threading
-    import metaflow, metaflow.cli_components.init_cmd, metaflow.cli_components.step_cmd
+    import metaflow, metaflow.cli_components.step_cmd
     umask = os.umask(0)
     os.umask(umask)
     print(json.dumps({
@@ -201,6 +201,32 @@ def test_classes_of_metaflow_are_found_by_pickle(steps: Steps) -> None:
         print(pickle.loads(pickle.dumps(ForeachFrame("a", "b", 3, 0))), ForeachFrame.__module__)
     """
     assert "ForeachFrame" in steps.both(code).stdout
+
+
+@pytest.mark.slow
+def test_command_has_options_for_the_parameters_of_the_flow(steps: Steps) -> None:
+    code = """
+        import sys
+        from metaflow import FlowSpec, Parameter, step
+
+        class SizedFlow(FlowSpec):
+            size = Parameter("size", default=1)
+
+            @step
+            def start(self):
+                self.next(self.end)
+
+            @step
+            def end(self):
+                pass
+
+        if __name__ == "__main__":
+            sys.argv[1:] = ["--quiet", "init", "--run-id=1", "--task-id=1", "--size=x"]
+            SizedFlow()
+    """
+    ended = steps.both(code)
+    assert ended.returncode == 2
+    assert "'--size': x is not a valid integer" in ended.stderr
 
 
 def test_source_is_that_of_now(steps: Steps) -> None:
