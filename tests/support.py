@@ -159,7 +159,7 @@ def started_afresh(file: Path, flow_file: str) -> list[list[str]]:
     """The command lines of a flow that have had a Python of their own."""
     commands = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert commands, "no Python has written its command line"
-    return [command for command in commands if Path(command[1]).name == flow_file]
+    return [one for one in commands if flow_file in (Path(word).name for word in one[1:3])]
 
 
 def path_with_this_python() -> str:

@@ -67,7 +67,7 @@ class Shapes(Workspace):
         starts = self.root / f"{case}.starts"
         run = self.execute(case, **witness(starts))
         fresh = started_afresh(starts, case.flow_file)
-        assert [one for one in fresh if "--ubf-context=ubf_task" not in one] == []
+        assert [one for one in fresh if "ubf_task" not in one] == []
         return run
 
     def snapshot(self, case: Case, run_id: str) -> RunSnapshot:
