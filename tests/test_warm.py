@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -131,11 +131,8 @@ class WarmRun:
 def execute(directory: Path, flow_name: str, source: str, *options: str, path: str = "") -> WarmRun:
     """Compile a flow and run it, both in a process of its own."""
     starts = directory / "starts"
-    environment: Mapping[str, str] = {
-        "SANDBOX_RECORD": str(directory / "record"),
-        **witness(starts),
-    }
-    environment = {**environment, "PYTHONPATH": f"{environment['PYTHONPATH']}:{path}".strip(":")}
+    environment = {**witness(starts), "SANDBOX_RECORD": str(directory / "record")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment["PYTHONPATH"], path]))
     project = new_project(directory, flow_name, source, "--warm-steps", *options, **environment)
     starts.unlink()
     project.start().wait(180)
