@@ -156,10 +156,11 @@ def witness(file: Path) -> dict[str, str]:
 
 
 def started_afresh(file: Path, flow_file: str) -> list[list[str]]:
-    """The command lines of a flow that have had a Python of their own."""
+    """The command lines of what runs and steps of a flow begin with, which had their own Python."""
     commands = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert commands, "no Python has written its command line"
-    return [one for one in commands if flow_file in (Path(word).name for word in one[1:3])]
+    of_flow = [one for one in commands if flow_file in (Path(word).name for word in one[1:3])]
+    return [one for one in of_flow if "step" in one or "init" in one]
 
 
 def path_with_this_python() -> str:
