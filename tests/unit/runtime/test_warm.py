@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ from metaflow_dagster.runtime.warm import (
 )
 from tests.unit.runtime.test_guard import comes_true, is_alive
 
-MARKER = "0123456789abcdef" * 2
+MARKER = uuid.uuid4().hex  # of these tests in this process: others may run at the same time
+DAEMON_MARKER = uuid.uuid4().hex
 ARGUMENTS = ["--quiet", "step", "start", "--tag=a b", "--tag=", "--tag=ü"]
 
 
@@ -271,12 +273,12 @@ def test_daemons_are_found_by_their_marker(steps: Steps) -> None:
                 time.sleep(100)
             os._exit(0)
     """
-    process = steps.started(steps.warm, code, **{PROCESS_VARIABLE: "f" * 32})
+    process = steps.started(steps.warm, code, **{PROCESS_VARIABLE: DAEMON_MARKER})
     assert process.stdout is not None
     daemon = int(process.stdout.readline())
     try:
         process.wait()
-        assert members({f"{PROCESS_VARIABLE}={'f' * 32}": process.pid}) == [daemon]
+        assert members({f"{PROCESS_VARIABLE}={DAEMON_MARKER}": process.pid}) == [daemon]
     finally:
         os.kill(daemon, signal.SIGKILL)
 
