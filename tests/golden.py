@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,18 @@ SHAPE_CASES = tuple(
     if (class_name := class_run_by(file))
 )
 
-CASES = (*FLOW_CASES, *SHAPE_CASES)
+
+def warm(case: Case) -> Case:
+    """The same flow, its steps being forked from a step server, which goes with threads only."""
+    options = {name: value for name, value in case.options.items() if name != "executor"}
+    variant = "_".join(filter(None, [case.variant, "warm"]))
+    return replace(case, variant=variant, options={**options, "warm_steps": True})
+
+
+# Not among those that are run: each of them is run warm, too.
+WARM_CASE = Case("linear", "LinearFlow", "warm", {"name": "warm_linear", "warm_steps": True})
+
+CASES = (*FLOW_CASES, WARM_CASE, *SHAPE_CASES)
 
 
 def isolate() -> None:

@@ -18,12 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.golden import FIXTURES, Case
+from tests.golden import FIXTURES, Case, compiled, warm
 
 IndexPath = tuple[int, ...]
 
 # System tags that say when and by what a run was started.
 NOT_COMPARED_TAGS = ("date:", "runtime:")
+
+WITNESS = Path(__file__).parent / "witness"
 
 # Metadata that says by what a task was run, and that of cards, which goes by random ids.
 NOT_COMPARED_METADATA = re.compile(r"runtime|dagster-.*|[0-9a-f]{32}")
@@ -107,7 +109,7 @@ class Workspace:
             )
             return dagster_run(instance, result.run_id)
 
-    def execute(self, case: Case) -> DagsterRun:
+    def execute(self, case: Case, **environment: str) -> DagsterRun:
         """Run the job by `dagster job execute`, on an instance of its own."""
         from dagster import DagsterInstance
 
@@ -120,10 +122,20 @@ class Workspace:
         config.write_text(json.dumps(run_config(job, case.parameters)))
         options = ["-f", str(file), "-j", job.name, "-c", str(config)]
         command = [sys.executable, "-m", "dagster", "job", "execute", *options]
-        checked(command, self.flows, DAGSTER_HOME=str(home))
+        checked(command, self.flows, DAGSTER_HOME=str(home), **environment)
         with DagsterInstance.from_config(str(home)) as instance:
             (record,) = instance.get_run_records()
             return dagster_run(instance, record.dagster_run.run_id)
+
+    def execute_warm(self, case: Case) -> DagsterRun:
+        """Run the job by `dagster job execute` with its steps forked from a step server."""
+        forked = warm(case)
+        (self.golden / forked.output).write_text(compiled(forked), encoding="utf-8")
+        return self.execute(forked, **witness(self.starts(case)))
+
+    def starts(self, case: Case) -> Path:
+        """The file with the command lines of every Python that the warm run has started."""
+        return self.root / f"{case}.starts"
 
     def cards(self, path: str) -> list[tuple[str, str | None]]:
         """Types and ids of the cards of a step's only task."""
@@ -136,6 +148,19 @@ class Workspace:
     def snapshot(self, case: Case, run_id: str) -> RunSnapshot:
         """Read a run by Metaflow's client."""
         return snapshot(self.root, f"{case.class_name}/{run_id}")
+
+
+def witness(file: Path) -> dict[str, str]:
+    """The environment in which every Python that is started writes its command line to a file."""
+    return {"PYTHONPATH": str(WITNESS), "WITNESS_FILE": str(file)}
+
+
+def started_afresh(file: Path, flow_file: str) -> list[list[str]]:
+    """The command lines of what runs and steps of a flow begin with, which had their own Python."""
+    commands = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert commands, "no Python has written its command line"
+    of_flow = [one for one in commands if flow_file in (Path(word).name for word in one[1:3])]
+    return [one for one in of_flow if "step" in one or "init" in one]
 
 
 def path_with_this_python() -> str:

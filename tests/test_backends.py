@@ -59,19 +59,19 @@ CREDENTIALS_TEXT = repr(CREDENTIALS).encode()
 
 @dataclass(frozen=True)
 class Backend:
-    """Where runs are kept, and how Dagster executes the ops."""
+    """Where runs are kept, and the option that says how Dagster executes the ops."""
 
     datastore: str
     metadata: str
-    executor: str = "threads"
+    execution: str = "--executor=threads"
 
     def __str__(self) -> str:
         return f"{self.datastore}_and_{self.metadata}"
 
 
 BACKENDS = [
-    Backend("s3", "local"),
-    Backend("s3", "service", "multiprocess"),
+    Backend("s3", "local", "--warm-steps"),
+    Backend("s3", "service", "--executor=multiprocess"),
     Backend("local", "service"),
 ]
 
@@ -136,7 +136,7 @@ class Project:
     @cached_property
     def token(self) -> str:
         """The production token of the deployed job, which `dagster create` tells."""
-        options = ["--tag=team:search", f"--executor={self.backend.executor}"]
+        options = ["--tag=team:search", self.backend.execution]
         output = self.flow("dagster", "create", OUTPUT, *options)
         assert (self.directory / OUTPUT).exists(), output
         token = re.search(r"namespace\(\"production:(.+)\"\)", output)
@@ -341,6 +341,9 @@ def test_reexecution_counts_its_attempts_from_those_in_s3(make_project: MakeProj
     broken = project.execute(BACKENDS_FLOW_BREAKS="work")
     assert any("work was told to break" in failure for failure in broken.failures)
     assert _attempts(broken, "work") == [0, 0, 0, 1, 1]
+    # What the item that is executed again gets is only to be had from S3: nothing else is here.
+    assert not (project.directory / ".metaflow" / "mf.dagster.outputs").exists()
+    assert not (project.home / "storage" / broken.dagster_run_id / "op_start").exists()
     broken_later = project.reexecute(BACKENDS_FLOW_BREAKS="join")
     assert any("join was told to break" in failure for failure in broken_later.failures)
     assert _attempts(broken_later, "work") == [2]

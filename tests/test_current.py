@@ -7,9 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import metaflow
 import pytest
+from dagster import DagsterInstance, execute_job
+from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from metaflow_dagster.names import project_job_name
 from tests.golden import USER
@@ -113,11 +116,15 @@ OP_OF_STEP = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A flow and how it is deployed; `top` are top-level options, which `run` takes as well."""
+    """A flow and how it is deployed.
+
+    `top` are top-level options and `options` those of `create`, which `run` takes as well.
+    """
 
     flow: str = FLOW
     top: Sequence[str] = ()
     options: Sequence[str] = ()
+    warm: bool = False
     job_name: str = "CurrentFlow"
     system_tags: frozenset[str] = frozenset()
 
@@ -130,6 +137,7 @@ VARIANTS = [
             PROJECT,
             ["--branch=fix_it"],
             ["--tag=team:search", "--tag=ü", "--namespace=user:somebody"],
+            True,
             "atlas_test_fix_it_CurrentFlow",
             frozenset({"project:atlas", "project_branch:test.fix_it"}),
         ),
@@ -140,6 +148,7 @@ VARIANTS = [
             PROJECT,
             ["--production"],
             (),
+            True,
             "atlas_prod_CurrentFlow",
             frozenset({"project:atlas", "project_branch:prod"}),
         ),
@@ -158,6 +167,8 @@ class Deployed:
         (directory / "current_flow.py").write_text(variant.flow, encoding="utf-8")
         self.command = [sys.executable, "current_flow.py", "--quiet", *variant.top]
         create = [*self.command, "dagster", "create", "job.py", *variant.options]
+        if variant.warm:
+            create.append("--warm-steps")
         home = str(directory / "home")
         checked(create, directory, METAFLOW_USER=deployer, METAFLOW_HOME=home)
 
@@ -180,15 +191,21 @@ class Deployed:
 
     def run_by_dagster(self, tags: Mapping[str, str] | None = None) -> tuple[DagsterRun, str, str]:
         """Run the job: what Dagster says, its run id, and all that it has logged."""
-        from dagster import DagsterInstance
-
-        (job,) = load_module(self.directory / "job.py").defs.jobs
-        assert job.name == self.variant.job_name
         with working_directory(self.directory), DagsterInstance.ephemeral() as instance:
-            result = job.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
+            result = self.execute(instance, tags)
             run = dagster_run(instance, result.run_id)
             assert run.succeeded, run.failures
             return run, result.run_id, "\n".join(map(repr, instance.all_logs(result.run_id)))
+
+    def execute(self, instance: DagsterInstance, tags: Mapping[str, str] | None) -> Any:
+        """Run the job: if warm, by the executor of the file."""
+        file = self.directory / "job.py"
+        (job,) = load_module(file).defs.jobs
+        assert job.name == self.variant.job_name
+        if not self.variant.warm:
+            return job.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
+        reconstructable = ReconstructableJob.for_file(str(file), job.name)
+        return execute_job(reconstructable, instance, tags=dict(tags or {}))
 
     def snapshot(self, path: str) -> RunSnapshot:
         """What Metaflow says of a run, without what names it."""

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import psutil
 import pytest
 
 from tests.project import Project, new_project
-from tests.support import use_client
+from tests.support import DagsterRun, use_client
+from tests.test_threads import captured, output
 from tests.unit.runtime.test_guard import comes_true, is_alive
 
 pytestmark = [
@@ -19,18 +21,25 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]
 
-# The step waits with a child and a daemon, as long as there is no file `go`.
+# The step waits with a child and a daemon, as long as there is no file `go`. All steps tell whether
+# they were forked from a Python without a file, which a step server is.
 FLOW = """
 import os, subprocess, sys, time
 from metaflow import FlowSpec, step
 
+def is_forked():
+    with open("/proc/self/cmdline") as file:
+        return file.read().split("\\0")[1] == "-c"
+
 class WaitingFlow(FlowSpec):
     @step
     def start(self):
+        self.forked = is_forked()
         self.next(self.wait)
 
     @step
     def wait(self):
+        self.forked = is_forked()
         print("waiting", flush=True)
         if not os.path.exists("go"):
             sleep = [sys.executable, "-c", "import time; time.sleep(200)"]
@@ -39,22 +48,34 @@ class WaitingFlow(FlowSpec):
             with open("pids.new", "w") as file:
                 file.write(" ".join(map(str, pids)))
             os.rename("pids.new", "pids")
-            time.sleep(200)
+            for _ in range(2000):
+                if os.path.exists("go"):
+                    break
+                time.sleep(0.1)
+            for child in children:
+                child.kill()
         self.next(self.end)
 
     @step
     def end(self):
-        pass
+        self.forked = is_forked()
 
 if __name__ == "__main__":
     WaitingFlow()
 """
 
 
-@pytest.fixture(scope="module", params=["threads", "multiprocess"])
+WAYS = {
+    "threads": "--executor=threads",
+    "warm": "--warm-steps",
+    "multiprocess": "--executor=multiprocess",
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
     directory = tmp_path_factory.mktemp("waiting")
-    return new_project(directory, "WaitingFlow", FLOW, f"--executor={request.param}")
+    return new_project(directory, "WaitingFlow", FLOW, WAYS[request.param])
 
 
 @pytest.fixture
@@ -72,7 +93,7 @@ def running(project: Project) -> Iterator[subprocess.Popen[str]]:
 
 
 def waiting(project: Project) -> tuple[int, list[int]]:
-    """The process of the op, and those of its step."""
+    """The process that has started the step, which is mostly the op's, and those of the step."""
     op, *step = map(int, (project.directory / "pids").read_text().split())
     return op, step
 
@@ -109,7 +130,16 @@ def test_run_is_interrupted(
     use_client(project.directory)
     task = Task(f"WaitingFlow/{run.metaflow_run_id}/wait/t1", attempt=0)
     assert task.stdout == "waiting\n"
+    assert "waiting\n" in shown_by_dagster(project, run)["op_wait"]
     assert_unfinished(project)
+
+
+def shown_by_dagster(project: Project, run: DagsterRun) -> Mapping[str, str]:
+    """What Dagster has captured of the output of each op."""
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(project.home)) as instance:
+        return {key: output(instance, log_key) for key, log_key in captured(instance, run)}
 
 
 # In threads, the process of the op is that of the run.
@@ -130,6 +160,31 @@ def test_process_of_the_step_is_killed(project: Project, running: subprocess.Pop
 
 
 def test_process_of_the_run_is_killed(project: Project, running: subprocess.Popen[str]) -> None:
+    # The server, what waits for its tasks, the guard and whatever else a run may have.
+    of_the_run = [one.pid for one in psutil.Process(running.pid).children(recursive=True)]
     op, step = waiting(project)
+    assert {*step} <= {*of_the_run}
     running.kill()
-    assert comes_true(lambda: not any(map(is_alive, [op, *step])), 10)
+    assert comes_true(lambda: not any(map(is_alive, [op, *step, *of_the_run])), 10)
+
+
+@pytest.mark.parametrize("project", ["warm"], indirect=True)
+def test_step_server_is_killed(project: Project, running: subprocess.Popen[str]) -> None:
+    from metaflow import Run
+
+    waits_for_step, step = waiting(project)
+    server = psutil.Process(waits_for_step).parent()
+    assert server is not None
+    assert server.ppid() == running.pid
+    server.kill()
+    assert comes_true(lambda: not is_alive(server.pid), 10)
+    assert is_alive(step[0])
+    (project.directory / "go").touch()
+    assert running.wait(60) == 0
+    run = project.dagster_run()
+    assert run.succeeded, run.failures
+    use_client(project.directory)
+    found = Run(f"WaitingFlow/{run.metaflow_run_id}")
+    assert found.successful
+    forked = {one.id: one.task["forked"].data for one in found}
+    assert forked == {"start": True, "wait": True, "end": False}

@@ -97,7 +97,8 @@ class FailedRun:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> FailedRun:
-    project = new_project(tmp_path_factory.mktemp("resumed"), "ResumedFlow", FLOW)
+    directory = tmp_path_factory.mktemp("resumed")
+    project = new_project(directory, "ResumedFlow", FLOW, "--warm-steps")
     run = project.run(config=PARAMETERS)
     assert not run.succeeded
     return FailedRun(project, run)
@@ -145,6 +146,22 @@ def test_re_execution_from_failure_continues_the_run(failed: FailedRun) -> None:
     assert Counter(project.counted()) == REST + Counter(["loop/t1-r2"])
     commands = [*second.commands, *third.commands]
     assert [" --retry-count=1 " in one for one in commands if " --task-id=t1-1-1 " in one] == [True]
+
+
+def test_re_execution_finds_the_outputs_of_the_run_in_the_datastore(failed: FailedRun) -> None:
+    project, run = failed.project, failed.run
+    (outputs,) = (project.directory / ".metaflow" / "mf.dagster.outputs").iterdir()
+    assert outputs.name == run.dagster_run_id
+    allow(project, "fit_ok", "loop_ok")
+    kept = outputs.rename(outputs.with_name("elsewhere"))
+    second = project.run(after=run.dagster_run_id, config=PARAMETERS)
+    missing = f"does not hold the output mf.dagster.outputs/{run.dagster_run_id}/fan_out_load/"
+    assert any(missing in failure for failure in second.failures), second.failures
+    assert project.counted() == []
+    kept.rename(outputs)
+    again = project.run(after=run.dagster_run_id, config=PARAMETERS)
+    assert again.succeeded, again.failures
+    assert Counter(project.counted()) == REST
 
 
 def test_op_that_is_chosen_runs_again(failed: FailedRun) -> None:

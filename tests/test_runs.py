@@ -22,13 +22,17 @@ from tests.support import (
     differences,
     evaluated,
     log_differences,
+    started_afresh,
     typed,
     use_client,
 )
 
 
 class Runs:
-    """The runs of one case: natively, in this process, and by `dagster job execute`."""
+    """The runs of one case: natively, in this process, and by `dagster job execute`.
+
+    That one also with a step server (`warm`), from which all processes of Metaflow are forked.
+    """
 
     def __init__(self, workspace: Workspace, case: Case) -> None:
         self.workspace = workspace
@@ -47,6 +51,10 @@ class Runs:
     @cached_property
     def executed(self) -> DagsterRun:
         return self.workspace.execute(self.case)
+
+    @cached_property
+    def warm(self) -> DagsterRun:
+        return self.workspace.execute_warm(self.case)
 
     def dagster(self, way: str) -> DagsterRun:
         """What Dagster says of the run, which has succeeded."""
@@ -87,7 +95,7 @@ def with_runs_of(*names: str) -> Callable[[Any], Any]:
 
 
 every_case = with_runs_of(*map(str, FLOW_CASES))
-each_way = pytest.mark.parametrize("way", ["in_process", "executed"])
+each_way = pytest.mark.parametrize("way", ["in_process", "executed", "warm"])
 
 
 @each_way
@@ -128,6 +136,12 @@ def test_every_command_is_in_the_dagster_log(runs: Runs, way: str) -> None:
     assert set(steps) == set(runs.native.tasks)
     assert all(Path(command[0]).samefile(sys.executable) for command in commands)
     assert all(Path(command[1]).name == runs.case.flow_file for command in commands)
+
+
+@every_case
+def test_all_processes_of_warm_steps_are_forked(runs: Runs) -> None:
+    assert runs.dagster("warm").commands
+    assert started_afresh(runs.workspace.starts(runs.case), runs.case.flow_file) == []
 
 
 @every_case

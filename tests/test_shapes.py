@@ -16,6 +16,7 @@ from tests import shapes_doc
 from tests.flowgen import FlowTree, Limits, examples, source, trees
 from tests.golden import SHAPE_CASES, SHAPES, Case
 from tests.support import (
+    DagsterRun,
     RunSnapshot,
     TaskSnapshot,
     Workspace,
@@ -23,7 +24,9 @@ from tests.support import (
     differences,
     load_module,
     path_with_this_python,
+    started_afresh,
     use_client,
+    witness,
     working_directory,
 )
 
@@ -43,17 +46,29 @@ class Shapes(Workspace):
         (directory / ".metaflow").mkdir()
 
     def compile(self, case: Case) -> None:
-        """Write the definitions file of a flow."""
+        """Write the definitions file of a flow, whose steps are forked where a server can be.
+
+        That is in the way `warm`; `in_process` starts each with a Python of its own.
+        """
         sys.path.insert(0, str(self.flows))
         try:
             with working_directory(self.flows):
                 module = load_module(self.flows / case.flow_file)
-                text = synthesize(
-                    getattr(module, case.class_name), output=self.golden / case.output
-                )
+                flow, output = getattr(module, case.class_name), self.golden / case.output
+                text = synthesize(flow, output=output, warm_steps=True)
         finally:
             sys.path.remove(str(self.flows))
         (self.golden / case.output).write_text(text, encoding="utf-8")
+
+    def run(self, case: Case, way: str) -> DagsterRun:
+        """Run the job; if warm, nothing but the nodes of parallel steps has a Python of its own."""
+        if way == "in_process":
+            return self.run_in_process(case, {})
+        starts = self.root / f"{case}.starts"
+        run = self.execute(case, **witness(starts))
+        fresh = started_afresh(starts, case.flow_file)
+        assert [one for one in fresh if "ubf_task" not in one] == []
+        return run
 
     def snapshot(self, case: Case, run_id: str) -> RunSnapshot:
         """Read a run; the repetitions of a recursive step are tasks of their own."""
@@ -100,7 +115,7 @@ def assert_same(workspace: Shapes, case: Case, ways: tuple[str, ...]) -> None:
     expected = workspace.snapshot(case, workspace.run_natively(case, {}))
     assert expected.successful
     for way in ways:
-        run = workspace.execute(case) if way == "execute" else workspace.run_in_process(case, {})
+        run = workspace.run(case, way)
         assert run.succeeded, run.failures
         actual = workspace.snapshot(case, run.metaflow_run_id)
         assert actual.successful
@@ -127,7 +142,7 @@ def _foreach_indices(artifacts: Any) -> tuple[int, ...]:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SHAPE_CASES, ids=str)
 def test_a_shape_runs_in_dagster_as_in_metaflow(workspace: Shapes, case: Case) -> None:
-    assert_same(workspace, case, ("run_in_process", "execute"))
+    assert_same(workspace, case, ("in_process", "warm"))
 
 
 @pytest.mark.slow
@@ -139,7 +154,7 @@ def test_random_flows_run_in_dagster_as_in_metaflow(
 ) -> None:
     workspace = Shapes(tmp_path_factory.mktemp("random") / "shapes")
     (workspace.flows / "random_flow.py").write_text(source(tree), encoding="utf-8")
-    assert_same(workspace, Case("random_flow", tree.name), ("run_in_process",))
+    assert_same(workspace, Case("random_flow", tree.name), ("in_process",))
 
 
 def test_the_document_of_the_shapes_is_current() -> None:

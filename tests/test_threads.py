@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pytest
 from dagster import DagsterInstance
@@ -87,21 +87,21 @@ def instance(project: Project) -> Iterator[DagsterInstance]:
         yield opened
 
 
-def captured(instance: DagsterInstance, run: DagsterRun) -> Mapping[str, list[str]]:
-    """What Dagster has captured of each op, attempt by attempt."""
-    logs: dict[str, list[str]] = {}
+def captured(instance: DagsterInstance, run: DagsterRun) -> Iterator[tuple[str, list[str]]]:
+    """The ops of which Dagster has captured the output, attempt by attempt, each with the key."""
     for entry in instance.all_logs(run.dagster_run_id):
         event = entry.dagster_event
         if event and event.event_type_value == "LOGS_CAPTURED":
             (key,) = event.logs_captured_data.step_keys or []
+            file_key = event.logs_captured_data.file_key
             manager = instance.compute_log_manager
-            log_key = manager.build_log_key_for_run(
-                run.dagster_run_id, event.logs_captured_data.file_key
-            )
-            assert manager.is_capture_complete(log_key)
-            data = manager.get_log_data(log_key)
-            logs.setdefault(key, []).append(f"{(data.stdout or b'').decode()}{data.stderr!r}")
-    return logs
+            yield key, [*manager.build_log_key_for_run(run.dagster_run_id, file_key)]
+
+
+def output(instance: DagsterInstance, log_key: list[str]) -> str:
+    """What was captured under a key."""
+    data = instance.compute_log_manager.get_log_data(log_key)
+    return f"{(data.stdout or b'').decode()}{data.stderr!r}"
 
 
 def test_result_is_that_of_metaflow(project: Project, run: DagsterRun) -> None:
@@ -116,7 +116,10 @@ def test_result_is_that_of_metaflow(project: Project, run: DagsterRun) -> None:
 
 
 def test_each_op_has_its_logs(instance: DagsterInstance, run: DagsterRun) -> None:
-    logs = captured(instance, run)
+    logs: dict[str, list[str]] = {}
+    for key, log_key in captured(instance, run):
+        assert instance.compute_log_manager.is_capture_complete(log_key)
+        logs.setdefault(key, []).append(output(instance, log_key))
     assert Counter({key: len(texts) for key, texts in logs.items() if len(texts) > 1}) == {
         "op_work[1_1]": 2,
     }

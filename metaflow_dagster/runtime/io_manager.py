@@ -30,24 +30,25 @@ class DatastoreIOManager(IOManager):
     """
 
     def __init__(self) -> None:
-        self.known: dict[str, Any] = {}  # what this process has stored, which need not be read
+        self.known: dict[str, str] = {}  # what this process has stored, which need not be read
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Store an output."""
         shared, own = output_paths(context.get_identifier())
-        if own not in self.known and self.known.get(shared) == obj:
+        text = json.dumps(obj)
+        if own not in self.known and self.known.get(shared) == text:
             return
         path = own if shared in self.known else shared
         storage, root = datastore_root()
-        storage(root).save_bytes([(path, BytesIO(json.dumps(obj).encode()))], overwrite=True)
-        self.known[path] = obj
+        storage(root).save_bytes([(path, BytesIO(text.encode()))], overwrite=True)
+        self.known[path] = text
 
     def load_input(self, context: InputContext) -> Any:
         """The value that an op gets of one before it, perhaps of one in an earlier run."""
         shared, own = output_paths(context.get_identifier())
         for path in (own, shared):
             if path in self.known:
-                return self.known[path]
+                return json.loads(self.known[path])
         return stored_output(own, shared)
 
 

@@ -33,16 +33,13 @@ def serve_steps(control: Any) -> tuple[dict[str, Any], list[int]]:
 def import_metaflow(directory: str) -> dict[str, str]:
     """Import what tasks use of Metaflow; the variables that this has set in the environment.
 
-    `directory` is that of the flow, where Python would look for modules first.
+    `directory` is that of the flow, where Python would look for modules first. Metaflow's command
+    line is left out: when imported, it takes options from the flow, as for Configs and parameters.
     """
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = directory
     before = dict(os.environ)
-    for name in (
-        "metaflow",
-        "metaflow.cli_components.step_cmd",
-        "metaflow.cli_components.init_cmd",
-    ):
+    for name in ("metaflow", "metaflow.task"):
         importlib.import_module(name)
     if os.path.isdir("/proc/self/task") and len(os.listdir("/proc/self/task")) > 1:
         os._exit(1)  # a fork would lose what another thread is about, and the locks it holds

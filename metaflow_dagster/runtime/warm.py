@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import ModuleType
@@ -46,7 +47,8 @@ READ_LATE = (
 MARKER_LENGTH = 32
 SERVER_START = (  # with a number of a file; what is to be done comes through that, as it is long
     "import socket; control = socket.socket(fileno={}); "
-    "exec(control.recv(int.from_bytes(control.recv(8), 'big'), socket.MSG_WAITALL))"
+    "text = control.recv(int.from_bytes(control.recv(8), 'big'), socket.MSG_WAITALL); "
+    "exec(compile(text, '<step server>', 'exec'))"
 )
 
 
@@ -126,6 +128,8 @@ class StepServer:
             return ForkedProcess(pid, environment[PROCESS_VARIABLE], files)
         for file in files:
             file.close()
+        reason = "The step server has ended: steps start with a Python of their own"
+        warnings.warn(reason, RuntimeWarning, stacklevel=2)
         return None
 
     def close(self) -> None:
@@ -197,8 +201,9 @@ environment = {{**request["environment"], **variables}}
 
 def imports(functions: Sequence[Any]) -> Iterator[str]:
     """The imports that functions need somewhere else, by the names they have here."""
-    lines = (line for one in functions for line in dis.get_instructions(one))
-    for name in {one.argval: None for one in lines if one.opname == "LOAD_GLOBAL"}:
+    # Only what is looked up as a global: the names of attributes may be others here by chance.
+    instructions = (each for one in functions for each in dis.get_instructions(one))
+    for name in {one.argval: None for one in instructions if one.opname == "LOAD_GLOBAL"}:
         value = functions[0].__globals__.get(name)
         if isinstance(value, ModuleType):
             yield f"import {value.__name__} as {name}"

@@ -29,6 +29,9 @@ def flow(tmp_path: Path) -> type:
         pytest.param({"output": "nowhere/out.py"}, ["does not exist"], id="directory"),
         pytest.param({"output": "out.txt"}, ["Let it end in .py."], id="suffix"),
         pytest.param({"output": "."}, ["is a directory"], id="a directory"),
+        pytest.param(
+            {"warm_steps": True, "executor": "multiprocess"}, ["--warm-steps"], id="warm steps"
+        ),
         pytest.param({"decospecs": ["nonsense"]}, ["nonsense"], id="decorator"),
     ],
 )

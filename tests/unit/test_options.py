@@ -37,6 +37,16 @@ from metaflow_dagster.options import MAX_TAG_LENGTH, MAX_TAGS, Options, check_op
             id="workers in one process",
         ),
         pytest.param(
+            Options(executor="multiprocess", warm_steps=True),
+            ["--warm-steps does not go with --executor multiprocess"],
+            id="warm steps of processes",
+        ),
+        pytest.param(
+            Options(executor="in_process", warm_steps=True),
+            ["--warm-steps does not go with --executor in_process"],
+            id="warm steps in one process",
+        ),
+        pytest.param(
             Options("a b", ("", "ok", "\n"), max_workers=0, workflow_timeout=0),
             ["--name", "--tag ''", "--tag '\\n'", "--workflow-timeout", "--max-workers"],
             id="all at once",
@@ -58,6 +68,8 @@ def test_refused(options: Options, messages: list[str]) -> None:
         pytest.param(
             Options("job_1", ("team:search", "ü ✓"), ("retry",), "", 1, 1), id="all of them"
         ),
+        pytest.param(Options(warm_steps=True), id="warm steps"),
+        pytest.param(Options(executor="threads", warm_steps=True), id="warm steps of threads"),
         pytest.param(Options(tags=("a",) * 60), id="the same tag again"),
         pytest.param(Options(tags=tuple(map(str, range(50)))), id="just as many as may be"),
         pytest.param(Options(tags=("x" * 500,)), id="just as long as it may be"),

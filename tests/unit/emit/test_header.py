@@ -76,6 +76,11 @@ def test_header_has_every_option_on_its_line() -> None:
     ]
 
 
+def test_flags_are_options_too() -> None:
+    lines = list(header_lines(linear_flow(), Options(warm_steps=True, notify_on_error=True), PLACE))
+    assert lines[-2:] == ["#         --warm-steps \\", "#         --notify-on-error"]
+
+
 def test_empty_namespace_is_an_option_too() -> None:
     lines = list(header_lines(linear_flow(), Options(namespace=""), PLACE))
     assert lines[-1] == "#         --namespace ''"

@@ -19,6 +19,9 @@ SEVERAL = [
     (Imported("typing", "Any"), "Any"),
     (Imported("dagster", "op"), "op"),
     (Imported("dagster", "Config"), "Config"),
+    (Imported("dagster", "IOManager"), "IOManager"),
+    (Imported("dagster", "InitResourceContext"), "InitResourceContext"),
+    (Imported("dagster", "InputContext"), "InputContext"),
     (Imported("pydantic", "Field"), "Field"),
     (Imported("os", None), "os"),
 ]
@@ -40,7 +43,7 @@ def text(imports: list[tuple[Imported, str]]) -> str:
             "from collections.abc import Iterator, Sequence\n"
             "from typing import IO, Any\n"
             "\n"
-            "from dagster import Config, op\n"
+            "from dagster import Config, InitResourceContext, InputContext, IOManager, op\n"
             "from pydantic import Field\n",
             id="two sections",
         ),
@@ -57,6 +60,14 @@ def text(imports: list[tuple[Imported, str]]) -> str:
             "from dagster import Definitions, op\n"
             "from dagster import job as job_\n",
             id="renamed names are apart",
+        ),
+        pytest.param(
+            [
+                (Imported("dagster", name), name)
+                for name in ("io_manager", "IOManager", "InputContext", "InitResourceContext", "In")
+            ],
+            "from dagster import In, InitResourceContext, InputContext, IOManager, io_manager\n",
+            id="letters before their case",
         ),
     ],
 )

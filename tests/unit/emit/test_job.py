@@ -78,6 +78,14 @@ def test_executor(options: Options, name: str) -> None:
     assert job.executor_def.name == name
 
 
+@pytest.mark.parametrize("is_warm", [False, True])
+def test_processes_of_steps(is_warm: bool) -> None:
+    text = emitted(linear_flow(), Options(max_workers=2, warm_steps=is_warm))
+    assert ("threads_executor(2, processes=warm_processes)" in text) == is_warm
+    assert hasattr(loaded(text), "StepServer") == is_warm
+    assert job_of(loaded(text)).executor_def.name == "threads"
+
+
 @pytest.mark.parametrize("executor", [None, "multiprocess"])
 def test_limit_can_be_overridden(executor: Literal["multiprocess"] | None) -> None:
     options = Options(executor=executor, max_workers=2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.runtime.guard import end_with_parent, members, stop_processes
+from metaflow_dagster.runtime.guard import Guard, end_with_parent, members, stop_processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -89,6 +89,37 @@ def test_nothing_is_left(family: tuple[int, list[int]], number: signal.Signals) 
     assert all(map(is_alive, pids))
     subprocess.run(["kill", f"-{number.value}", str(supervisor)], check=True)
     assert comes_true(lambda: not any(map(is_alive, pids)), 10)
+
+
+def test_process_stays_as_long_as_somebody_keeps_it() -> None:
+    guardian = Guard()
+    with guardian.lasting():
+        assert guardian.process is None  # as there is nothing to watch yet
+        guardian.watch("NO=first")
+        assert guardian.process is not None
+        pid = guardian.process.pid
+        guardian.leave("NO=first")
+        with guardian.lasting():
+            assert is_alive(pid)
+        assert is_alive(pid)
+        guardian.watch("NO=second")
+        assert guardian.process.pid == pid
+        guardian.leave("NO=second")
+        assert is_alive(pid)
+    assert guardian.process is None
+    assert not is_alive(pid)
+
+
+def test_process_stays_for_what_is_watched_longer_than_it_is_kept() -> None:
+    guardian = Guard()
+    with guardian.lasting():
+        guardian.watch("NO=marker")
+        assert guardian.process is not None
+        pid = guardian.process.pid
+    assert is_alive(pid)
+    guardian.leave("NO=marker")
+    assert guardian.process is None
+    assert not is_alive(pid)
 
 
 def test_process_of_a_run_may_outlive_the_one_that_started_it() -> None:

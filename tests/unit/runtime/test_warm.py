@@ -26,7 +26,8 @@ from metaflow_dagster.runtime.warm import (
 )
 from tests.unit.runtime.test_guard import comes_true, is_alive
 
-MARKER = uuid.uuid4().hex  # as other tests, which end what has their marker, run at the same time
+MARKER = uuid.uuid4().hex  # of these tests in this process: others may run at the same time
+DAEMON_MARKER = uuid.uuid4().hex
 ARGUMENTS = ["--quiet", "step", "start", "--tag=a b", "--tag=", "--tag=ü"]
 
 
@@ -86,7 +87,7 @@ def test_task_is_forked(steps: Steps) -> None:
 
 STATE = """
     import faulthandler, gc, json, locale, os, pathlib, resource, signal, sys, tempfile, threading
-    import metaflow, metaflow.cli_components.init_cmd, metaflow.cli_components.step_cmd
+    import metaflow, metaflow.cli_components.step_cmd
     umask = os.umask(0)
     os.umask(umask)
     print(json.dumps({
@@ -204,6 +205,41 @@ def test_classes_of_metaflow_are_found_by_pickle(steps: Steps) -> None:
     assert "ForeachFrame" in steps.both(code).stdout
 
 
+# What Metaflow finds in the class of the flow when it imports its command line.
+OPTIONS = {
+    "init --run-id=1 --task-id=1 --size=x": "'--size': x is not a valid integer",
+    "--config-value limits x show": "configuration value for 'limits' is not valid JSON",
+    "--branch=a/b show": "The branch name must contain only lowercase alphanumeric",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", OPTIONS)
+def test_command_line_has_the_options_of_the_flow(steps: Steps, arguments: str) -> None:
+    code = f"""
+        import sys
+        from metaflow import Config, FlowSpec, Parameter, project, step
+
+        @project(name="atlas")
+        class OptionsFlow(FlowSpec):
+            limits = Config("limits", default_value={{}})
+            size = Parameter("size", default=1)
+
+            @step
+            def start(self):
+                self.next(self.end)
+
+            @step
+            def end(self):
+                pass
+
+        if __name__ == "__main__":
+            sys.argv[1:] = {["--quiet", "--no-pylint", *arguments.split()]!r}
+            OptionsFlow()
+    """
+    assert OPTIONS[arguments] in steps.both(code).stderr
+
+
 def test_source_is_that_of_now(steps: Steps) -> None:
     helper = steps.file.with_name("helper_of_flow.py")
     code = "import helper_of_flow, inspect; print(inspect.getsource(helper_of_flow))"
@@ -237,12 +273,12 @@ def test_daemons_are_found_by_their_marker(steps: Steps) -> None:
                 time.sleep(100)
             os._exit(0)
     """
-    process = steps.started(steps.warm, code, **{PROCESS_VARIABLE: (mine := uuid.uuid4().hex)})
+    process = steps.started(steps.warm, code, **{PROCESS_VARIABLE: DAEMON_MARKER})
     assert process.stdout is not None
     daemon = int(process.stdout.readline())
     try:
         process.wait()
-        assert members({f"{PROCESS_VARIABLE}={mine}": process.pid}) == [daemon]
+        assert members({f"{PROCESS_VARIABLE}={DAEMON_MARKER}": process.pid}) == [daemon]
     finally:
         os.kill(daemon, signal.SIGKILL)
 
@@ -254,6 +290,7 @@ def new_server() -> StepServer:
     return StepServer(process_environment({PROCESS_VARIABLE: "0" * 32}))
 
 
+@pytest.mark.slow
 def test_task_goes_on_when_the_server_is_killed(steps: Steps) -> None:
     server = new_server()
     running = steps.started(server.start_process, SLOW)
@@ -263,7 +300,8 @@ def test_task_goes_on_when_the_server_is_killed(steps: Steps) -> None:
     server.process.wait()
     assert running.stdout.read() == b"done\n"
     assert running.wait() == 0
-    later = steps.started(server.start_process, "print('later')")
+    with pytest.warns(RuntimeWarning, match="The step server has ended"):
+        later = steps.started(server.start_process, "print('later')")
     assert not isinstance(later, ForkedProcess)
     assert later.wait() == 0
     server.close()
@@ -278,6 +316,7 @@ def test_task_is_given_up_when_nobody_will_know_its_end(steps: Steps) -> None:
     assert not is_alive(process.pid)
 
 
+@pytest.mark.slow
 def test_server_ends_with_its_run(steps: Steps) -> None:
     server = new_server()
     running = steps.started(server.start_process, SLOW)
@@ -286,6 +325,7 @@ def test_server_ends_with_its_run(steps: Steps) -> None:
     assert not is_alive(server.process.pid)
 
 
+@pytest.mark.slow
 def test_many_at_once(steps: Steps) -> None:
     processes = [steps.started(steps.warm, SLOW) for _ in range(20)]
     started = time.monotonic()
@@ -300,6 +340,7 @@ def test_flow_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         assert start_process is fresh_process
 
 
+@pytest.mark.slow
 def test_server_that_hangs(steps: Steps) -> None:
     server = new_server()
     server.process.send_signal(signal.SIGSTOP)
@@ -315,7 +356,8 @@ def test_metaflow_that_cannot_be_imported(
     (steps.file.parent / "metaflow.py").write_text("raise ImportError('broken here')")
     try:
         server = StepServer(environment)
-        process = server.start_process([sys.executable, "-c", "print(1)"], environment)
+        with pytest.warns(RuntimeWarning, match="The step server has ended"):
+            process = server.start_process([sys.executable, "-c", "print(1)"], environment)
         assert not isinstance(process, ForkedProcess)
         server.close()
     finally:
