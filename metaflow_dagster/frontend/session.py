@@ -20,6 +20,7 @@ from typing import Any
 
 from metaflow import FlowMutator, FlowSpec, current, decorators, parameters
 from metaflow._vendor import click
+from metaflow.flowspec import FlowStateItems
 from metaflow.metaflow_config import DEFAULT_DECOSPECS
 from metaflow.user_configs.config_options import config_options
 
@@ -209,7 +210,13 @@ def _copy_of(flow_cls: type) -> Any:
             namespace[attribute] = _copy_of_step(value)
         elif isinstance(value, parameters.Parameter):
             namespace[attribute] = _copy_of_parameter(value)
-    return type(flow_cls)(flow_cls.__name__, (flow_cls,), namespace)
+    twin: Any = type(flow_cls)(flow_cls.__name__, (flow_cls,), namespace)
+    inherited = twin._flow_state.inherited_data
+    inherited[FlowStateItems.FLOW_DECORATORS] = {
+        name: [_copy_of_flow_decorator(one) for one in given]
+        for name, given in inherited.get(FlowStateItems.FLOW_DECORATORS, {}).items()
+    }
+    return twin
 
 
 def _copy_of_parameter(parameter: parameters.Parameter) -> parameters.Parameter:
@@ -233,6 +240,14 @@ def _copy_of_step(function: types.FunctionType) -> types.FunctionType:
     for kind in ("decorators", "wrappers", "config_decorators"):
         setattr(step, kind, [_copy_of_decorator(one) for one in getattr(function, kind)])
     return step
+
+
+def _copy_of_flow_decorator(decorator: Any) -> Any:
+    # @trigger overwrites what are the command line options of decorators with its own, when a flow
+    # is read (metaflow/plugins/events_decorator.py: flow_init).
+    twin = _copy_of_decorator(decorator)
+    vars(twin).pop("options", None)
+    return twin
 
 
 def _copy_of_decorator(decorator: Any) -> Any:

@@ -156,3 +156,9 @@ def test_datastore_in_the_directory_of_the_output(
     monkeypatch.setattr("metaflow_dagster.frontend.backend.DATASTORE_SYSROOT_LOCAL", str(tmp_path))
     text = synthesize(flow, output=tmp_path / "out.py")
     assert '"METAFLOW_DATASTORE_SYSROOT_LOCAL": HERE,' in text.replace("HERE}", "HERE,")
+
+
+def test_options_of_a_trigger_are_none_of_the_command_line(tmp_path: Path) -> None:
+    trigger = "@trigger(event='orders', options={'reset_at': {'cron': '0 0 * * *'}})"
+    flow = flow_class(tmp_path, flow_source(flow=trigger))
+    assert synthesize(flow) == synthesize(flow)
