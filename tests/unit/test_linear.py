@@ -20,6 +20,8 @@ from metaflow_dagster.ir.flow import End, Flow, Foreach, Linear, Split, Switch, 
 from tests.unit.flows import HEADER, flow_class
 from tests.unit.samples import NO_OPTIONS, PLACE, flow_of, planned
 
+pytestmark = pytest.mark.slow
+
 MOST_GROWTH = 1.1  # of what so many further steps add, once there are as many more
 
 

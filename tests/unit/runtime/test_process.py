@@ -134,6 +134,7 @@ def test_very_long_line_is_passed_on_in_parts() -> None:
     assert stream.getvalue().encode() == written(log) == part + b"\n" + part + b"\nxxxxx"
 
 
+@pytest.mark.slow
 def test_process_that_leaves_another_is_not_waited_for(context: OpExecutionContext) -> None:
     sleeper = "import time; time.sleep(60)"
     code = (
@@ -160,6 +161,7 @@ def test_flow_that_is_not_there(
         run(context, "")
 
 
+@pytest.mark.slow
 def test_limit(context: OpExecutionContext) -> None:
     code = "import time; print('early', flush=True); time.sleep(60)"
     process, stdout, _ = run(context, code, Limit(2, "it had its time.", is_final=True))

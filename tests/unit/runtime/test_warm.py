@@ -26,6 +26,8 @@ from metaflow_dagster.runtime.warm import (
 )
 from tests.unit.runtime.test_guard import comes_true, is_alive
 
+pytestmark = pytest.mark.slow
+
 MARKER = uuid.uuid4().hex  # of these tests in this process: others may run at the same time
 DAEMON_MARKER = uuid.uuid4().hex
 ARGUMENTS = ["--quiet", "step", "start", "--tag=a b", "--tag=", "--tag=ü"]
@@ -213,7 +215,6 @@ OPTIONS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arguments", OPTIONS)
 def test_command_line_has_the_options_of_the_flow(steps: Steps, arguments: str) -> None:
     code = f"""
@@ -290,7 +291,6 @@ def new_server() -> StepServer:
     return StepServer(process_environment({PROCESS_VARIABLE: "0" * 32}))
 
 
-@pytest.mark.slow
 def test_task_goes_on_when_the_server_is_killed(steps: Steps) -> None:
     server = new_server()
     running = steps.started(server.start_process, SLOW)
@@ -316,7 +316,6 @@ def test_task_is_given_up_when_nobody_will_know_its_end(steps: Steps) -> None:
     assert not is_alive(process.pid)
 
 
-@pytest.mark.slow
 def test_server_ends_with_its_run(steps: Steps) -> None:
     server = new_server()
     running = steps.started(server.start_process, SLOW)
@@ -325,7 +324,6 @@ def test_server_ends_with_its_run(steps: Steps) -> None:
     assert not is_alive(server.process.pid)
 
 
-@pytest.mark.slow
 def test_many_at_once(steps: Steps) -> None:
     processes = [steps.started(steps.warm, SLOW) for _ in range(20)]
     started = time.monotonic()
@@ -340,7 +338,6 @@ def test_flow_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         assert start_process is fresh_process
 
 
-@pytest.mark.slow
 def test_server_that_hangs(steps: Steps) -> None:
     server = new_server()
     server.process.send_signal(signal.SIGSTOP)
