@@ -142,7 +142,9 @@ def test_members_by_marker(marker: str) -> None:
 
 
 def test_members_by_session() -> None:
-    code = "import subprocess; subprocess.run(['sleep', '100'], env={})"
+    # That the child may end first is no reason for the other to end by itself.
+    sleep = "subprocess.run(['sleep', '100'], env={}); time.sleep(100)"
+    code = f"import subprocess, time; {sleep}"
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     assert comes_true(lambda: len(members({"NO=marker": process.pid})) == 2, 30)
     stop_processes({"NO=marker": process.pid}, 5)
