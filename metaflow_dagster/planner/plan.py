@@ -173,8 +173,17 @@ class _Planner:
 
     def _value(self, parent: str, step: Step) -> _Value:
         op = self._ops[parent]
-        source = Source(op.name, self._branches[parent].get(step.name))
-        nesting = 1 if isinstance(op.output, (ForeachList, NodesOutput)) else 0
+        source = Source(op.name)
+        nesting = 0
+        match op.output:
+            case SplitOutputs() | SwitchOutputs():
+                source = Source(op.name, self._branches[parent][step.name])
+            case ForeachList() | NodesOutput():
+                nesting = 1
+            case TaskOutput() | ForeachOutput():
+                pass
+            case _:
+                assert_never(op.output)
         return _Value(parent, source, self._lanes[parent], nesting)
 
     def _meet_directly(self, step: Step, values: Sequence[_Value]) -> bool:

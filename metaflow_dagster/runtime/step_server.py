@@ -121,7 +121,7 @@ def execute_file(arguments: list[str], module: Any) -> None:
     sys.argv = arguments
     sys.orig_argv = [sys.executable, *arguments]
     importlib.invalidate_caches()
-    code = code_of(arguments[0])
+    code = code_of(module)
     try:
         exec(code, vars(module))
     # What the user's code lets through, as Python shows it: without the lines around that code.
@@ -131,11 +131,9 @@ def execute_file(arguments: list[str], module: Any) -> None:
         sys.exit(1)
 
 
-def code_of(file: str) -> Any:
-    """The code of a file; a syntax error ends this process as it ends Python."""
-    from importlib.machinery import SourceFileLoader
-
-    loader = SourceFileLoader("__main__", file)
+def code_of(module: Any) -> Any:
+    """The code of a module's file; a syntax error ends this process as it ends Python."""
+    loader, file = module.__loader__, module.__file__
     try:
         return loader.source_to_code(loader.get_data(file), file)
     except SyntaxError as error:
@@ -146,7 +144,7 @@ def code_of(file: str) -> Any:
 def new_main(file: str) -> Any:
     """A new module `__main__` for a file, in which Metaflow will define some classes.
 
-    They are found there by pickle (metaflow/util.py: namedtuple_with_defaults).
+    They are found there by pickle (metaflow/tuple_util.py: namedtuple_with_defaults).
     """
     import types
     from importlib.machinery import SourceFileLoader
