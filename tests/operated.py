@@ -173,6 +173,16 @@ def new_place(directory: Path) -> Place:
     return Place(directory, home)
 
 
+def make_databases(place: Place) -> None:
+    """Make the databases of a new home, at which processes that are started at once get stuck."""
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(place.home)) as instance:
+        instance.get_runs_count()
+        instance.all_instigator_state()
+        instance.event_log_storage.get_maximum_record_id()
+
+
 @dataclass(frozen=True)
 class Server:
     """A running `dagster dev` with the home of a place."""

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.operated import SECONDS, Server, answers, free_port, new_place, running, until
+from tests.operated import (
+    SECONDS,
+    Server,
+    answers,
+    free_port,
+    make_databases,
+    new_place,
+    running,
+    until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +33,7 @@ load_from:
 def test_webserver_is_restarted(tmp_path: Path) -> None:
     place = new_place(tmp_path)
     assert place.dagster("create", "definitions.py").returncode == 0
+    make_databases(place)
     code_port, port = free_port(), free_port()
     (tmp_path / "workspace.yaml").write_text(WORKSPACE.format(port=code_port))
     code_server = f"dagster code-server start -f definitions.py -h 127.0.0.1 -p {code_port}"
