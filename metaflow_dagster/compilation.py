@@ -15,13 +15,17 @@ from metaflow_dagster.ir.flow import Flow
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """A compiled flow: the job's name, the text for the file at `output`, the plan as text."""
+    """A compiled flow: the job's name, the text for the file at `output`, the plan as text.
+
+    `code` is the content of the flow's code package, which has to be stored before the text is.
+    """
 
     flow: Flow
     job_name: str
     output: Path
     text: str
     plan: str
+    code: bytes | None = None
 
 
 def hand_over(compilation: Compilation, file: Path) -> None:

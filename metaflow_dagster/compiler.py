@@ -10,16 +10,26 @@ from pathlib import Path
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.compilation import Compilation
+from metaflow_dagster.deployment import store_code
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
 from metaflow_dagster.emit import emit_module
+from metaflow_dagster.emit.header import is_generated_file
 from metaflow_dagster.emit.place import place_of
+from metaflow_dagster.executors import ImportedExecutor, find_executor
 from metaflow_dagster.files import check_output
-from metaflow_dagster.frontend import Session, flow_class, library_session, read_flow
+from metaflow_dagster.frontend import Session, flow_class, library_session, pack_code, read_flow
 from metaflow_dagster.frontend.read import metaflow_diagnostic
 from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.names import is_dagster_name
-from metaflow_dagster.options import ExecutorName, Options, check_options
-from metaflow_dagster.planner import check_plan, plan_job, show_plan
+from metaflow_dagster.options import Options, check_options, pooled_steps
+from metaflow_dagster.planner import (
+    check_plan,
+    check_pods,
+    in_pods,
+    plan_job,
+    show_plan,
+    without_pods,
+)
 
 
 def synthesize(
@@ -32,8 +42,11 @@ def synthesize(
     namespace: str | None = None,
     workflow_timeout: int | None = None,
     max_workers: int | None = None,
-    executor: ExecutorName | None = None,
+    executor: str | None = None,
     warm_steps: bool = False,
+    pools: Sequence[str] = (),
+    workflow_priority: int | None = None,
+    package: bool = False,
     origin_run_id: str | None = None,
     notify_on_error: bool = False,
     notify_on_success: bool = False,
@@ -45,25 +58,15 @@ def synthesize(
     flow_cls : subclass of metaflow.FlowSpec, imported from the file that runs it
     output : where the text will be stored, to which paths in it are relative; default:
         `<job name in lower case>_dagster.py` in the working directory
-    name : name of the Dagster job; default: the flow's name
-    tags : Metaflow tags for every run (`--tag`)
-    decospecs : step decorators to add, such as "retry:times=3" (`--with`)
-    namespace : Metaflow namespace of the steps
-    workflow_timeout : seconds after which a run is stopped
-    max_workers : most steps that run at once; default: that of the CPUs
-    executor : what runs the ops: "threads", the default, "multiprocess" or "in_process"
-    warm_steps : whether steps are forked from a process that has imported Metaflow
-    origin_run_id : Metaflow run (`dagster-…`) that every run resumes: its parameters are taken, and
-        what finished in it is not run again
-    notify_on_error, notify_on_success : whether the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told
-        when a run has failed or succeeded; the variable is read where Dagster loads the file
+    others : the options of that command; `metaflow_dagster.options.Options` tells what each is for
 
     Raises
     ------
     CompileError : the flow or the options cannot be compiled; says all that is wrong
-    TypeError : `flow_cls` is no flow class, or `tags` or `decospecs` is a string and no sequence
+    TypeError : `flow_cls` is no flow class, or `tags`, `decospecs` or `pools` is a string and no
+        sequence
     """
-    _check_sequences(tags=tags, decospecs=decospecs)
+    _check_sequences(tags=tags, decospecs=decospecs, pools=pools)
     options = Options(
         name=name,
         tags=tuple(tags),
@@ -73,13 +76,18 @@ def synthesize(
         max_workers=max_workers,
         executor=executor,
         warm_steps=warm_steps,
+        pools=tuple(pools),
+        workflow_priority=workflow_priority,
+        package=package,
         origin_run_id=origin_run_id,
         notify_on_error=notify_on_error,
         notify_on_success=notify_on_success,
     )
     try:
         with library_session(flow_class(flow_cls)) as session:
-            return compile_session(session, options, output).text
+            compilation = compile_session(session, options, output)
+            store_code(compilation)
+            return compilation.text
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error
 
@@ -102,18 +110,43 @@ def compile_session(
     """
     raise_if_any(check_options(options))
     session.attach(options.decospecs)
-    flow = read_flow(session)
+    flow = _placed(read_flow(session), options)
+    raise_if_any(_check_pooled_steps(flow, options))
     if options.origin_run_id is not None:
         flow = replace(flow, parameters=())
     job_name = options.name or flow.job_name
     raise_if_any(_check_job_name(flow, options, job_name))
     path = Path(directory, output if output is not None else default_output(job_name))
     raise_if_any(check_output(path, flow.file))
+    code = None
+    if options.package:
+        package, code = pack_code(session, is_generated_file)
+        flow = replace(flow, code=package)
     plan = plan_job(flow, job_name)
     check_plan(plan)
     text = emit_module(plan, options, place_of(path))
     _verify(text)
-    return Compilation(flow, job_name, path, text, show_plan(plan))
+    return Compilation(flow, job_name, path, text, show_plan(plan), code)
+
+
+def _placed(flow: Flow, options: Options) -> Flow:
+    """The flow as its steps run under the executor."""
+    match find_executor(options.executor):
+        case ImportedExecutor(has_pods=True):
+            raise_if_any(check_pods(flow))
+            return in_pods(flow)
+        case _:
+            return without_pods(flow)
+
+
+def _check_pooled_steps(flow: Flow, options: Options) -> Iterator[Diagnostic]:
+    names = [step.name for step in flow.steps]
+    for step in pooled_steps(options):
+        if step not in names:
+            yield Diagnostic(
+                f"--pool {step}=… is for a step that {flow.name} does not have.",
+                f"Its steps are {', '.join(names)}.",
+            )
 
 
 def default_output(job_name: str) -> str:

@@ -16,7 +16,7 @@ from dagster import AssetKey, AssetSpec, Definitions
 
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.location.process import FlowNotCompiled, compile_flow
-from metaflow_dagster.options import ExecutorName, Options
+from metaflow_dagster.options import Options
 
 try:
     from dagster import Component, ComponentLoadContext, Resolvable
@@ -43,9 +43,12 @@ class MetaflowFlowComponent(Component, Resolvable):
     namespace : Metaflow namespace of the steps
     workflow_timeout : seconds after which a run is stopped
     max_workers : most steps that run at once; default: the number of CPUs
-    executor : what runs the ops: `threads` of the run's process, the default, `multiprocess` or
-        `in_process`, one after the other
+    executor : what runs the ops: `threads` of the run's process, the default, `multiprocess`,
+        `in_process`, one after the other, `celery`, `docker`, `k8s`, `celery_k8s`, or
+        `module:attribute`
     warm_steps : whether the processes of steps are forked from one that has imported Metaflow
+    pools : Dagster's pools that ops take a slot of: `NAME` for all steps, `STEP=NAME` for one
+    workflow_priority : which of the runs in Dagster's queue start first; default: 0
     notify_on_error, notify_on_success : whether the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told
         when a run has failed or succeeded
     """
@@ -57,8 +60,10 @@ class MetaflowFlowComponent(Component, Resolvable):
     namespace: str | None = None
     workflow_timeout: int | None = None
     max_workers: int | None = None
-    executor: ExecutorName | None = None
+    executor: str | None = None
     warm_steps: bool = False
+    pools: Sequence[str] = field(default_factory=tuple)
+    workflow_priority: int | None = None
     notify_on_error: bool = False
     notify_on_success: bool = False
 
@@ -104,6 +109,8 @@ class MetaflowFlowComponent(Component, Resolvable):
             max_workers=self.max_workers,
             executor=self.executor,
             warm_steps=self.warm_steps,
+            pools=tuple(self.pools),
+            workflow_priority=self.workflow_priority,
             notify_on_error=self.notify_on_error,
             notify_on_success=self.notify_on_success,
         )

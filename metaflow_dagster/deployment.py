@@ -18,11 +18,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from metaflow.datastore import FlowDataStore
 from metaflow.exception import MetaflowException, MetaflowUnknownUser
 from metaflow.plugins import DATASTORES
 from metaflow.plugins.aws.step_functions.production_token import load_token, new_token
 from metaflow.util import get_username
 
+from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.ir.flow import Backend, Project
 from metaflow_dagster.options import check_token
 from metaflow_dagster.runtime.command import nearest_sysroot
@@ -121,6 +123,24 @@ class Deployments:
 
     def __str__(self) -> str:
         return f"{self.storage.datastore_root}/{self.path}"
+
+
+def store_code(compilation: Compilation) -> None:
+    """Store the code package of a flow, if it has one; its key is made of its content."""
+    if compilation.code is None:
+        return
+    flow = compilation.flow
+    storage = deployments(flow.backend, flow.file, compilation.job_name).storage
+    root = storage.datastore_root
+    try:
+        datastore = FlowDataStore(flow.name, None, storage_impl=type(storage), ds_root=root)
+        datastore.save_data([compilation.code], len_hint=1)
+    except (MetaflowException, OSError) as error:
+        raise NotDeployed(
+            f"The code package of {flow.name} cannot be stored in {root}: {error}. Nothing was "
+            "changed. See to it that Metaflow's datastore can be reached and written to, and try "
+            "again."
+        ) from error
 
 
 def deployments(backend: Backend, flow_file: str, job_name: str) -> Deployments:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+
+from typing_extensions import assert_never
 
 from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.executors import NAMED, ImportedExecutor, OwnExecutor, find_executor
 from metaflow_dagster.names import is_dagster_name
 
 # metaflow/tagging_util.py: MAX_TAG_SIZE and MAX_USER_TAG_SET_SIZE
 MAX_TAG_LENGTH = 500
 MAX_TAGS = 50
 
-ExecutorName: TypeAlias = Literal["threads", "multiprocess", "in_process"]
-EXECUTORS: tuple[ExecutorName, ...] = get_args(ExecutorName)
-
 _RUN_ID = re.compile(r"dagster-\w+")
+_POOL = re.compile(r"\S+")  # dagster/_core/definitions/op_definition.py: VALID_POOL_NAME_REGEX_STR
+# dagster/_utils/tags.py: VALID_TAG_KEY_REGEX, without the prefix by which Dagster marks its own.
+_TAG_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,15 @@ class Options:
     `name`: name of the Dagster job; default: the flow's. `tags`: Metaflow tags of every run.
     `decospecs`: step decorators to add (`--with`). `namespace`: Metaflow namespace of the steps.
     `workflow_timeout`: seconds after which a run is stopped. `max_workers`: most ops that
-    run at once. `executor`: what runs them; default: threads. `warm_steps`: whether the processes
-    of steps are forked from one that has imported Metaflow. `origin_run_id`: the Metaflow run that
-    every run resumes. `notify_on_error`, `notify_on_success`: whether a webhook is told that a run
-    has failed or succeeded.
+    run at once. `executor`: what runs them, by a name that `find_executor` knows; default: threads.
+    `warm_steps`: whether the processes of steps are forked from one that has imported Metaflow.
+    `pools`: Dagster's pools that ops take a slot of, `NAME` for all steps or `STEP=NAME` for one.
+    `workflow_priority`: which of the runs that wait is started first. `package`: whether the code
+    of the flow is stored in the datastore, for machines that have no copy of it.
+    `origin_run_id`: the Metaflow run (`dagster-…`) that every run resumes: its parameters are
+    taken, and what finished in it is not run again. `notify_on_error`, `notify_on_success`: whether
+    the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told that a run has failed or succeeded; the
+    variable is read where Dagster loads the file.
     """
 
     name: str | None = None
@@ -39,11 +46,44 @@ class Options:
     namespace: str | None = None
     workflow_timeout: int | None = None
     max_workers: int | None = None
-    executor: ExecutorName | None = None
+    executor: str | None = None
     warm_steps: bool = False
+    pools: tuple[str, ...] = ()
+    workflow_priority: int | None = None
+    package: bool = False
     origin_run_id: str | None = None
     notify_on_error: bool = False
     notify_on_success: bool = False
+
+
+def pool_of(options: Options, step: str) -> str | None:
+    """The pool that the op of a step takes a slot of."""
+    pools = dict(map(_pool, options.pools))
+    return pools.get(step, pools.get(None))
+
+
+def pooled_steps(options: Options) -> Iterator[str]:
+    """The steps for which a pool is given by their names."""
+    return (step for step, _ in map(_pool, options.pools) if step is not None)
+
+
+def _pool(option: str) -> tuple[str | None, str]:
+    """The step of a `--pool`, None if it is for all of them, and the pool's name."""
+    step, equals, name = option.partition("=")
+    return (step, name) if equals else (None, option)
+
+
+def run_tags(options: Options) -> Mapping[str, str]:
+    """The Metaflow tags as Dagster has them: `key:value`, or the tag itself with the value "true".
+
+    Those whose key is not one that Dagster takes are Metaflow's alone.
+    """
+    pairs = ((key, value if colon else "true") for key, colon, value in _split(options.tags))
+    return {key: value for key, value in pairs if _TAG_KEY.fullmatch(key)}
+
+
+def _split(tags: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    return (tag.partition(":") for tag in tags)
 
 
 def given(options: Options) -> Iterator[tuple[str, ...]]:
@@ -56,11 +96,14 @@ def given(options: Options) -> Iterator[tuple[str, ...]]:
         ("workflow-timeout", (options.workflow_timeout,)),
         ("max-workers", (options.max_workers,)),
         ("executor", (options.executor,)),
+        ("pool", options.pools),
+        ("workflow-priority", (options.workflow_priority,)),
         ("origin-run-id", (options.origin_run_id,)),
     ):
         yield from ((f"--{name}", str(one)) for one in values if one is not None)
     for name, is_given in (
         ("warm-steps", options.warm_steps),
+        ("package", options.package),
         ("notify-on-error", options.notify_on_error),
         ("notify-on-success", options.notify_on_success),
     ):
@@ -99,18 +142,52 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
     ):
         if value is not None and value < 1:
             yield Diagnostic(f"{option} {value} is too small.", "Give a whole number from 1 up.")
+    yield from _check_pools(options)
     yield from _check_executor(options)
 
 
+def _check_pools(options: Options) -> Iterator[Diagnostic]:
+    pairs = list(map(_pool, options.pools))
+    for step, name in pairs:
+        if not _POOL.fullmatch(name) or not _is_printable(name):
+            yield Diagnostic(
+                f"--pool {name!r} is not a name Dagster takes for a pool.",
+                "Give a name without blanks, such as --pool gpu, or --pool train=gpu for one step.",
+            )
+        if [one for one, _ in pairs].count(step) > 1:
+            yield Diagnostic(
+                f"There is more than one --pool for {step or 'all steps'}.",
+                "Leave all but one out: an op takes a slot of one pool.",
+            )
+
+
 def _check_executor(options: Options) -> Iterator[Diagnostic]:
-    if options.executor not in (None, *EXECUTORS):
-        names = ", ".join(EXECUTORS)
-        yield Diagnostic(f"--executor {options.executor} is unknown.", f"Choose one of {names}.")
-    if options.executor == "in_process" and options.max_workers is not None:
-        yield Diagnostic(
-            "--max-workers does not go with --executor in_process, which runs one step at a time.",
-            "Leave one of them out.",
-        )
+    match find_executor(options.executor):
+        case None:
+            yield Diagnostic(
+                f"--executor {options.executor!r} is unknown.",
+                f"Choose one of {', '.join(NAMED)}, or name one of your own as module:attribute.",
+            )
+        case OwnExecutor("in_process") if options.max_workers is not None:
+            yield Diagnostic(
+                "--max-workers does not go with --executor in_process, which runs one step at a "
+                "time.",
+                "Leave one of them out.",
+            )
+        case ImportedExecutor(has_limit=False) if options.max_workers is not None:
+            yield Diagnostic(
+                f"--max-workers does not go with --executor {options.executor}, whose own "
+                "configuration says how much runs at once.",
+                "Leave it out; Celery's workers have --concurrency, and ops can share a --pool.",
+            )
+        case OwnExecutor() | ImportedExecutor():
+            pass
+        case unknown:
+            assert_never(unknown)
+    yield from _check_warm_steps(options)
+
+
+def _check_warm_steps(options: Options) -> Iterator[Diagnostic]:
     if options.warm_steps and options.executor not in (None, "threads"):
         yield Diagnostic(
             f"--warm-steps does not go with --executor {options.executor}: the processes of steps "

@@ -7,7 +7,7 @@ from typing import Any
 
 from metaflow._vendor import click
 
-from metaflow_dagster.options import EXECUTORS
+from metaflow_dagster.executors import NAMED
 
 _OPTIONS = (
     click.option("--tag", "tags", multiple=True, help="Tag every run with this. Repeatable."),
@@ -27,9 +27,30 @@ _OPTIONS = (
     click.option(
         "--executor",
         default=None,
-        type=click.Choice(EXECUTORS),
-        help="What runs the ops: threads of the run's process, processes, or the run's process "
-        "itself, one op after the other. [default: threads]",
+        metavar="NAME",
+        help="What runs the ops: threads of the run's process, other processes (multiprocess), the "
+        "run's process itself, one op after the other (in_process), or workers elsewhere; one of "
+        f"{', '.join(NAMED)}, or module:attribute. [default: threads]",
+    ),
+    click.option(
+        "--pool",
+        "pools",
+        multiple=True,
+        metavar="[STEP=]NAME",
+        help="Let the ops of all steps, or of one, take a slot of a pool of Dagster's. Repeatable.",
+    ),
+    click.option(
+        "--workflow-priority",
+        default=None,
+        type=int,
+        help="Which of the runs in Dagster's queue start first: those of the highest number. "
+        "[default: 0]",
+    ),
+    click.option(
+        "--package",
+        is_flag=True,
+        default=False,
+        help="Store the flow's code in the datastore, for machines that have no copy of it.",
     ),
     click.option(
         "--warm-steps",

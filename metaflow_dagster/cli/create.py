@@ -21,6 +21,7 @@ from metaflow_dagster.deployment import (
     TokenOptions,
     deployments,
     next_deployment,
+    store_code,
     token_prefix,
 )
 from metaflow_dagster.diagnostics import CompileError
@@ -152,6 +153,7 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
         # old file go to the namespace that was announced. The other way round, those of the new
         # file would go to the namespace of the old one, or of nobody.
         with replaced_at_the_end(output, compilation.text):
+            store_code(compilation)
             if deployment != previous:
                 place.store(deployment)
     except OSError as error:

@@ -23,6 +23,7 @@ from metaflow_dagster.deployment import (
     TokenOptions,
     deployments,
     next_deployment,
+    store_code,
 )
 from metaflow_dagster.diagnostics import CompileError
 from metaflow_dagster.files import difference, replaced_at_the_end
@@ -115,7 +116,8 @@ class _Job:
     deployment: Deployment
 
     def store(self) -> None:
-        """Replace the deployment, if it is another one."""
+        """Store the code, if it is packed, and replace the deployment, if it is another one."""
+        store_code(self.compilation)
         if self.deployment != self.previous:
             self.place.store(self.deployment)
 

@@ -38,6 +38,9 @@ def constant_values(
         "FLOW_NAME": literal(flow.name),
         "JOB_NAME": literal(plan.name),
         "END_EVENT": literal(flow.end_event),
+        "CODE_PACKAGE": literal(
+            {"sha": flow.code.sha, "metadata": flow.code.metadata} if flow.code else None
+        ),
         "METAFLOW_TOP_ARGS": list_of(_top_args(flow, scope, place)),
         "METAFLOW_STEP_ENV": text_dict(dict(_step_environment(flow, scope, place))),
         "FLOW_WITH_DECORATORS": literal(list(flow.decospecs)),
@@ -45,7 +48,7 @@ def constant_values(
             {step.name: list(step.decorators) for step in flow.steps if step.decorators}
         ),
         "STEP_COMMANDS": literal(
-            {step.name: list(_HOOKED_STEP) for step in flow.steps if step.has_hooks}
+            {step.name: list(_HOOKED_STEP) for step in flow.steps if step.hooks}
         ),
         "STEPS_WITH_CARDS": literal([step.name for step in flow.steps if step.has_cards]),
         "FLOW_CONFIGS": literal({one.name: [one.value, one.is_plain] for one in flow.configs}),

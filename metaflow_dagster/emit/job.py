@@ -12,7 +12,7 @@ def TrainFlow():
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from typing_extensions import assert_never
@@ -34,6 +34,8 @@ from metaflow_dagster.emit.build import (
     text_dict,
 )
 from metaflow_dagster.emit.scope import ModuleScope
+from metaflow_dagster.executors import ImportedExecutor, OwnExecutor, OwnName, find_executor
+from metaflow_dagster.ir.flow import Literal
 from metaflow_dagster.ir.job import (
     Collected,
     FanIn,
@@ -54,10 +56,11 @@ from metaflow_dagster.ir.job import (
     sources,
 )
 from metaflow_dagster.names import Scope, ascii_name
-from metaflow_dagster.options import Options
+from metaflow_dagster.options import Options, run_tags
 
 _GLUE_SUFFIX: Mapping[type, str] = {Gather: "_list", FanOut: "_items", Regroup: "_groups"}
 
+PRIORITY_TAG = "dagster/priority"  # dagster/_core/storage/tags.py
 MAX_RUNTIME_TAG = "dagster/max_runtime"  # dagster/_core/storage/tags.py: MAX_RUNTIME_SECONDS_TAG
 
 
@@ -81,33 +84,64 @@ def job_function(
 
 
 def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expression:
-    tags: dict[str, str] = {"metaflow/flow": plan.flow.name}
-    if options.workflow_timeout is not None:
-        tags[MAX_RUNTIME_TAG] = str(options.workflow_timeout)
     return call(
         scope.ref("job"),
         keywords={
             "name": literal(plan.name),
             "description": literal(plan.flow.description) if plan.flow.description else None,
-            "tags": literal(dict(tags)),
+            "tags": literal(_tags(plan, options)),
             "executor_def": _executor(options, scope),
             "resource_defs": text_dict({"io_manager": scope.ref("datastore_io_manager")}),
         },
     )
 
 
+def _tags(plan: JobPlan, options: Options) -> dict[str, Literal]:
+    """The tags of the job, which its runs have, too."""
+    tags: dict[str, Literal] = {"metaflow/flow": plan.flow.name, **run_tags(options)}
+    if options.workflow_timeout is not None:
+        tags[MAX_RUNTIME_TAG] = str(options.workflow_timeout)
+    if options.workflow_priority is not None:
+        priority = str(options.workflow_priority)
+        tags.update(dict.fromkeys(_priority_tags(options), priority))
+    return tags
+
+
+def _priority_tags(options: Options) -> Iterator[str]:
+    yield PRIORITY_TAG
+    match find_executor(options.executor):
+        case ImportedExecutor(priority_tag=str(name)):
+            yield name
+
+
 def _executor(options: Options, scope: ModuleScope) -> Expression:
+    executor = find_executor(options.executor)
     limit = [] if options.max_workers is None else [literal(options.max_workers)]
-    match options.executor:
-        case None | "threads":
-            processes = scope.ref("warm_processes") if options.warm_steps else None
+    match executor:
+        case OwnExecutor(name):
+            return _own_executor(name, limit, options.warm_steps, scope)
+        case ImportedExecutor(module, attribute):
+            imported = scope.imported(module, attribute)
+            return call(scope.ref("limited_executor"), imported, *limit) if limit else imported
+        case None:
+            raise ValueError(f"There is no executor {options.executor!r}.")
+        case _:
+            assert_never(executor)
+
+
+def _own_executor(
+    name: OwnName, limit: Sequence[Expression], warm_steps: bool, scope: ModuleScope
+) -> Expression:
+    match name:
+        case "threads":
+            processes = scope.ref("warm_processes") if warm_steps else None
             return call(scope.ref("threads_executor"), *limit, keywords={"processes": processes})
         case "multiprocess":
             return call(scope.ref("processes_executor"), *limit)
         case "in_process":
             return scope.ref("in_process_executor")
         case _:
-            assert_never(options.executor)
+            assert_never(name)
 
 
 @dataclass(frozen=True, slots=True)

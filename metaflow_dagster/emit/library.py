@@ -35,6 +35,7 @@ RUNTIME_MODULES = (
     "step_server",
     "warm",
     "store",
+    "flow_code",
     "io_manager",
     "results",
     "internals",

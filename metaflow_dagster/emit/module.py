@@ -41,7 +41,7 @@ from metaflow_dagster.emit.trigger import trigger_function, trigger_name
 from metaflow_dagster.ir.flow import Trigger
 from metaflow_dagster.ir.job import GlueOp, JobPlan, StepOp, inputs
 from metaflow_dagster.names import Scope
-from metaflow_dagster.options import Options
+from metaflow_dagster.options import Options, pool_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,8 @@ def _generated(
         identifier = identifiers.ops[op.name]
         match op:
             case StepOp():
-                yield step_function(identifier, op, None if op.inputs else config, scope)
+                pool = pool_of(options, op.step.name)
+                yield step_function(identifier, op, None if op.inputs else config, pool, scope)
             case GlueOp():
                 yield glue_function(identifier, op, scope)
             case _:

@@ -31,7 +31,7 @@ from metaflow_dagster.emit.build import (
     yielded_from,
 )
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir.flow import End, Literal, Retries, targets
+from metaflow_dagster.ir.flow import End, Literal, Pod, Retries, targets
 from metaflow_dagster.ir.job import (
     FanOut,
     ForeachList,
@@ -50,6 +50,7 @@ from metaflow_dagster.ir.job import (
 
 STEP_TAGS: Final = {"dagster/compute_kind": "metaflow"}
 TIMEOUT_TAG: Final = "dagster/op_execution_timeout"  # shown by Dagster, but read by nobody
+POD_TAG: Final = "dagster-k8s/config"  # dagster_k8s/job.py: USER_DEFINED_K8S_CONFIG_KEY
 GLUE_TAGS: Final = {"dagster/compute_kind": "plumbing"}
 
 
@@ -62,14 +63,14 @@ class ConfigUse:
 
 
 def step_function(
-    identifier: str, op: StepOp, config: ConfigUse | None, scope: ModuleScope
+    identifier: str, op: StepOp, config: ConfigUse | None, pool: str | None, scope: ModuleScope
 ) -> Statement:
     """The op of a step; `config` if it starts a run that has parameters."""
     return function(
         identifier,
         list(_parameters(op, config, scope)),
         [*_run(op, config, scope), *_published(op, scope), _result(op.output, scope)],
-        decorators=[_step_decorator(op, config, scope)],
+        decorators=[_step_decorator(op, config, pool, scope)],
         returns=_return_type(op.output, scope),
     )
 
@@ -96,7 +97,9 @@ def glue_function(identifier: str, op: GlueOp, scope: ModuleScope) -> Statement:
     )
 
 
-def _step_decorator(op: StepOp, config: ConfigUse | None, scope: ModuleScope) -> Expression:
+def _step_decorator(
+    op: StepOp, config: ConfigUse | None, pool: str | None, scope: ModuleScope
+) -> Expression:
     schema = None
     if config and config.raw:
         schema = call(attribute(name(config.identifier), "to_config_schema"))
@@ -110,13 +113,28 @@ def _step_decorator(op: StepOp, config: ConfigUse | None, scope: ModuleScope) ->
             "out": _out(op.output, scope),
             "retry_policy": _retry_policy(op, scope),
             "tags": literal(_tags(op)),
+            "pool": None if pool is None else literal(pool),
         },
     )
 
 
 def _tags(op: StepOp) -> dict[str, Literal]:
-    timeout = op.step.timeout
-    return {**STEP_TAGS, **({} if timeout is None else {TIMEOUT_TAG: str(timeout)})}
+    tags: dict[str, Literal] = {**STEP_TAGS}
+    if op.step.timeout is not None:
+        tags[TIMEOUT_TAG] = str(op.step.timeout)
+    if op.step.pod is not None:
+        tags[POD_TAG] = _pod_config(op.step.pod)
+    return tags
+
+
+def _pod_config(pod: Pod) -> Literal:
+    """The pod as Dagster's executors have it (dagster_k8s/job.py: UserDefinedDagsterK8sConfig)."""
+    parts = {
+        "container_config": pod.container,
+        "pod_spec_config": pod.spec,
+        "pod_template_spec_metadata": pod.metadata,
+    }
+    return {name: dict(part) for name, part in parts.items() if part}
 
 
 def _glue_decorator(op: GlueOp, scope: ModuleScope) -> Expression:
@@ -297,7 +315,7 @@ def _timeout(op: StepOp) -> Expression | None:
 
     Where decorators run the step elsewhere, its time does not begin when its process is started.
     """
-    return None if op.step.timeout is None or op.step.has_hooks else literal(op.step.timeout)
+    return None if op.step.timeout is None or op.step.hooks else literal(op.step.timeout)
 
 
 def _result(output: Output, scope: ModuleScope) -> Statement:

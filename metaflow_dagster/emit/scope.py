@@ -73,6 +73,14 @@ class ModuleScope:
                 self._names[needed] = self._scope.claim(needed)
         return name(self._names[wish])
 
+    def imported(self, module: str, attribute: str) -> Expression:
+        """A reference to what a module has that the runtime does not import."""
+        wish = f"{module}:{attribute}"
+        if wish not in self._names:
+            self._imports[wish] = Imported(module, attribute)
+            self._names[wish] = self._scope.claim(attribute)
+        return name(self._names[wish])
+
     def builtin(self, identifier: str) -> Expression:
         """A reference to a builtin; no name of the module hides one."""
         return name(identifier)

@@ -37,9 +37,9 @@ def check_decorators(flow: FlowObject, graph: Graph) -> Iterator[Diagnostic]:
         yield from _environment(node)
 
 
-def has_hooks(node: Node) -> bool:
-    """Whether decorators of a step take part in how Metaflow's runtime starts its process."""
-    return any(_is_hooked(decorator) for decorator in node.decorators)
+def read_hooks(node: Node) -> tuple[str, ...]:
+    """The decorators of a step that take part in how Metaflow's runtime starts its process."""
+    return tuple(decorator.name for decorator in node.decorators if _is_hooked(decorator))
 
 
 def _is_hooked(decorator: StepDecorator) -> bool:

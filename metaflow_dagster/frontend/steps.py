@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from metaflow_dagster.diagnostics import InternalError
 from metaflow_dagster.frontend.decorators import (
-    has_hooks,
     read_decospecs,
     read_environment,
+    read_hooks,
     read_retries,
     read_timeout,
 )
+from metaflow_dagster.frontend.pods import read_pod
 from metaflow_dagster.frontend.protocols import Graph, Node
 from metaflow_dagster.ir.flow import (
     End,
@@ -43,7 +44,8 @@ def read_steps(graph: Graph) -> Iterator[Step]:
             timeout=read_timeout(node),
             environment=read_environment(node),
             decorators=read_decospecs(node),
-            has_hooks=has_hooks(node),
+            hooks=read_hooks(node),
+            pod=read_pod(node),
             has_cards=any(decorator.name == "card" for decorator in node.decorators),
         )
 

@@ -113,15 +113,32 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class Pod:
+    """What a step asks of the pod it runs in, in the words of Kubernetes' API.
+
+    Pairs of an attribute and its value: of the container, of the pod's specification and of its
+    metadata. `beyond_dagster` names what is asked for that only pods of Metaflow's have.
+    `by_kubernetes` is whether `@kubernetes` asks for it, and not `@resources` alone.
+    """
+
+    container: tuple[tuple[str, Literal], ...] = ()
+    spec: tuple[tuple[str, Literal], ...] = ()
+    metadata: tuple[tuple[str, Literal], ...] = ()
+    beyond_dagster: tuple[str, ...] = ()
+    by_kubernetes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One step of the flow.
 
     `parents` are in the flow's topological order. `joins` names the split or foreach step whose
     branches this step joins, or is None. `decorators` are the specs of decorators that the flow's
     source does not hold (`--with`), which Metaflow has to be told again when the step runs.
-    `timeout` is in seconds (`@timeout`). `has_hooks` says that decorators of the step take part in
+    `timeout` is in seconds (`@timeout`). `hooks` names the decorators of the step that take part in
     how its process is started (`@kubernetes`, `@conda`), for which Metaflow needs the flow itself.
-    `has_cards` says that its tasks may leave cards (`@card`).
+    `pod` is what `@kubernetes` or `@resources` ask for. `has_cards` says that its tasks may
+    leave cards (`@card`).
     """
 
     name: str
@@ -134,7 +151,8 @@ class Step:
     timeout: int | None = None
     environment: tuple[tuple[str, str], ...] = ()
     decorators: tuple[str, ...] = ()
-    has_hooks: bool = False
+    hooks: tuple[str, ...] = ()
+    pod: Pod | None = None
     has_cards: bool = False
 
 
@@ -285,13 +303,22 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True)
+class CodePackage:
+    """The code of a flow as Metaflow packs it: its key in the datastore, and how it is packed."""
+
+    sha: str
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """A flow, ready to be planned.
 
     `file` is the absolute path of the file that runs it. `steps` are in topological order.
     `top_options` are command line options that flow decorators (such as `@project`) need on every
     command; `given_options` are the top-level options the user gave, for the regenerate command.
-    `decospecs` are the decorators that were added to every step, as they were given.
+    `decospecs` are the decorators that were added to every step, as they were given. `code` is the
+    package that machines take which do not have the file.
     """
 
     name: str
@@ -308,6 +335,7 @@ class Flow:
     top_options: tuple[str, ...] = ()
     given_options: tuple[str, ...] = ()
     decospecs: tuple[str, ...] = ()
+    code: CodePackage | None = None
 
     @property
     def end_event(self) -> str:

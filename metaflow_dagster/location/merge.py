@@ -11,7 +11,7 @@ from pathlib import Path
 
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.diagnostics import Diagnostic, raise_if_any
-from metaflow_dagster.emit import emit_location, is_generated
+from metaflow_dagster.emit import emit_location, is_generated_file
 from metaflow_dagster.emit.place import place_of
 from metaflow_dagster.location.process import FlowNotCompiled, compile_flow
 from metaflow_dagster.names import Scope
@@ -132,7 +132,7 @@ def _check_definitions(definitions: Path, flow_files: Iterable[str]) -> Iterator
         )
     elif definitions.is_dir():
         yield Diagnostic(f"{definitions} is a directory.", "Name another --output-dir.")
-    elif definitions.exists() and not _is_generated(definitions):
+    elif definitions.exists() and not is_generated_file(definitions):
         yield Diagnostic(
             f"{definitions} is not generated, and would be replaced.",
             "Move it, or name another --output-dir.",
@@ -150,8 +150,4 @@ def _counted(flow_files: Iterable[str]) -> Mapping[str, int]:
 
 
 def _generated(directory: Path) -> set[Path]:
-    return {file for file in directory.glob("*.py") if file.is_file() and _is_generated(file)}
-
-
-def _is_generated(file: Path) -> bool:
-    return is_generated(file.read_text(encoding="utf-8", errors="replace"))
+    return {file for file in directory.glob("*.py") if file.is_file() and is_generated_file(file)}

@@ -15,6 +15,7 @@ output once an item. What Dagster cannot wire is led through glue ops in the roo
 
 from metaflow_dagster.planner.check import check_plan
 from metaflow_dagster.planner.plan import plan_job
+from metaflow_dagster.planner.pods import check_pods, in_pods, without_pods
 from metaflow_dagster.planner.show import show_plan
 
-__all__ = ["check_plan", "plan_job", "show_plan"]
+__all__ = ["check_plan", "check_pods", "in_pods", "plan_job", "show_plan", "without_pods"]

@@ -9,14 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metaflow_dagster.runtime.settings import (
+    CODE_PACKAGE,
     FLOW_CONFIGS,
     FLOW_FILE,
+    FLOW_NAME,
     METAFLOW_STEP_ENV,
     METAFLOW_TOP_ARGS,
     RUN_TAGS,
 )
 
 SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"  # names the directory that holds .metaflow
+FLOW_FILE_VARIABLE = f"METAFLOW_DAGSTER_FLOW_FILE_{FLOW_NAME}"  # says where the flow is here
+ADOPTED = "METAFLOW_DAGSTER_ADOPTED"  # the process that has adopted settings, and which
 LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
 
 
@@ -27,7 +31,26 @@ def tag_options() -> list[str]:
 
 def metaflow_command(top_options: Sequence[str], command: Sequence[str]) -> list[str]:
     """A command line of the flow."""
-    return [sys.executable, FLOW_FILE, *METAFLOW_TOP_ARGS, *top_options, *command]
+    return [sys.executable, flow_file(), *METAFLOW_TOP_ARGS, *top_options, *command]
+
+
+def flow_file() -> str:
+    """The flow's file on this machine: as the environment says, or where it was compiled.
+
+    If it is not there, it is in the code that was, or will be, taken out of the datastore.
+    """
+    named = os.environ.get(FLOW_FILE_VARIABLE)
+    if named:
+        return os.path.abspath(named)
+    if CODE_PACKAGE is None or os.path.exists(FLOW_FILE):
+        return FLOW_FILE
+    return os.path.join(code_directory(), os.path.basename(FLOW_FILE))
+
+
+def code_directory() -> str:
+    """Where the code package of the flow is on this machine, for all runs of it."""
+    own = f"metaflow-dagster-{os.getuid()}"
+    return os.path.join(tempfile.gettempdir(), own, CODE_PACKAGE["sha"] if CODE_PACKAGE else "")
 
 
 @contextmanager
@@ -53,6 +76,7 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     python = os.path.dirname(sys.executable)
     path = os.pathsep.join([python, os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, **METAFLOW_STEP_ENV, **extra}
+    environment.update(code_environment())
     environment["METAFLOW_RUNTIME_NAME"] = "dagster"
     environment["PYTHONUNBUFFERED"] = "x"
     if get_username() is None:
@@ -61,13 +85,38 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
+def code_environment() -> dict[str, str]:
+    """What lets a process find the modules of the code package, Metaflow's own among them."""
+    if CODE_PACKAGE is None or os.path.dirname(flow_file()) != code_directory():
+        return {}
+    from metaflow.package import MetaflowPackage
+
+    variables = MetaflowPackage.get_post_extract_env_vars(
+        CODE_PACKAGE["metadata"], code_directory()
+    )
+    environment = {name.rstrip(":"): str(value) for name, value in variables.items()}
+    paths = [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 def adopt_settings() -> None:
     """Let Metaflow find in this process what it finds in those of the steps.
 
     It reads its settings when it is imported, and has them already where it was imported before.
+    `RuntimeError` where that was for another flow that has others, as in workers of Celery.
     """
+    adopted = f"{os.getpid()} {json.dumps(METAFLOW_STEP_ENV)}"
     if "metaflow" not in sys.modules:
         os.environ.update(METAFLOW_STEP_ENV)
+        os.environ[ADOPTED] = adopted
+        return
+    there_are = os.environ.get(ADOPTED, adopted)
+    if there_are != adopted and there_are.split()[0] == str(os.getpid()):
+        raise RuntimeError(
+            "This process has Metaflow's settings for another flow, which are not those of "
+            f"{FLOW_NAME}. Start the worker with --max-tasks-per-child=1, or give flows with other "
+            "settings workers of their own."
+        )
 
 
 def local_sysroot() -> str:
@@ -81,12 +130,12 @@ def local_sysroot() -> str:
     configured = {SYSROOT: DATASTORE_SYSROOT_LOCAL, **os.environ, **METAFLOW_STEP_ENV}[SYSROOT]
     if configured:
         return str(configured)
-    return str(nearest_sysroot(FLOW_FILE) or os.path.dirname(FLOW_FILE))
+    return str(nearest_sysroot(flow_file()) or os.path.dirname(flow_file()))
 
 
-def nearest_sysroot(flow_file: str) -> Path | None:
+def nearest_sysroot(file: str) -> Path | None:
     """The nearest directory with a `.metaflow`, from that of a flow's file upwards."""
-    return next((one for one in Path(flow_file).parents if (one / ".metaflow").is_dir()), None)
+    return next((one for one in Path(file).parents if (one / ".metaflow").is_dir()), None)
 
 
 def config_environment(file: Path) -> dict[str, str]:

@@ -64,11 +64,21 @@ def processes_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
     start_method = {"forkserver": {"preload_modules": preloaded_modules()}}
 
     def effective(config: dict[str, Any]) -> dict[str, Any]:
-        limit = config["max_concurrent"] or max_concurrent
-        return {"start_method": start_method, **config, "max_concurrent": limit}
+        return {"start_method": start_method, **config}
 
     schema: Any = multiprocess_executor.config_schema
-    return multiprocess_executor.configured(effective, config_schema=schema)
+    forking = multiprocess_executor.configured(effective, config_schema=schema)
+    return limited_executor(forking, max_concurrent)
+
+
+def limited_executor(whole: ExecutorDefinition, max_concurrent: int | None) -> ExecutorDefinition:
+    """An executor that runs at most as many ops at once, where a run's configuration is silent."""
+
+    def effective(config: dict[str, Any]) -> dict[str, Any]:
+        return {**config, "max_concurrent": config.get("max_concurrent") or max_concurrent}
+
+    schema: Any = whole.config_schema
+    return whole.configured(effective, config_schema=schema)
 
 
 def preloaded_modules() -> list[str]:

@@ -1,6 +1,5 @@
 """A process that is run to its end, with everything it writes."""
 
-import os
 import shlex
 import signal
 import tempfile
@@ -15,6 +14,7 @@ from typing import IO, TextIO
 from dagster import Failure, OpExecutionContext
 
 from metaflow_dagster.runtime.command import config_environment, process_environment
+from metaflow_dagster.runtime.flow_code import code_variables, provide_code
 from metaflow_dagster.runtime.guard import (
     PROCESS_VARIABLE,
     SECONDS_TO_STOP,
@@ -24,7 +24,8 @@ from metaflow_dagster.runtime.guard import (
 from metaflow_dagster.runtime.limits import Limit
 from metaflow_dagster.runtime.logs import LONGEST_LINE, StreamLog, kept, plain
 from metaflow_dagster.runtime.op_threads import op_thread
-from metaflow_dagster.runtime.settings import FLOW_FILE
+from metaflow_dagster.runtime.store import task_datastore
+from metaflow_dagster.runtime.tasks import Task
 
 EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY
 SECONDS_TO_DRAIN = 2.0
@@ -105,12 +106,10 @@ def captured_process(
     context: OpExecutionContext, command: Sequence[str], extra: Mapping[str, str]
 ) -> Iterator[CapturedProcess]:
     """Start a command, to be waited for; whatever happens to this process, it is ended."""
-    if not os.path.exists(FLOW_FILE):
-        reason = f"{FLOW_FILE} is not there. Bring the flow along with this file, or compile anew."
-        raise Failure(reason, allow_retries=False)
+    provide_code()
     with tempfile.TemporaryDirectory(prefix="metaflow-dagster-") as directory:
         configs = config_environment(Path(directory, "configs"))
-        environment = process_environment({**configs, **extra})
+        environment = process_environment({**code_variables(), **configs, **extra})
         marker = f"{PROCESS_VARIABLE}={uuid.uuid4().hex}"
         guardian = only_guard()
         guardian.watch(marker)  # before it starts, so that at no moment it is left alone
@@ -151,3 +150,21 @@ def step_failure(description: str, process: CapturedProcess, may_retry: bool) ->
         metadata={"exit code": process.returncode},
         allow_retries=may_retry and not is_final and process.returncode != EXIT_DISALLOW_RETRY,
     )
+
+
+def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
+    """Keep the output and the ending of a task as Metaflow's own runtime does."""
+    from metaflow.mflog import RUNTIME_LOG_SOURCE
+
+    datastore = task_datastore(task, attempt, "w")
+    if process.returncode:
+        # A process that died early has not announced its attempt, and the next one counts them.
+        datastore.init_task()
+    ending = {
+        "return_code": process.returncode,
+        "killed": process.returncode == -signal.SIGKILL,
+        "success": not process.returncode,
+    }
+    datastore.save_metadata({"runtime": ending})
+    streams = {"stdout": process.stdout.text(), "stderr": process.stderr.text()}
+    datastore.save_logs(RUNTIME_LOG_SOURCE, streams)

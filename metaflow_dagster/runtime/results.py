@@ -9,9 +9,8 @@ from typing import Any
 
 from dagster import Failure, MetadataValue, TableColumn, TableRecord, TableSchema
 
-from metaflow_dagster.runtime.command import local_sysroot
+from metaflow_dagster.runtime.command import flow_file, local_sysroot
 from metaflow_dagster.runtime.settings import (
-    FLOW_FILE,
     FLOW_NAME,
     METAFLOW_STEP_ENV,
     METAFLOW_TOP_ARGS,
@@ -63,13 +62,13 @@ def card_links(task: Task) -> dict[str, Any]:
         card_root = os.path.join(root, CARD_DIRECTORY)
     else:
         card_root = CardDatastore.get_storage_root(storage.TYPE)
-    flow_datastore = FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=card_root)
-    cards = CardDatastore(flow_datastore, pathspec=f"{FLOW_NAME}/{task}")
+    stored = FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=card_root)
+    cards = CardDatastore(stored, pathspec=f"{FLOW_NAME}/{task}")
     try:
         paths = cards.extract_card_paths()
     except CardNotPresentException:
         return {}
-    command = shlex.join([sys.executable, FLOW_FILE, "card", "view", str(task)])
+    command = shlex.join([sys.executable, flow_file(), "card", "view", str(task)])
     return {
         **{f"card {card_name(path)}": card_link(cards.create_full_path(path)) for path in paths},
         "view cards": MetadataValue.md(f"```sh\n{command}\n```"),

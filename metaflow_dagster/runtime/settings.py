@@ -8,6 +8,7 @@ FLOW_FILE = os.path.join(HERE, "flow.py")
 FLOW_NAME = "Flow"
 JOB_NAME = "Flow"
 END_EVENT = "metaflow.Flow.end"
+CODE_PACKAGE: dict[str, str] | None = None  # in the datastore, for machines without FLOW_FILE
 METAFLOW_TOP_ARGS: list[str] = []
 METAFLOW_STEP_ENV: dict[str, str] = {}
 FLOW_WITH_DECORATORS: list[str] = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, Protocol
 
-from metaflow_dagster.runtime.settings import FLOW_FILE
+from metaflow_dagster.runtime.command import flow_file
 
 
 class StepProcess(Protocol):
@@ -45,7 +45,7 @@ def fresh_process(command: Sequence[str], environment: Mapping[str, str]) -> Ste
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=os.path.dirname(FLOW_FILE),
+        cwd=os.path.dirname(flow_file()),
         start_new_session=True,
     )
 

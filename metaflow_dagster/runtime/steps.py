@@ -22,7 +22,7 @@ from metaflow_dagster.runtime.history import (
 from metaflow_dagster.runtime.identity import internal_decorators, task_environment
 from metaflow_dagster.runtime.limits import limit_of
 from metaflow_dagster.runtime.parameters import parameter_text, parameter_variable
-from metaflow_dagster.runtime.process import captured_process, step_failure
+from metaflow_dagster.runtime.process import captured_process, save_logs, step_failure
 from metaflow_dagster.runtime.results import finished_task
 from metaflow_dagster.runtime.settings import (
     FLOW_WITH_DECORATORS,
@@ -32,7 +32,6 @@ from metaflow_dagster.runtime.settings import (
     STEP_COMMANDS,
     STEP_WITH_DECORATORS,
 )
-from metaflow_dagster.runtime.store import save_logs
 from metaflow_dagster.runtime.tasks import (
     FinishedTask,
     Task,

@@ -1,11 +1,9 @@
 """Metaflow's datastore, as far as an op reads and writes it itself."""
 
 import os
-import signal
 from typing import Any
 
 from metaflow_dagster.runtime.command import adopt_settings, local_sysroot
-from metaflow_dagster.runtime.process import CapturedProcess
 from metaflow_dagster.runtime.settings import FLOW_NAME, METAFLOW_TOP_ARGS
 from metaflow_dagster.runtime.tasks import Task
 
@@ -22,13 +20,17 @@ def datastore_root() -> tuple[Any, str]:
     return storage, os.path.join(local_sysroot(), ".metaflow")
 
 
-def task_datastore(task: Task, attempt: int | None, mode: str) -> Any:
-    """Metaflow's datastore of one attempt of a task (metaflow/datastore/task_datastore.py)."""
+def flow_datastore() -> Any:
+    """Metaflow's datastore of the flow (metaflow/datastore/flow_datastore.py)."""
     from metaflow.datastore import FlowDataStore
 
     storage, root = datastore_root()
-    flow_datastore = FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=root)
-    return flow_datastore.get_task_datastore(
+    return FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=root)
+
+
+def task_datastore(task: Task, attempt: int | None, mode: str) -> Any:
+    """Metaflow's datastore of one attempt of a task (metaflow/datastore/task_datastore.py)."""
+    return flow_datastore().get_task_datastore(
         task.run_id, task.step, task.id, attempt=attempt, mode=mode
     )
 
@@ -53,21 +55,3 @@ def completed_datastore(task: Task, attempt: int) -> Any:
     except DataException:
         return None
     return datastore if datastore.get("_task_ok") else None
-
-
-def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
-    """Keep the output and the ending of a task as Metaflow's own runtime does."""
-    from metaflow.mflog import RUNTIME_LOG_SOURCE
-
-    datastore = task_datastore(task, attempt, "w")
-    if process.returncode:
-        # A process that died early has not announced its attempt, and the next one counts them.
-        datastore.init_task()
-    ending = {
-        "return_code": process.returncode,
-        "killed": process.returncode == -signal.SIGKILL,
-        "success": not process.returncode,
-    }
-    datastore.save_metadata({"runtime": ending})
-    streams = {"stdout": process.stdout.text(), "stderr": process.stderr.text()}
-    datastore.save_logs(RUNTIME_LOG_SOURCE, streams)

@@ -16,10 +16,12 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import IO, Any
 
-from metaflow_dagster.runtime.command import adopt_settings, process_environment
+from dagster import Failure
+
+from metaflow_dagster.runtime.command import adopt_settings, flow_file, process_environment
+from metaflow_dagster.runtime.flow_code import provide_code
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, SECONDS_TO_STOP, stop_processes
 from metaflow_dagster.runtime.process import write_text
-from metaflow_dagster.runtime.settings import FLOW_FILE
 from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
 from metaflow_dagster.runtime.step_server import (
     become_task,
@@ -56,10 +58,10 @@ SERVER_START = (  # with a number of a file; what is to be done comes through th
 def warm_processes() -> Iterator[StartProcess]:
     """Have a step server for a run, and give what starts the run's processes by it."""
     adopt_settings()
-    environment = process_environment({PROCESS_VARIABLE: "0" * MARKER_LENGTH})
     try:
-        server = StepServer(environment)
-    except OSError:  # as when the flow is not there: each op says so
+        provide_code()
+        server = StepServer(process_environment({PROCESS_VARIABLE: "0" * MARKER_LENGTH}))
+    except (Failure, OSError):  # as when the flow is not there: each op says so
         yield fresh_process
         return
     try:
@@ -80,12 +82,12 @@ class StepServer:
         self.control, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVER_START.format(theirs.fileno()), FLOW_FILE],
+                [sys.executable, "-c", SERVER_START.format(theirs.fileno()), flow_file()],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                cwd=os.path.dirname(FLOW_FILE),
+                cwd=os.path.dirname(flow_file()),
                 start_new_session=True,
                 pass_fds=[theirs.fileno()],
             )
@@ -188,8 +190,8 @@ def server_program() -> str:
         new_main,
     )
     steps = f"""
-main = {new_main.__name__}({FLOW_FILE!r})
-variables = {import_metaflow.__name__}({os.path.dirname(os.path.realpath(FLOW_FILE))!r})
+main = {new_main.__name__}({flow_file()!r})
+variables = {import_metaflow.__name__}({os.path.dirname(os.path.realpath(flow_file()))!r})
 request, files = {serve_steps.__name__}(control)
 environment = {{**request["environment"], **variables}}
 {become_task.__name__}(environment, files, {PROCESS_VARIABLE!r})

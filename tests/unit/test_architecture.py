@@ -30,7 +30,8 @@ ALLOWED = {
     "names": set(),
     "diagnostics": {f"{OWN}.ir"},
     "events": set(),
-    "options": {f"{OWN}.diagnostics", f"{OWN}.names"},
+    "executors": set(),
+    "options": {f"{OWN}.{one}" for one in ("diagnostics", "executors", "names")},
     "files": {f"{OWN}.diagnostics"},
     "compilation": {f"{OWN}.ir"},
     "frontend": {
@@ -38,20 +39,27 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("diagnostics", "events", "ir", "names")),
     },
     "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
-    "emit": {"libcst", *(f"{OWN}.{one}" for one in ("events", "ir", "names", "options"))},
+    "emit": {
+        "libcst",
+        *(f"{OWN}.{one}" for one in ("events", "executors", "ir", "names", "options")),
+    },
     "runtime": {"dagster", "pydantic"},
     "compiler": {
         "metaflow.exception",
-        *(f"{OWN}.{one}" for one in ("emit", "frontend", "planner")),
-        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "files", "ir", "names")),
-        f"{OWN}.options",
+        *(f"{OWN}.{one}" for one in ("deployment", "emit", "frontend", "planner")),
+        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "executors", "files", "ir")),
+        *(f"{OWN}.{one}" for one in ("names", "options")),
     },
     "location": {
         *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "emit", "names", "options")),
     },
     "components": {"dagster", *(f"{OWN}.{one}" for one in ("compilation", "location", "options"))},
     "hooks": {"metaflow"},
-    "deployment": {"metaflow", f"{OWN}.ir", f"{OWN}.options", *PLAIN_RUNTIME},
+    "deployment": {
+        "metaflow",
+        *(f"{OWN}.{one}" for one in ("compilation", "ir", "options")),
+        *PLAIN_RUNTIME,
+    },
     # Dagster where it is used, or for types: see the test below.
     "operate": {
         "metaflow",
@@ -73,8 +81,8 @@ ALLOWED = {
     "cli": {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
-        *(f"{OWN}.{one}" for one in ("files", "frontend", "hooks", "ir", "location", "operate")),
-        f"{OWN}.options",
+        *(f"{OWN}.{one}" for one in ("executors", "files", "frontend", "hooks", "ir", "location")),
+        *(f"{OWN}.{one}" for one in ("operate", "options")),
     },
 }
 LAZY = {"runtime": {"metaflow"}, "frontend": {"dagster", "metaflow"}}

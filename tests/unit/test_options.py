@@ -27,9 +27,26 @@ from metaflow_dagster.options import MAX_TAG_LENGTH, MAX_TAGS, Options, check_op
         pytest.param(Options(max_workers=0), ["--max-workers 0 is too small"], id="no workers"),
         pytest.param(Options(workflow_timeout=-1), ["--workflow-timeout -1"], id="timeout"),
         pytest.param(
-            Options(executor="celery"),  # type: ignore[arg-type]
-            ["--executor celery is unknown"],
-            id="unknown executor",
+            Options(executor="cluster"), ["--executor 'cluster' is unknown"], id="no executor"
+        ),
+        pytest.param(
+            Options(executor="a.b:c d"), ["--executor 'a.b:c d' is unknown"], id="no attribute"
+        ),
+        pytest.param(
+            Options(executor="if:class"), ["--executor 'if:class' is unknown"], id="keywords"
+        ),
+        pytest.param(Options(pools=("a b",)), ["--pool 'a b' is not a name"], id="blank in a pool"),
+        pytest.param(Options(pools=("fit=",)), ["--pool '' is not a name"], id="empty pool"),
+        pytest.param(Options(pools=("a\0",)), ["--pool 'a\\x00' is not a name"], id="NUL in it"),
+        pytest.param(
+            Options(pools=("a", "fit=b", "b")),
+            ["more than one --pool for all steps"] * 2,
+            id="pools",
+        ),
+        pytest.param(
+            Options(executor="celery", max_workers=2),
+            ["--max-workers does not go with --executor celery"],
+            id="workers of Celery",
         ),
         pytest.param(
             Options(executor="in_process", max_workers=2),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.emit import emit_location, is_generated
+from metaflow_dagster.emit import emit_location, is_generated_file
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.options import Options
 from tests.support import load_module
@@ -103,5 +103,6 @@ def test_hides_no_module_of_that_name(directory: Path) -> None:
         pytest.param("\n" * 9 + text(), False, id="said further down"),
     ],
 )
-def test_is_generated(written: str, generated: bool) -> None:
-    assert is_generated(written) == generated
+def test_is_generated(tmp_path: Path, written: str, generated: bool) -> None:
+    (tmp_path / "file.py").write_text(written)
+    assert is_generated_file(tmp_path / "file.py") == generated

@@ -70,7 +70,7 @@ def test_step_with_hooks(hook: str, hooked: bool, tmp_path: Path) -> None:
     source = flow_source().replace("class MyFlow(", SANDBOX.format(hook=hook))
     source = source.replace("    @step\n    def start", "    @sandbox\n    @step\n    def start")
     flow = read(flow_class(tmp_path, source))
-    assert [step.has_hooks for step in flow.steps] == [hooked, False]
+    assert [bool(step.hooks) for step in flow.steps] == [hooked, False]
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,7 @@ from metaflow_dagster.runtime.process import (
 
 @pytest.fixture(autouse=True)
 def flow_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaflow_dagster.runtime.process.FLOW_FILE", __file__)
-    monkeypatch.setattr("metaflow_dagster.runtime.starting.FLOW_FILE", __file__)
+    monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", __file__)
 
 
 @pytest.fixture
@@ -156,7 +155,7 @@ def test_process_is_where_the_flow_is(context: OpExecutionContext) -> None:
 def test_flow_that_is_not_there(
     context: OpExecutionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metaflow_dagster.runtime.process.FLOW_FILE", "/none/flow.py")
+    monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", "/none/flow.py")
     with pytest.raises(Failure, match=r"/none/flow\.py is not there\. Bring the flow along"):
         run(context, "")
 

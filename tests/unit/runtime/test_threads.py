@@ -313,10 +313,10 @@ def test_hooks(instance: DagsterInstance) -> None:
 INTERRUPTED = """
 import sys, time
 from dagster import *
-from metaflow_dagster.runtime import process, threads
+from metaflow_dagster.runtime import command, process, threads
 from metaflow_dagster.runtime.executors import threads_executor
 home, kind = sys.argv[1:]
-process.FLOW_FILE = sys.executable
+command.FLOW_FILE = sys.executable
 threads.SECONDS_TO_INTERRUPT = {"deaf": 1, "attentive": threads.SECONDS_TO_INTERRUPT}[kind]
 
 @op

@@ -75,8 +75,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
     file = tmp_path_factory.mktemp("warm") / "flow.py"
     file.write_text("")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("starting", "warm"):
-            patch.setattr(f"metaflow_dagster.runtime.{module}.FLOW_FILE", str(file))
+        patch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", str(file))
         with warm_processes() as start_process:
             yield Steps(file, start_process)
 
@@ -333,7 +332,7 @@ def test_many_at_once(steps: Steps) -> None:
 
 
 def test_flow_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaflow_dagster.runtime.warm.FLOW_FILE", "/none/flow.py")
+    monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", "/none/flow.py")
     with warm_processes() as start_process:
         assert start_process is fresh_process
 

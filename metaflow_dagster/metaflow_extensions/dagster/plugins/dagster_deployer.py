@@ -70,6 +70,9 @@ class DagsterDeployer(DeployerImpl):
         max_workers: int | None = None,
         executor: str | None = None,
         warm_steps: bool = False,
+        pools: Sequence[str] | None = None,
+        workflow_priority: int | None = None,
+        package: bool = False,
         origin_run_id: str | None = None,
         notify_on_error: bool = False,
         notify_on_success: bool = False,
@@ -96,11 +99,18 @@ class DagsterDeployer(DeployerImpl):
         max_workers : int, optional, default None
             Most steps that run at once. The number of CPUs if it is not specified.
         executor : str, optional, default None
-            What runs the ops: "threads" of the run's process, the default, "multiprocess" or
-            "in_process", one after the other.
+            What runs the ops: "threads" of the run's process, the default, "multiprocess",
+            "in_process", one after the other, "celery", "docker", "k8s", "celery_k8s", or
+            "module:attribute" of another one.
         warm_steps : bool, optional, default False
             Fork the processes of steps from one that has imported Metaflow, instead of starting a
             Python for each.
+        pools : List[str], optional, default None
+            Dagster's pools that ops take a slot of: "NAME" for all steps, "STEP=NAME" for one.
+        workflow_priority : int, optional, default None
+            Which of the runs in Dagster's queue start first: those of the highest number.
+        package : bool, optional, default False
+            Store the flow's code in the datastore, for machines that have no copy of it.
         origin_run_id : str, optional, default None
             Resume this run of Dagster's (`dagster-…`) in every run.
         notify_on_error : bool, optional, default False
@@ -136,6 +146,9 @@ class DagsterDeployer(DeployerImpl):
             "max_workers": max_workers,
             "executor": executor,
             "warm_steps": warm_steps or None,
+            "pools": None if pools is None else list(pools),
+            "workflow_priority": workflow_priority,
+            "package": package or None,
             "origin_run_id": origin_run_id,
             "notify_on_error": notify_on_error or None,
             "notify_on_success": notify_on_success or None,

@@ -1,0 +1,69 @@
+"""The code of the flow, where it is not on the machine: out of the datastore."""
+
+import os
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+from dagster import Failure
+
+from metaflow_dagster.runtime.command import FLOW_FILE_VARIABLE, code_directory, flow_file
+from metaflow_dagster.runtime.settings import CODE_PACKAGE, FLOW_NAME
+from metaflow_dagster.runtime.store import datastore_root, flow_datastore
+
+
+def provide_code() -> None:
+    """See to it that the flow's file is there; `dagster.Failure` if it cannot be."""
+    if os.path.exists(flow_file()):
+        return
+    if CODE_PACKAGE is None or os.environ.get(FLOW_FILE_VARIABLE):
+        reason = (
+            f"{flow_file()} is not there. Bring the flow along with this file, let "
+            f"{FLOW_FILE_VARIABLE} name its file, or compile anew, with --package if need be."
+        )
+        raise Failure(reason, allow_retries=False)
+    extract_code(Path(code_directory()), CODE_PACKAGE)
+
+
+def code_variables() -> dict[str, str]:
+    """By what Metaflow notes which code package a task belongs to, for `Task.code`."""
+    if CODE_PACKAGE is None:
+        return {}
+    kind, root = datastore_root()
+    sha, storage = CODE_PACKAGE["sha"], kind(root)
+    return {
+        "METAFLOW_CODE_SHA": sha,
+        "METAFLOW_CODE_URL": storage.full_uri(f"{FLOW_NAME}/data/{sha[:2]}/{sha}"),
+        "METAFLOW_CODE_DS": storage.TYPE,
+        "METAFLOW_CODE_METADATA": CODE_PACKAGE["metadata"],
+    }
+
+
+def extract_code(directory: Path, package: dict[str, str]) -> None:
+    """Make the directory of a code package, as others may do at the same time."""
+    from metaflow.package import MetaflowPackage
+
+    directory.parent.mkdir(mode=0o700, exist_ok=True)
+    if directory.parent.lstat().st_uid != os.getuid():
+        raise Failure(f"{directory.parent} belongs to somebody else.", allow_retries=False)
+    blob = load_code(package["sha"])
+    with tempfile.TemporaryDirectory(dir=directory.parent) as fresh:
+        content = Path(fresh, "code")
+        content.mkdir()
+        MetaflowPackage.cls_extract_into(package["metadata"], BytesIO(blob), str(content))
+        try:
+            content.rename(directory)
+        except OSError:
+            if not directory.is_dir():
+                raise
+
+
+def load_code(sha: str) -> bytes:
+    """A code package out of the datastore; `dagster.Failure` if it cannot be had."""
+    from metaflow.exception import MetaflowException
+
+    try:
+        blobs = dict(flow_datastore().load_data([sha], force_raw=True))
+    except (MetaflowException, OSError) as error:
+        raise Failure(f"The code package of the flow cannot be loaded: {error}") from error
+    return bytes(blobs[sha])
