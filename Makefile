@@ -9,17 +9,20 @@ FORMATTED := metaflow_dagster tests fixtures/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-deep test-oldest lint lock golden docs bench clean
+.PHONY: help setup services demo test test-fast test-deep test-oldest lint lock golden docs bench clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
 
 setup: .venv/.installed  ## Make .venv with the package (editable) and everything the other targets use.
 
+services:  ## Install PostgreSQL, Redis and libfaketime for the tests, if root; they start them.
+	@tests/services/install.sh
+
 demo: .venv/.installed  ## Compile a flow, run it with Dagster and show what came out; kept in build/demo.
 	$(BIN)/python fixtures/demo/demo.py build/demo
 
-test: .venv/.installed  ## Run all tests.
+test: .venv/.installed services  ## Run all tests.
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 test-fast: .venv/.installed  ## Run the tests that take less than a minute together.
@@ -28,7 +31,7 @@ test-fast: .venv/.installed  ## Run the tests that take less than a minute toget
 test-deep: .venv/.installed  ## Run the property-based tests with new examples, up to 25 times as many; takes hours.
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/test_properties.py tests/test_traces.py tests/unit
 
-test-oldest: .venv-oldest/.installed  ## Run all tests with the oldest supported Dagster, Metaflow and LibCST.
+test-oldest: .venv-oldest/.installed services  ## Run all tests with the oldest supported Dagster, Metaflow and LibCST.
 	.venv-oldest/bin/python -m pytest $(PYTEST_OPTIONS)
 
 lint: .venv/.installed  ## Check style, format and types.
