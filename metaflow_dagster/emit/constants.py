@@ -19,6 +19,7 @@ from metaflow_dagster.emit.build import (
 )
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import ModuleScope
+from metaflow_dagster.executors import OwnExecutor, find_executor
 from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.ir.job import JobPlan
 from metaflow_dagster.options import Options
@@ -55,6 +56,7 @@ def constant_values(
         "RUN_TAGS": literal(list(options.tags)),
         "NAMESPACE": literal(options.namespace),
         "ORIGIN_RUN_ID": literal(options.origin_run_id),
+        "OPS_ARE_DELIVERED": literal(not isinstance(find_executor(options.executor), OwnExecutor)),
     }
 
 

@@ -4,7 +4,12 @@ import threading
 
 from dagster import Failure, OpExecutionContext
 
-from metaflow_dagster.runtime.settings import ORIGIN_RUN_ID, ORIGIN_TAG, RUN_ID_TAG
+from metaflow_dagster.runtime.settings import (
+    OPS_ARE_DELIVERED,
+    ORIGIN_RUN_ID,
+    ORIGIN_TAG,
+    RUN_ID_TAG,
+)
 from metaflow_dagster.runtime.store import completed_datastore, next_attempt
 from metaflow_dagster.runtime.tasks import Task, metaflow_run_id
 
@@ -39,7 +44,7 @@ def origin_run_id(context: OpExecutionContext) -> str | None:
 def may_be_known(context: OpExecutionContext) -> bool:
     """Whether Metaflow's datastore may know the task of this op already."""
     is_repeated = context.retry_number > 0 or context.run.parent_run_id is not None
-    return is_repeated or origin_run_id(context) is not None
+    return OPS_ARE_DELIVERED or is_repeated or origin_run_id(context) is not None
 
 
 def is_selected(context: OpExecutionContext) -> bool:

@@ -19,6 +19,7 @@ FLOW_CONFIGS: dict[str, list[Any]] = {}  # by name: the value, and whether it is
 RUN_TAGS: list[str] = []
 NAMESPACE: str | None = None
 ORIGIN_RUN_ID: str | None = None  # of the Metaflow run that every run of this file resumes
+OPS_ARE_DELIVERED = False  # by a queue, say, which may deliver one again whose worker was lost
 
 RUN_ID_TAG = "metaflow/run_id"
 ORIGIN_TAG = "metaflow/origin_run_id"  # the Metaflow run to resume
