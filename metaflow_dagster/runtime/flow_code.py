@@ -9,7 +9,7 @@ from dagster import Failure
 
 from metaflow_dagster.runtime.command import FLOW_FILE_VARIABLE, code_directory, flow_file
 from metaflow_dagster.runtime.settings import CODE_PACKAGE, FLOW_NAME
-from metaflow_dagster.runtime.store import datastore_root, flow_datastore
+from metaflow_dagster.runtime.store import datastore_root
 
 
 def provide_code() -> None:
@@ -33,7 +33,7 @@ def code_variables() -> dict[str, str]:
     sha, storage = CODE_PACKAGE["sha"], kind(root)
     return {
         "METAFLOW_CODE_SHA": sha,
-        "METAFLOW_CODE_URL": storage.full_uri(f"{FLOW_NAME}/data/{sha[:2]}/{sha}"),
+        "METAFLOW_CODE_URL": storage.full_uri(package_path(sha)),
         "METAFLOW_CODE_DS": storage.TYPE,
         "METAFLOW_CODE_METADATA": CODE_PACKAGE["metadata"],
     }
@@ -62,8 +62,18 @@ def load_code(sha: str) -> bytes:
     """A code package out of the datastore; `dagster.Failure` if it cannot be had."""
     from metaflow.exception import MetaflowException
 
+    kind, root = datastore_root()
+    place = kind(root).full_uri(package_path(sha))
     try:
-        blobs = dict(flow_datastore().load_data([sha], force_raw=True))
+        with kind(root).load_bytes([package_path(sha)]) as blobs:
+            contents = [Path(file).read_bytes() for _path, file, _info in blobs if file]
     except (MetaflowException, OSError) as error:
-        raise Failure(f"The code package of the flow cannot be loaded: {error}") from error
-    return bytes(blobs[sha])
+        raise Failure(f"The code of the flow cannot be loaded from {place}: {error}") from error
+    if not contents:
+        raise Failure(f"The code of the flow is not at {place}. Compile anew, with --package.")
+    return contents[0]
+
+
+def package_path(sha: str) -> str:
+    """Where Metaflow keeps a package (metaflow/datastore/content_addressed_store.py)."""
+    return f"{FLOW_NAME}/data/{sha[:2]}/{sha}"

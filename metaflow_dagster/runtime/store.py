@@ -20,17 +20,13 @@ def datastore_root() -> tuple[Any, str]:
     return storage, os.path.join(local_sysroot(), ".metaflow")
 
 
-def flow_datastore() -> Any:
-    """Metaflow's datastore of the flow (metaflow/datastore/flow_datastore.py)."""
+def task_datastore(task: Task, attempt: int | None, mode: str) -> Any:
+    """Metaflow's datastore of one attempt of a task (metaflow/datastore/task_datastore.py)."""
     from metaflow.datastore import FlowDataStore
 
     storage, root = datastore_root()
-    return FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=root)
-
-
-def task_datastore(task: Task, attempt: int | None, mode: str) -> Any:
-    """Metaflow's datastore of one attempt of a task (metaflow/datastore/task_datastore.py)."""
-    return flow_datastore().get_task_datastore(
+    flow_datastore = FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=root)
+    return flow_datastore.get_task_datastore(
         task.run_id, task.step, task.id, attempt=attempt, mode=mode
     )
 
