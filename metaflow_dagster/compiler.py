@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from metaflow.exception import MetaflowException
 
@@ -61,9 +62,11 @@ def synthesize(
     Raises
     ------
     CompileError : the flow or the options cannot be compiled; says all that is wrong
-    TypeError : `flow_cls` is no flow class, or `tags` or `decospecs` is a string and no sequence
+    TypeError : `flow_cls` is no flow class, or an option is of another type
     """
     _check_sequences(tags=tags, decospecs=decospecs)
+    _check_types(str, name=name, namespace=namespace, origin_run_id=origin_run_id)
+    _check_types(int, workflow_timeout=workflow_timeout, max_workers=max_workers)
     options = Options(
         name=name,
         tags=tuple(tags),
@@ -88,6 +91,14 @@ def _check_sequences(**values: object) -> None:
     for name, value in values.items():
         if isinstance(value, str):
             raise TypeError(f"{name} takes a sequence of strings, not one string: [{value!r}]")
+        if not all(isinstance(one, str) for one in cast(Iterable[object], value)):
+            raise TypeError(f"{name} takes a sequence of strings, and {value!r} is none")
+
+
+def _check_types(kind: type, **values: object) -> None:
+    for name, value in values.items():
+        if value is not None and type(value) is not kind:
+            raise TypeError(f"{name} takes {kind.__name__} or None, not {value!r}")
 
 
 def compile_session(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from metaflow_dagster.names import is_dagster_name
 MAX_TAG_LENGTH = 500
 MAX_TAGS = 50
 
+LONGEST_SPEC = 30_000  # characters, each of which may be four bytes of the 128 KiB of an argument
+
 ExecutorName: TypeAlias = Literal["threads", "multiprocess", "in_process"]
 EXECUTORS: tuple[ExecutorName, ...] = get_args(ExecutorName)
 
-_RUN_ID = re.compile(r"dagster-\w+")
+MOST = 10**9  # seconds or workers: what threads and Dagster take
+
+_RUN_ID = re.compile(r"dagster-\w{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +82,15 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
         )
     for tag in options.tags:
         yield from _check_tag(tag)
+    for spec in options.decospecs:
+        yield from _check_decospec(spec)
     if len(set(options.tags)) > MAX_TAGS:
         yield Diagnostic(
             f"There are {len(set(options.tags))} tags.",
             f"Metaflow takes up to {MAX_TAGS} a run: leave out some --tag.",
         )
-    if options.namespace and not _is_printable(options.namespace):
-        yield Diagnostic(
-            f"--namespace {options.namespace!r} is malformed.",
-            "A namespace is printable text that is not blank, such as --namespace user:ann.",
-        )
+    if options.namespace:
+        yield from _check_namespace(options.namespace)
     if options.origin_run_id is not None and not _RUN_ID.fullmatch(options.origin_run_id):
         yield Diagnostic(
             f"--origin-run-id {options.origin_run_id!r} is not the id of a run that Dagster made.",
@@ -99,6 +103,8 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
     ):
         if value is not None and value < 1:
             yield Diagnostic(f"{option} {value} is too small.", "Give a whole number from 1 up.")
+        elif value is not None and value > MOST:
+            yield Diagnostic(f"{option} is too large.", f"Give a number of {MOST} at most.")
     yield from _check_executor(options)
 
 
@@ -129,6 +135,31 @@ def _check_tag(tag: str) -> Iterator[Diagnostic]:
         yield Diagnostic(
             f"--tag {tag[:20]!r}… has {len(tag)} characters.",
             f"Metaflow keeps tags of up to {MAX_TAG_LENGTH} characters.",
+        )
+
+
+def _check_namespace(namespace: str) -> Iterator[Diagnostic]:
+    if len(namespace) > MAX_TAG_LENGTH:
+        yield Diagnostic(
+            f"--namespace {namespace[:20]!r}… has {len(namespace)} characters.",
+            f"A namespace is a tag, and Metaflow keeps those of up to {MAX_TAG_LENGTH}.",
+        )
+    elif not _is_printable(namespace):
+        yield Diagnostic(
+            f"--namespace {namespace!r} is malformed.",
+            "A namespace is printable text that is not blank, such as --namespace user:ann.",
+        )
+
+
+def _check_decospec(spec: str) -> Iterator[Diagnostic]:
+    try:
+        is_argument = len(spec) < LONGEST_SPEC and b"\0" not in os.fsencode(spec)
+    except UnicodeEncodeError:
+        is_argument = False
+    if not is_argument:
+        yield Diagnostic(
+            f"--with {spec[:20]!r}… cannot be an argument of a command, which steps get it by.",
+            "Leave out what is no text, or write the decorator in the flow.",
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import shlex
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from metaflow.flowspec import FlowStateItems
 from metaflow.metaflow_config import DEFAULT_DECOSPECS
 from metaflow.user_configs.config_options import config_options
 
-from metaflow_dagster.diagnostics import Diagnostic, raise_if_any
+from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
 from metaflow_dagster.frontend.protocols import CliState, FlowObject
 
 # Options whose values Metaflow replaces by what it has read from them.
@@ -86,22 +87,41 @@ class Session:
             return
         flow, state = self.state.flow, self.state
         known = {id(decorator) for step in flow for decorator in _decorators_of(step)}
-        decorators._attach_decorators(flow, decospecs)
+        with _attaching(decospecs):
+            decorators._attach_decorators(flow, decospecs)
         type(flow)._init_graph()  # type: ignore[attr-defined]
         _refuse_mutators(flow, known)
         added = [d for step in flow for d in step.decorators if id(d) not in known]
         for wrapper in (w for step in flow for w in step.wrappers if id(w) not in known):
             wrapper.external_init()
-        decorators._process_late_attached_decorator(
-            sorted({decorator.name for decorator in added}),
-            flow,
-            flow._graph,
-            state.environment,
-            state.flow_datastore,
-            state.logger,
-        )
+        with _attaching(decospecs):
+            decorators._process_late_attached_decorator(
+                sorted({decorator.name for decorator in added}),
+                flow,
+                flow._graph,
+                state.environment,
+                state.flow_datastore,
+                state.logger,
+            )
         state.graph = flow._graph
         state.tl_decospecs.extend(decospecs)
+
+
+@contextmanager
+def _attaching(decospecs: Sequence[str]) -> Iterator[None]:
+    """Say which specifications are at fault when decorators stumble over their attributes."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        given = " ".join(f"--with {shlex.quote(one)}" for one in decospecs)
+        raise CompileError(
+            [
+                Diagnostic(
+                    f"Metaflow cannot add {given}: {type(error).__name__}: {error}.",
+                    "Write decorators as --with NAME or --with NAME:ATTRIBUTE=VALUE.",
+                )
+            ]
+        ) from error
 
 
 def _refuse_mutators(flow: FlowObject, known: set[int]) -> None:
@@ -171,12 +191,20 @@ def library_session(flow_cls: type) -> Iterator[Session]:
         context.invoked_subcommand = "dagster"
         try:
             with context:
-                click.Command.invoke(command, context)
+                _resolve(command, context)
                 yield Session(state, context)
         finally:
             for sidecar in ("monitor", "event_logger"):
                 if getattr(state, sidecar, None) is not None:
                     getattr(state, sidecar).terminate()
+
+
+def _resolve(command: Any, context: Any) -> None:
+    """Let Metaflow resolve configuration, mutators and decorators."""
+    try:
+        click.Command.invoke(command, context)
+    except click.ClickException as error:  # such as a Config that cannot be read
+        raise CompileError([Diagnostic(error.format_message(), "")]) from error
 
 
 @contextmanager
