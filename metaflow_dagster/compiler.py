@@ -65,8 +65,6 @@ def synthesize(
     TypeError : `flow_cls` is no flow class, or an option is of another type
     """
     _check_sequences(tags=tags, decospecs=decospecs)
-    _check_types(str, name=name, namespace=namespace, origin_run_id=origin_run_id)
-    _check_types(int, workflow_timeout=workflow_timeout, max_workers=max_workers)
     options = Options(
         name=name,
         tags=tuple(tags),
@@ -93,12 +91,6 @@ def _check_sequences(**values: object) -> None:
             raise TypeError(f"{name} takes a sequence of strings, not one string: [{value!r}]")
         if not all(isinstance(one, str) for one in cast(Iterable[object], value)):
             raise TypeError(f"{name} takes a sequence of strings, and {value!r} is none")
-
-
-def _check_types(kind: type, **values: object) -> None:
-    for name, value in values.items():
-        if value is not None and type(value) is not kind:
-            raise TypeError(f"{name} takes {kind.__name__} or None, not {value!r}")
 
 
 def compile_session(

@@ -50,6 +50,17 @@ class Options:
     notify_on_error: bool = False
     notify_on_success: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise a `TypeError` for what no command line gives."""
+        for kind, names in (
+            (str, ("name", "namespace", "origin_run_id")),
+            (int, ("workflow_timeout", "max_workers")),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and type(value) is not kind:
+                    raise TypeError(f"{name} takes {kind.__name__} or None, not {value!r}")
+
 
 def given(options: Options) -> Iterator[tuple[str, ...]]:
     """The options that were given, as the command line has them: `--name`, and value if any."""
