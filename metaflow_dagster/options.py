@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from metaflow_dagster.diagnostics import Diagnostic
-from metaflow_dagster.names import is_dagster_name
+from metaflow_dagster.names import is_dagster_name, is_run_id
 
 # metaflow/tagging_util.py: MAX_TAG_SIZE and MAX_USER_TAG_SET_SIZE
 MAX_TAG_LENGTH = 500
@@ -21,8 +21,6 @@ ExecutorName: TypeAlias = Literal["threads", "multiprocess", "in_process"]
 EXECUTORS: tuple[ExecutorName, ...] = get_args(ExecutorName)
 
 MOST = 10**9  # seconds or workers: what threads and Dagster take
-
-_RUN_ID = re.compile(r"dagster-\w{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
         )
     if options.namespace:
         yield from _check_namespace(options.namespace)
-    if options.origin_run_id is not None and not _RUN_ID.fullmatch(options.origin_run_id):
+    if options.origin_run_id is not None and not is_run_id(options.origin_run_id):
         yield Diagnostic(
             f"--origin-run-id {options.origin_run_id!r} is not the id of a run that Dagster made.",
             "Give one such as dagster-0123456789ab; runs of Metaflow's own scheduler are resumed "

@@ -126,13 +126,13 @@ def _check_outputs(outputs: Iterable[Path], flow_files: Iterable[str]) -> Iterat
 
 
 def _check_definitions(definitions: Path, flow_files: Iterable[str]) -> Iterator[Diagnostic]:
-    if not definitions.parent.is_dir():
+    if not os.path.isdir(definitions.parent):
         yield Diagnostic(
             f"The directory {definitions.parent} does not exist.", "Create it, or name another."
         )
-    elif definitions.is_dir():
+    elif os.path.isdir(definitions):
         yield Diagnostic(f"{definitions} is a directory.", "Name another --output-dir.")
-    elif definitions.exists() and not _is_generated(definitions):
+    elif os.path.exists(definitions) and not _is_generated(definitions):
         yield Diagnostic(
             f"{definitions} is not generated, and would be replaced.",
             "Move it, or name another --output-dir.",
@@ -150,8 +150,13 @@ def _counted(flow_files: Iterable[str]) -> Mapping[str, int]:
 
 
 def _generated(directory: Path) -> set[Path]:
-    return {file for file in directory.glob("*.py") if file.is_file() and _is_generated(file)}
+    return {file for file in directory.glob("*.py") if _is_generated(file)}
 
 
 def _is_generated(file: Path) -> bool:
-    return is_generated(file.read_text(encoding="utf-8", errors="replace"))
+    if not file.is_file():  # but a pipe, say, which nobody writes to
+        return False
+    try:
+        return is_generated(file.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return False

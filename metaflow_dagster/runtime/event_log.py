@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from traceback import walk_tb
+from typing import Any
 
 from dagster import AssetRecordsFilter, DagsterInstance, EventLogRecord
 
@@ -12,6 +13,10 @@ from metaflow_dagster.runtime.events import event_asset
 
 LOADED_AT = time.time()  # what had happened before this file was there is none of its business
 MOST_EVENTS = 100  # of one name that are dealt with in one look
+
+
+class UnusableCursor(Exception):
+    """Why a sensor does not know how far it has come."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,23 @@ class Stored:
 
 def read_cursor(text: str | None, names: Iterable[str]) -> Cursor:
     """What a cursor says of the events of some names; those it does not know begin now."""
-    known = json.loads(text) if text else {"positions": {}, "waiting": {}}
-    positions = {name: Position(**one) for name, one in known["positions"].items()}
-    return Cursor(
-        {name: positions.get(name, Position(LOADED_AT)) for name in names},
-        {name: known["waiting"][name] for name in names if name in known["waiting"]},
-    )
+    wanted = list(names)
+    try:
+        known = json.loads(text) if text else {"positions": {}, "waiting": {}}
+        positions = {name: read_position(one) for name, one in known["positions"].items()}
+        waiting = {name: int(known["waiting"][name]) for name in wanted if name in known["waiting"]}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UnusableCursor(
+            "The cursor of this sensor is none that it has written. Delete it, and only events "
+            "from then on count: `dagster sensor cursor --delete NAME`, or reset it in the UI."
+        ) from error
+    return Cursor({name: positions.get(name, Position(LOADED_AT)) for name in wanted}, waiting)
+
+
+def read_position(one: Mapping[str, Any]) -> Position:
+    """A position as it was written."""
+    numbers = [int(number) for number in one["dealt_with"]]
+    return Position(float(one["since"]), int(one["settled"]), int(one["latest"]), numbers)
 
 
 def written_cursor(cursor: Cursor, news: Sequence[Stored], waiting: Mapping[str, int]) -> str:

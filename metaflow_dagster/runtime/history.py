@@ -1,5 +1,6 @@
 """What has happened to a task before: in an earlier attempt, or in a run that is continued."""
 
+import re
 import threading
 
 from dagster import Failure, OpExecutionContext
@@ -8,6 +9,7 @@ from metaflow_dagster.runtime.settings import ORIGIN_RUN_ID, ORIGIN_TAG, RUN_ID_
 from metaflow_dagster.runtime.store import completed_datastore, next_attempt
 from metaflow_dagster.runtime.tasks import Task, metaflow_run_id
 
+RUN_ID = r"dagster-\w+"
 NAMING_LOCK = threading.Lock()  # since two threads that give a run the same tag give it twice
 
 
@@ -16,8 +18,9 @@ def run_id_of(context: OpExecutionContext) -> str:
     parent_id = context.run.parent_run_id
     if parent_id and is_selected(context) and not has_succeeded(context, parent_id):
         parent = context.instance.get_run_by_id(parent_id)
-        if parent and RUN_ID_TAG in parent.tags:
-            return parent.tags[RUN_ID_TAG]
+        known = parent.tags.get(RUN_ID_TAG, "") if parent else ""
+        if re.fullmatch(RUN_ID, known):  # which anybody can write
+            return known
     return metaflow_run_id(context.run_id)
 
 

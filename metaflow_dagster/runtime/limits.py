@@ -1,5 +1,6 @@
 """When a process has had its time."""
 
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ def run_limit(context: OpExecutionContext) -> Limit | None:
     """
     with suppress(ValueError):
         seconds = float(context.run.tags.get(MAX_RUNTIME, ""))
+        if not math.isfinite(seconds):
+            return None
         record = context.instance.get_run_record_by_id(context.run_id)
         start = (record and record.start_time) or time.time()
         reason = f"the run has had the {seconds:g} seconds that it may take ({MAX_RUNTIME})."

@@ -2,7 +2,11 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from dagster import Failure
 
 from metaflow_dagster.runtime.command import adopt_settings, local_sysroot
 from metaflow_dagster.runtime.process import CapturedProcess
@@ -48,11 +52,24 @@ def completed_datastore(task: Task, attempt: int) -> Any:
     """The datastore of an attempt that has succeeded; None if it has not."""
     from metaflow.datastore.exceptions import DataException
 
+    with readable(task):
+        try:
+            datastore = task_datastore(task, attempt, "r")
+        except DataException:
+            return None
+        return datastore if datastore.get("_task_ok") else None
+
+
+@contextmanager
+def readable(task: Task) -> Iterator[None]:
+    """`dagster.Failure` if what Metaflow has stored of a task cannot be read."""
     try:
-        datastore = task_datastore(task, attempt, "r")
-    except DataException:
-        return None
-    return datastore if datastore.get("_task_ok") else None
+        yield
+    except Exception as error:  # what is damaged may raise anything when it is unpickled
+        raise Failure(
+            f"What Metaflow has stored of task {task} cannot be read ({type(error).__name__}: "
+            f"{error}). If it is damaged, run the job anew."
+        ) from error
 
 
 def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:

@@ -18,7 +18,7 @@ PACKAGE = Path(metaflow_dagster.__file__).parent
 OWN = "metaflow_dagster"
 
 # What of the runtime needs no Dagster.
-PLAIN_RUNTIME = {f"{OWN}.runtime.{one}" for one in ("command", "settings", "tasks")}
+PLAIN_RUNTIME = {f"{OWN}.runtime.{one}" for one in ("command", "identities", "settings", "tasks")}
 
 # What a part may import next to the standard library and itself, by prefix.
 ALLOWED = {
@@ -28,6 +28,7 @@ ALLOWED = {
     "version": set(),
     "ir": set(),
     "names": set(),
+    "shell": set(),
     "diagnostics": {f"{OWN}.ir"},
     "events": set(),
     "options": {f"{OWN}.diagnostics", f"{OWN}.names"},
@@ -38,7 +39,7 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("diagnostics", "events", "ir", "names")),
     },
     "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
-    "emit": {"libcst", *(f"{OWN}.{one}" for one in ("events", "ir", "names", "options"))},
+    "emit": {"libcst", *(f"{OWN}.{one}" for one in ("events", "ir", "names", "options", "shell"))},
     "runtime": {"dagster", "pydantic"},
     "compiler": {
         "metaflow.exception",
@@ -58,10 +59,9 @@ ALLOWED = {
         "dagster",
         "grpc",  # which Dagster speaks
         "dagster_graphql",
-        "alembic",  # whose errors, and those of the next two, Dagster passes on
+        "alembic",  # whose errors, and those of the next, Dagster passes on
         "sqlalchemy",
-        "yaml",
-        *(f"{OWN}.{one}" for one in ("deployment", "events", "frontend", "ir", "names")),
+        *(f"{OWN}.{one}" for one in ("deployment", "events", "frontend", "ir", "names", "shell")),
         *PLAIN_RUNTIME,
     },
     "deployer": {
@@ -75,6 +75,7 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
         *(f"{OWN}.{one}" for one in ("files", "frontend", "hooks", "ir", "location", "operate")),
         f"{OWN}.options",
+        f"{OWN}.shell",
     },
 }
 LAZY = {"runtime": {"metaflow"}, "frontend": {"dagster", "metaflow"}}
