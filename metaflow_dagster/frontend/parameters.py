@@ -135,8 +135,10 @@ def _json_default(default: Any) -> Default:
     except (TypeError, ValueError, RecursionError):
         return LeftToMetaflow()
     # `repr` tells apart what compares equal, such as 1 and True.
-    is_same = repr(read) == repr(value) and _fits_environment(text)
-    return DefaultValue(read) if is_same else LeftToMetaflow()
+    if repr(read) != repr(value) or not _fits_environment(text):
+        return LeftToMetaflow()
+    # A text in Dagster's configuration is one of JSON, as on the command line.
+    return DefaultValue(text if isinstance(read, str) else read)
 
 
 def _scalar_default(default: Any, kind: ParameterKind, declared: object) -> Default:

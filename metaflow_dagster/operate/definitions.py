@@ -79,11 +79,24 @@ def _repository(file: Path) -> ReconstructableRepository:
             "`python FLOW.py dagster create`, or name the file with --definitions-file."
         )
     directory = str(file.parent)
+    if not _is_recordable(str(file)):
+        raise RunNotStarted(
+            f"Dagster cannot record that a run is of {file}, whose name is not UTF-8. Rename the "
+            "file or its directory, and compile the flow there."
+        )
     try:
         (target,) = loadable_targets_from_python_file(str(file), directory)
         return ReconstructableRepository.for_file(str(file), target.attribute, directory)
     except (Exception, SystemExit) as error:  # importing a file can raise anything
         raise _not_loaded(file, error) from error
+
+
+def _is_recordable(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _jobs(repository: ReconstructableRepository, file: Path) -> Sequence[JobDefinition]:
