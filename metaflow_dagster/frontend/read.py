@@ -18,7 +18,6 @@ from metaflow_dagster.frontend.projects import flow_project
 from metaflow_dagster.frontend.protocols import CliState, FlowObject, Graph
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.frontend.steps import location, read_steps
-from metaflow_dagster.frontend.texts import shown
 from metaflow_dagster.ir.flow import Flow, Location
 from metaflow_dagster.names import ascii_name, project_job_name
 
@@ -33,7 +32,7 @@ def read_flow(session: Session) -> Flow:
             name=state.flow.name,
             file=session.flow_file,
             steps=tuple(read_steps(state.graph)),
-            description=shown(state.graph.doc.strip()),
+            description=state.graph.doc.strip(),
             parameters=tuple(read_parameters(state.flow)),
             configs=tuple(read_configs(state.flow)),
             backend=read_backend(session),

@@ -34,6 +34,9 @@ CONFIG_PARAMETERS = ("config", "config_value")
 # Options that say how Metaflow talks or are given anew by the generated file, not what is compiled.
 _NOT_REPEATED = frozenset({"quiet", "pylint", "local_config_file", "mode", *CONFIG_PARAMETERS})
 
+# What Metaflow's decorators raise over attributes of which they can make nothing.
+STUMBLES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 # What `@project` makes known (metaflow/plugins/project_decorator.py).
 _SAID_OF_PROJECTS = frozenset(
     {
@@ -112,7 +115,7 @@ def _attaching(decospecs: Sequence[str]) -> Iterator[None]:
     """Say which specifications are at fault when decorators stumble over their attributes."""
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except STUMBLES as error:
         given = " ".join(f"--with {shlex.quote(one)}" for one in decospecs)
         raise CompileError(
             [
@@ -184,14 +187,16 @@ def library_session(flow_cls: type) -> Iterator[Session]:
         command.params = [one for one in command.params if one.name not in CONFIG_PARAMETERS]
         decorators.add_decorator_options(config_options(command))
         # What is run after the callback is a command that is neither `run` nor `step`.
-        context = command.make_context(
-            flow_cls.__name__, ["--quiet", "dagster"], obj=state, auto_envvar_prefix="METAFLOW"
-        )
+        with _explained():
+            context = command.make_context(
+                flow_cls.__name__, ["--quiet", "dagster"], obj=state, auto_envvar_prefix="METAFLOW"
+            )
         context.saved_args = ["dagster"]
         context.invoked_subcommand = "dagster"
         try:
             with context:
-                _resolve(command, context)
+                with _explained():
+                    click.Command.invoke(command, context)
                 yield Session(state, context)
         finally:
             for sidecar in ("monitor", "event_logger"):
@@ -199,12 +204,22 @@ def library_session(flow_cls: type) -> Iterator[Session]:
                     getattr(state, sidecar).terminate()
 
 
-def _resolve(command: Any, context: Any) -> None:
-    """Let Metaflow resolve configuration, mutators and decorators."""
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what Metaflow stumbles over when it starts a flow, as `CompileError`."""
     try:
-        click.Command.invoke(command, context)
+        yield
     except click.ClickException as error:  # such as a Config that cannot be read
         raise CompileError([Diagnostic(error.format_message(), "")]) from error
+    except STUMBLES as error:
+        raise CompileError(
+            [
+                Diagnostic(
+                    f"Metaflow cannot start the flow ({type(error).__name__}: {error}).",
+                    "Look at the attributes of its decorators, and at its Configs.",
+                )
+            ]
+        ) from error
 
 
 @contextmanager

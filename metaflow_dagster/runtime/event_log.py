@@ -12,6 +12,7 @@ from dagster import AssetRecordsFilter, DagsterInstance, EventLogRecord
 from metaflow_dagster.runtime.events import event_asset
 
 LOADED_AT = time.time()  # what had happened before this file was there is none of its business
+LATEST = 2**37  # seconds since the epoch; Python knows no dates after the year 9999
 MOST_EVENTS = 100  # of one name that are dealt with in one look
 
 
@@ -56,7 +57,11 @@ def read_cursor(text: str | None, names: Iterable[str]) -> Cursor:
     try:
         known = json.loads(text) if text else {"positions": {}, "waiting": {}}
         positions = {name: read_position(one) for name, one in known["positions"].items()}
-        waiting = {name: int(known["waiting"][name]) for name in wanted if name in known["waiting"]}
+        waiting = {
+            name: event_number(known["waiting"][name])
+            for name in wanted
+            if name in known["waiting"]
+        }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnusableCursor(
             "The cursor of this sensor is none that it has written. Delete it, and only events "
@@ -67,8 +72,18 @@ def read_cursor(text: str | None, names: Iterable[str]) -> Cursor:
 
 def read_position(one: Mapping[str, Any]) -> Position:
     """A position as it was written."""
-    numbers = [int(number) for number in one["dealt_with"]]
-    return Position(float(one["since"]), int(one["settled"]), int(one["latest"]), numbers)
+    numbers = [event_number(number) for number in one["dealt_with"]]
+    since = float(one["since"])
+    if not 0 <= since <= LATEST:
+        raise ValueError(f"no time: {since}")
+    return Position(since, event_number(one["settled"]), event_number(one["latest"]), numbers)
+
+
+def event_number(value: Any) -> int:
+    """A number of the event log, as databases hold it."""
+    if not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"no number of an event: {value!r}")
+    return value
 
 
 def written_cursor(cursor: Cursor, news: Sequence[Stored], waiting: Mapping[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Mapping
 
 from dagster import Failure, OpExecutionContext
 
@@ -18,10 +19,15 @@ def run_id_of(context: OpExecutionContext) -> str:
     parent_id = context.run.parent_run_id
     if parent_id and is_selected(context) and not has_succeeded(context, parent_id):
         parent = context.instance.get_run_by_id(parent_id)
-        known = parent.tags.get(RUN_ID_TAG, "") if parent else ""
-        if re.fullmatch(RUN_ID, known):  # which anybody can write
+        if parent and (known := tagged_run_id(parent.tags)):
             return known
     return metaflow_run_id(context.run_id)
+
+
+def tagged_run_id(tags: Mapping[str, str]) -> str | None:
+    """The Metaflow run that tags name; anybody can write some, and what is no run's id is none."""
+    known = tags.get(RUN_ID_TAG, "")
+    return known if re.fullmatch(RUN_ID, known) else None
 
 
 def name_run(context: OpExecutionContext, run_id: str) -> None:

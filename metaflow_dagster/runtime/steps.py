@@ -77,12 +77,18 @@ def resume_command(context: OpExecutionContext, task: Task, origin: str) -> list
     Where Metaflow lets several processes resume one run, the clones have the ids of their origins,
     so that the ops find them (metaflow/runtime.py: Task.__init__, `reentrant`).
     """
-    step = context.run.tags.get(RESUME_STEP_TAG)
-    if step is not None and not step.isidentifier():  # which Metaflow could take for an option
-        raise Failure(f"The tag {RESUME_STEP_TAG} names no step: {step!r}.", allow_retries=False)
+    step = tagged_step(context.run.tags)
     ids = [f"--origin-run-id={origin}", f"--run-id={task.run_id}"]
     options = [*ids, "--clone-only", "--reentrant", f"--resume-identifier={task.run_id}"]
     return ["resume", *([step] if step else []), *options]
+
+
+def tagged_step(tags: Mapping[str, str]) -> str | None:
+    """The step from which on a run is resumed; `Failure` for what could be an option."""
+    step = tags.get(RESUME_STEP_TAG)
+    if step is not None and not step.isidentifier():
+        raise Failure(f"The tag {RESUME_STEP_TAG} names no step: {step!r}.", allow_retries=False)
+    return step
 
 
 def run_step(
