@@ -124,7 +124,11 @@ def _default(parameter: FlowParameter, kind: ParameterKind) -> Default:
 
 def _file_default(default: DeployTimeField) -> Default:
     """Included files are read when a run starts, as under `run`, not when the flow is compiled."""
-    return DefaultPath(os.path.abspath(os.path.expanduser(default(deploy_time=False))))
+    try:
+        path = os.fsdecode(default(deploy_time=False))
+    except TypeError:
+        return LeftToMetaflow()
+    return DefaultPath(os.path.abspath(os.path.expanduser(path)))
 
 
 def _json_default(default: Any) -> Default:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from contextlib import suppress
@@ -212,6 +213,7 @@ def nested(levels: int) -> str:
     return "[" * levels + "]" * levels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "default"),
     [
@@ -237,6 +239,12 @@ def test_config_that_is_too_deep_is_refused(tmp_path: Path) -> None:
     body = f"c = Config('c', default_value={{'a': {nested(DEEPEST)}}})"
     with pytest.raises(CompileError, match="Config c is not JSON that a file can hold: it is nest"):
         compiled(tmp_path, flow_source(body=body))
+
+
+@pytest.mark.parametrize("path", ["b'x'", "'$(touch EVALUATED)'", "'x\\ud800'"])
+def test_path_of_a_file_is_a_text(tmp_path: Path, path: str) -> None:
+    module = compiled(tmp_path, flow_source(body=f"p = IncludeFile('p', default={path})"))
+    assert os.path.basename(defaults(module)["p"]) == os.fsdecode(ast.literal_eval(path))
 
 
 def test_default_of_a_class_of_the_flow_becomes_plain(tmp_path: Path) -> None:
