@@ -67,7 +67,7 @@ def odd_texts_come_back(directory: Path, one: str, other: str, value: Any) -> No
 
 
 @pytest.mark.slow
-@examples(15)
+@examples(10)
 @given(encodable, texts, json_values)
 @example("'\"\\\n\x0c\u2028", '"""\ud800\x00', ["\ud800\x00", '{"env": "HOME"}'])
 def test_texts_come_back_from_a_flow(tmp_path: Path, one: str, other: str, value: Any) -> None:
@@ -81,7 +81,7 @@ def test_a_text_of_each_kind_comes_back_from_a_flow(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@examples(25)
+@examples(15)
 @given(
     st.fixed_dictionaries(
         {},
@@ -148,7 +148,7 @@ _automations = st.sampled_from(
 
 
 @pytest.mark.slow
-@examples(25)
+@examples(15)
 @given(st.data())
 def test_attributes_of_decorators_are_taken_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     of_step = data.draw(_decorators).format(data.draw(_values))

@@ -83,7 +83,7 @@ def _bytes(text: str) -> bytes:
 
 
 @pytest.mark.slow
-@examples(120)
+@examples(60)
 @given(st.lists(damages(), min_size=1, max_size=3))
 def test_damaged_file_is_read_or_is_none(tmp_path: Path, compiled: str, many: list[Any]) -> None:
     content = compiled.encode()
@@ -99,7 +99,7 @@ def test_damaged_file_is_read_or_is_none(tmp_path: Path, compiled: str, many: li
 
 
 @pytest.mark.slow
-@examples(25)
+@examples(12)
 @given(st.lists(damages(), min_size=1, max_size=2))
 def test_damaged_file_is_loaded_or_refused(tmp_path: Path, compiled: str, many: list[Any]) -> None:
     content = compiled.encode()
@@ -244,7 +244,7 @@ def refusal(home: Path) -> str:
 
 
 @pytest.mark.slow
-@examples(25)
+@examples(12)
 @given(
     st.one_of(
         st.binary(max_size=20),
