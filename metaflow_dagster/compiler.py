@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from metaflow.exception import MetaflowException
 
@@ -63,8 +64,7 @@ def synthesize(
     Raises
     ------
     CompileError : the flow or the options cannot be compiled; says all that is wrong
-    TypeError : `flow_cls` is no flow class, or `tags`, `decospecs` or `pools` is a string and no
-        sequence
+    TypeError : `flow_cls` is no flow class, or an option is of another type
     """
     _check_sequences(tags=tags, decospecs=decospecs, pools=pools)
     options = Options(
@@ -96,6 +96,8 @@ def _check_sequences(**values: object) -> None:
     for name, value in values.items():
         if isinstance(value, str):
             raise TypeError(f"{name} takes a sequence of strings, not one string: [{value!r}]")
+        if not all(isinstance(one, str) for one in cast(Iterable[object], value)):
+            raise TypeError(f"{name} takes a sequence of strings, and {value!r} is none")
 
 
 def compile_session(

@@ -302,8 +302,10 @@ class DagsterDeployedFlow(DeployedFlow):
 
 def _said(process: Any) -> str:
     """What a command has said of its failure, without Metaflow's line before it."""
-    lines = Path(process.log_files["stderr"]).read_text(encoding="utf-8").splitlines()
-    said = [line.strip() for line in lines if line.strip() and " executing " not in line]
+    text = Path(process.log_files["stderr"]).read_text(encoding="utf-8", errors="replace")
+    said = [
+        line.strip() for line in text.splitlines() if line.strip() and " executing " not in line
+    ]
     return "\n".join(said) or "The command ended without a word."
 
 

@@ -28,6 +28,7 @@ from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.ir.flow import Backend, Project
 from metaflow_dagster.options import check_token
 from metaflow_dagster.runtime.command import nearest_sysroot
+from metaflow_dagster.runtime.identities import read_identity
 from metaflow_dagster.runtime.settings import DEPLOYMENTS as DEPLOYMENTS
 
 
@@ -80,8 +81,8 @@ class Deployments:
     def load(self) -> Deployment | None:
         """The deployment there is, if there is one."""
         with self._explained("read"), self.storage.load_bytes([self.path]) as blobs:
-            texts = [Path(file).read_text(encoding="utf-8") for _, file, _ in blobs if file]
-        return self._deployment(texts[0]) if texts else None
+            contents = [Path(file).read_bytes() for _, file, _ in blobs if file]
+        return self._deployment(contents[0]) if contents else None
 
     def store(self, deployment: Deployment) -> None:
         """Replace the deployment there is."""
@@ -100,11 +101,10 @@ class Deployments:
             Path(self.storage.full_uri(self.path)).unlink(missing_ok=True)
         return True
 
-    def _deployment(self, text: str) -> Deployment:
+    def _deployment(self, content: bytes) -> Deployment:
         try:
-            blob = json.loads(text)
-            return Deployment(str(blob["owner"]), str(blob["production_token"]))
-        except (ValueError, TypeError, KeyError) as error:
+            return Deployment(*read_identity(content))
+        except ValueError as error:
             raise NotDeployed(
                 f"{self} does not say who deployed job {self.job_name}. Nothing was changed. "
                 "Remove it, and deploy the job as if for the first time."

@@ -12,12 +12,24 @@ from pathlib import Path
 
 from metaflow_dagster.diagnostics import Diagnostic
 
+_LONGEST_SHOWN = 100  # characters of a path that is none
+
 
 def check_output(path: Path, flow_file: str) -> Iterator[Diagnostic]:
     """Why the path cannot be written to."""
-    if "\0" in str(path):
-        yield Diagnostic(f"{str(path)!r} is not the name of a file.", "Name another file.")
-        return
+    try:
+        yield from _faults(path, flow_file)
+    except (OSError, ValueError) as error:  # such as too long a name, or a NUL in it
+        reason = getattr(error, "strerror", None) or error
+        yield Diagnostic(f"{_short(path)} is not the name of a file: {reason}.", "Name another.")
+
+
+def _short(path: Path) -> str:
+    text = repr(str(path))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _faults(path: Path, flow_file: str) -> Iterator[Diagnostic]:
     directory = Path(os.path.realpath(path)).parent
     if path.exists() and os.path.samefile(path, flow_file):
         yield Diagnostic(f"{path} is the flow itself.", "Name another file for the definitions.")

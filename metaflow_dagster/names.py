@@ -18,6 +18,7 @@ BRANCH_PREFIX: Final = "to_"  # output to a step whose name Dagster refuses for 
 INPUT_PREFIX: Final = "from_"  # input from a step whose name Dagster refuses for an input
 
 _DAGSTER_NAME: Final = re.compile(r"[A-Za-z0-9_]+")
+_RUN_ID: Final = re.compile(r"dagster-\w{1,100}")
 
 # DISALLOWED_NAMES in dagster/_core/definitions/utils.py, without the Python keywords.
 DAGSTER_RESERVED: Final = frozenset(
@@ -48,6 +49,11 @@ def is_dagster_name(text: str) -> bool:
         and text not in DAGSTER_RESERVED
         and not keyword.iskeyword(text)
     )
+
+
+def is_run_id(text: str) -> bool:
+    """Whether the text can be the id of a Metaflow run that Dagster has made."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def ascii_name(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,16 +11,17 @@ from typing_extensions import assert_never
 
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.executors import NAMED, ImportedExecutor, OwnExecutor, find_executor
-from metaflow_dagster.names import is_dagster_name
+from metaflow_dagster.names import is_dagster_name, is_run_id
 
 # metaflow/tagging_util.py: MAX_TAG_SIZE and MAX_USER_TAG_SET_SIZE
 MAX_TAG_LENGTH = 500
 MAX_TAGS = 50
 
-_RUN_ID = re.compile(r"dagster-\w+")
 _POOL = re.compile(r"\S+")  # dagster/_core/definitions/op_definition.py: VALID_POOL_NAME_REGEX_STR
 # dagster/_utils/tags.py: VALID_TAG_KEY_REGEX, without the prefix by which Dagster marks its own.
 _TAG_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+LONGEST_SPEC = 30_000  # characters, each of which may be four bytes of the 128 KiB of an argument
+MOST = 10**9  # seconds or workers: what threads and Dagster take
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,17 @@ class Options:
     origin_run_id: str | None = None
     notify_on_error: bool = False
     notify_on_success: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise a `TypeError` for what no command line gives."""
+        for kind, names in (
+            (str, ("name", "namespace", "executor", "origin_run_id")),
+            (int, ("workflow_timeout", "max_workers", "workflow_priority")),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and type(value) is not kind:
+                    raise TypeError(f"{name} takes {kind.__name__} or None, not {value!r}")
 
 
 def pool_of(options: Options, step: str) -> str | None:
@@ -120,17 +133,16 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
         )
     for tag in options.tags:
         yield from _check_tag(tag)
+    for spec in options.decospecs:
+        yield from _check_decospec(spec)
     if len(set(options.tags)) > MAX_TAGS:
         yield Diagnostic(
             f"There are {len(set(options.tags))} tags.",
             f"Metaflow takes up to {MAX_TAGS} a run: leave out some --tag.",
         )
-    if options.namespace and not _is_printable(options.namespace):
-        yield Diagnostic(
-            f"--namespace {options.namespace!r} is malformed.",
-            "A namespace is printable text that is not blank, such as --namespace user:ann.",
-        )
-    if options.origin_run_id is not None and not _RUN_ID.fullmatch(options.origin_run_id):
+    if options.namespace:
+        yield from _check_namespace(options.namespace)
+    if options.origin_run_id is not None and not is_run_id(options.origin_run_id):
         yield Diagnostic(
             f"--origin-run-id {options.origin_run_id!r} is not the id of a run that Dagster made.",
             "Give one such as dagster-0123456789ab; runs of Metaflow's own scheduler are resumed "
@@ -142,6 +154,8 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
     ):
         if value is not None and value < 1:
             yield Diagnostic(f"{option} {value} is too small.", "Give a whole number from 1 up.")
+        elif value is not None and value > MOST:
+            yield Diagnostic(f"{option} is too large.", f"Give a number of {MOST} at most.")
     yield from _check_pools(options)
     yield from _check_executor(options)
 
@@ -206,6 +220,31 @@ def _check_tag(tag: str) -> Iterator[Diagnostic]:
         yield Diagnostic(
             f"--tag {tag[:20]!r}… has {len(tag)} characters.",
             f"Metaflow keeps tags of up to {MAX_TAG_LENGTH} characters.",
+        )
+
+
+def _check_namespace(namespace: str) -> Iterator[Diagnostic]:
+    if len(namespace) > MAX_TAG_LENGTH:
+        yield Diagnostic(
+            f"--namespace {namespace[:20]!r}… has {len(namespace)} characters.",
+            f"A namespace is a tag, and Metaflow keeps those of up to {MAX_TAG_LENGTH}.",
+        )
+    elif not _is_printable(namespace):
+        yield Diagnostic(
+            f"--namespace {namespace!r} is malformed.",
+            "A namespace is printable text that is not blank, such as --namespace user:ann.",
+        )
+
+
+def _check_decospec(spec: str) -> Iterator[Diagnostic]:
+    try:
+        is_argument = len(spec) < LONGEST_SPEC and b"\0" not in os.fsencode(spec)
+    except UnicodeEncodeError:
+        is_argument = False
+    if not is_argument:
+        yield Diagnostic(
+            f"--with {spec[:20]!r}… cannot be an argument of a command, which steps get it by.",
+            "Leave out what is no text, or write the decorator in the flow.",
         )
 
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from metaflow._vendor import click
 
+from metaflow_dagster.cli.streams import show_everything
+
 # Each command with the module of this package and the object in it.
 _COMMANDS: Final = {
     "create": ("create", "create"),
@@ -47,4 +49,4 @@ def cli() -> None:
 
 @cli.group(help="Commands related to Dagster.", commands=_Commands())
 def dagster() -> None:
-    pass
+    show_everything()

@@ -6,11 +6,12 @@ from metaflow._vendor import click
 
 from metaflow_dagster.cli.location import create
 from metaflow_dagster.cli.publish import publish
+from metaflow_dagster.cli.streams import show_everything
 
 
 @click.group(help="Compile Metaflow flows into Dagster definitions, and publish events.")
 def main() -> None:
-    pass
+    show_everything()
 
 
 for command in (create, publish):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +31,7 @@ from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
 from metaflow_dagster.operate.errors import DagsterUnavailable
 from metaflow_dagster.operate.home import dagster_home
 from metaflow_dagster.options import Options
+from metaflow_dagster.shell import file_word, shell_word
 
 
 class NotCompiled(MetaflowException):
@@ -169,7 +169,7 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
 
 
 def _report(compilation: Compilation) -> None:
-    file = shlex.quote(str(compilation.output))
+    file = file_word(str(compilation.output))
     click.echo(f"Compiled to {compilation.output}. Open it in Dagster's UI, or run it:")
     click.echo(f"    dagster dev -f {file}")
     click.echo(f"    dagster job execute -f {file} -j {compilation.job_name}")
@@ -191,7 +191,7 @@ def report_automation(flows: Iterable[Flow]) -> None:
 
 
 def _report_namespace(deployment: Deployment) -> None:
-    token = shlex.quote(deployment.production_token)
+    token = shell_word(deployment.production_token)
     click.echo("\nThe namespace of this production flow is")
     click.echo(f"    {deployment.namespace}")
     click.echo("To analyze results of this production flow add this line in your notebooks:")

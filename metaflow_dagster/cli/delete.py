@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def delete(
 
 def _to_delete(file: Path, flow: str, name: str | None) -> CompiledFile:
     """What the file holds, if it is one of the flow's; `NotDeleted` says why it is not."""
-    if not file.exists():
+    if not os.path.exists(file):  # nor for a name that is none
         raise NotDeleted(f"There is no {file}. Name the file to delete with --definitions-file.")
     compiled = read_compiled(file)
     if compiled is None or not compiled.is_generated:

@@ -21,7 +21,13 @@ from metaflow_dagster.operate.target import open_target
 @click.option("--succeeded", is_flag=True, default=False, help="Runs that have succeeded.")
 @click.option("--failed", is_flag=True, default=False, help="Runs that failed or were terminated.")
 @click.option("--name", default=None, help="Only runs of the Dagster job of this name.")
-@click.option("--limit", default=100, show_default=True, help="Look at this many runs.")
+@click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 1_000_000),
+    help="Look at this many runs.",
+)
 @URL
 @click.pass_context
 def list_runs(context: Any, name: str | None, limit: int, url: str | None, **phases: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +29,7 @@ from metaflow_dagster.diagnostics import CompileError
 from metaflow_dagster.files import difference, replaced_at_the_end
 from metaflow_dagster.location.merge import FlowsNotCompiled, Location, merged
 from metaflow_dagster.options import Options
+from metaflow_dagster.shell import file_word
 
 
 @click.command(help="Compile flows into a directory, with a definitions.py that merges them.")
@@ -78,7 +79,7 @@ def _refusals_shown() -> Iterator[None]:
 @contextmanager
 def _made(directory: Path) -> Iterator[None]:
     """A directory that is there, and is as it was if the block fails."""
-    missing = [one for one in (directory, *directory.parents) if not one.exists()]
+    missing = [one for one in (directory, *directory.parents) if not os.path.exists(one)]
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -132,7 +133,7 @@ def _deploy(location: Location) -> None:
     jobs = _jobs(location)
     _replace(location, jobs)
     click.echo(f"Compiled {len(jobs)} flows. Open them in Dagster's UI:")
-    click.echo(f"    dagster dev -f {shlex.quote(str(location.definitions))}")
+    click.echo(f"    dagster dev -f {file_word(str(location.definitions))}")
     for job in jobs:
         keep_token(job.deployment, job.compilation)
         note(job.compilation)
@@ -165,7 +166,7 @@ def _refusal(flow_file: str, error: MetaflowException) -> str:
     said = f"{flow_file} is not deployed:\n{error}"
     if not isinstance(error, IncorrectProductionToken):
         return said
-    command = f"python {shlex.quote(flow_file)} dagster create --authorize TOKEN"
+    command = f"python {file_word(flow_file)} dagster create --authorize TOKEN"
     return f"{said}\nThe token is kept once that is done for the flow alone:\n    {command}"
 
 

@@ -9,13 +9,15 @@ becomes
         out={"left": Out(str), "right": Out(str)},
     )
 
-A string that does not fit is split at line ends and spaces into a parenthesised concatenation.
+A string that does not fit is split at line ends and spaces into a parenthesised concatenation,
+unless it is very long.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TypeVar
 
 import libcst as cst
@@ -24,6 +26,7 @@ from metaflow_dagster.emit.build import Expression, Statement, quoted
 
 WIDTH = 88
 INDENT = 4
+MOST_PIECES = 100  # of a string: libcst recurses into each, and nobody reads a longer one here
 SHORTEST_PIECE = 24  # so that deep nesting does not split a string into letters
 
 _EMPTY = cst.Module([])
@@ -150,8 +153,9 @@ def _item(node: _Node, level: int, depth: int) -> _Node:
 
 def _split_string(node: cst.SimpleString, level: int, depth: int) -> Expression:
     room = max(WIDTH - INDENT * (level + depth + 1), SHORTEST_PIECE)
-    pieces = [cst.SimpleString(quoted(one)) for one in _pieces(str(node.evaluated_value), room)]
-    if not pieces or (len(pieces) == 1 and len(node.value) > room):
+    text = _pieces(str(node.evaluated_value), room)
+    pieces = [cst.SimpleString(quoted(one)) for one in islice(text, MOST_PIECES + 1)]
+    if not 1 <= len(pieces) <= MOST_PIECES or (len(pieces) == 1 and len(node.value) > room):
         return node
     joined: cst.SimpleString | cst.ConcatenatedString = pieces[-1]
     for piece in reversed(pieces[:-1]):

@@ -26,6 +26,7 @@ RUNTIME_MODULES = (
     "history",
     "command",
     "identity",
+    "identities",
     "limits",
     "logs",
     "starting",

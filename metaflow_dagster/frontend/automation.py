@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.diagnostics import CompileError, Diagnostic
 from metaflow_dagster.events import check_event_name
 from metaflow_dagster.frontend.cron import UnsupportedCron, check_timezone, dagster_cron
 from metaflow_dagster.frontend.parameters import parameter_kinds, required_parameters
@@ -62,7 +62,16 @@ def _trigger_decorator(flow: FlowObject, name: str) -> TriggerDecorator | None:
     if not decorators:
         return None
     decorator = cast(TriggerDecorator, decorators[0])
-    decorator.format_deploytime_value()
+    try:
+        decorator.format_deploytime_value()
+    except TypeError as error:  # over what a function in it has returned
+        raise CompileError(
+            [
+                Diagnostic(
+                    f"Metaflow cannot read @{name}: {error}.", "Let its functions return text."
+                )
+            ]
+        ) from error
     return decorator
 
 

@@ -6,7 +6,6 @@ metaflow/user_configs/config_parameters.py); a generated file holds them and doe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from metaflow.user_configs.config_parameters import dump_config_values
 
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.credentials import is_secret_entry
+from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import FlowObject
 from metaflow_dagster.ir.flow import Config
 
@@ -21,11 +21,14 @@ from metaflow_dagster.ir.flow import Config
 def check_configs(flow: FlowObject) -> Iterator[Diagnostic]:
     """Configs whose values cannot stand in a file."""
     for name, (value, _) in _values(flow).items():
-        if not _is_json(value):
+        try:
+            as_json(value)
+        except ValueError as error:
             yield Diagnostic(
-                f"The value of Config {name} is not JSON.",
+                f"The value of Config {name} is not JSON that a file can hold: {error}.",
                 "Let its parser return dicts, lists, strings, numbers, booleans and None only.",
             )
+            continue
         for path in _credentials(name, value):
             yield Diagnostic(
                 f"Config {path} looks like a credential; its value would stand in the generated "
@@ -37,20 +40,12 @@ def check_configs(flow: FlowObject) -> Iterator[Diagnostic]:
 def read_configs(flow: FlowObject) -> Iterator[Config]:
     """The Configs, by name."""
     for name, (value, is_plain) in sorted(_values(flow).items()):
-        yield Config(name, json.loads(json.dumps(value)), is_plain)
+        yield Config(name, as_json(value), is_plain)
 
 
 def _values(flow: FlowObject) -> Mapping[str, tuple[Any, bool]]:
     values: Mapping[str, tuple[Any, bool]] = dump_config_values(flow).get("user_configs", {})
     return values
-
-
-def _is_json(value: object) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _credentials(path: str, value: object) -> Iterator[str]:

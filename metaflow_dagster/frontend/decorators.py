@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -20,6 +21,10 @@ from metaflow_dagster.ir.flow import Location, Retries
 # What `metaflow/runtime.py: NativeRuntime` calls of a step's decorators.
 _RUNTIME_HOOKS = ("runtime_init", "runtime_task_created", "runtime_step_cli", "runtime_finished")
 
+_LONGEST_PAUSE = 60 * 24 * 366  # minutes, a year
+_LONGEST_VARIABLE = 100_000  # Linux takes 128 KiB, with what is around name and value
+_LONGEST_SHOWN = 50  # characters of a value
+
 # Flow decorators whose effect would be lost: what they ask for is the orchestrator's to do.
 _UNSUPPORTED_OF_FLOW = {
     "exit_hook": "Use a Dagster hook or run status sensor, or take @exit_hook off.",
@@ -35,6 +40,7 @@ def check_decorators(flow: FlowObject, graph: Graph) -> Iterator[Diagnostic]:
     for name in graph.sorted_nodes:
         node = graph[name]
         yield from _environment(node)
+        yield from _pauses(node)
 
 
 def read_hooks(node: Node) -> tuple[str, ...]:
@@ -70,6 +76,15 @@ def _environment(node: Node) -> Iterator[Diagnostic]:
             """On the command line they are JSON: --with 'environment:vars={"NAME": "value"}'.""",
         )
         return
+    for variable, value in chain.from_iterable(one.items() for one in given):
+        if not _is_variable(variable, str(value)):
+            yield _of_step(
+                node,
+                f"No process can be given {_short(variable)}={_short(value)} of @environment.",
+                "Names are texts without `=`, and neither names nor values have a NUL in them or "
+                f"are longer than {_LONGEST_VARIABLE} bytes.",
+            )
+            return
     for variable, value in read_environment(node):
         if is_secret_variable(variable, value):
             yield _of_step(
@@ -77,6 +92,37 @@ def _environment(node: Node) -> Iterator[Diagnostic]:
                 f"@environment sets {variable}, which looks like a credential; its value would "
                 "stand in the generated file.",
                 "Set it in the environment where Dagster runs the steps, or use @secrets.",
+            )
+
+
+def _is_variable(name: object, value: str) -> bool:
+    if not isinstance(name, str) or not name or "=" in name:
+        return False
+    try:
+        encoded = os.fsencode(name + value)
+    except UnicodeEncodeError:
+        return False
+    return b"\0" not in encoded and len(encoded) <= _LONGEST_VARIABLE
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _pauses(node: Node) -> Iterator[Diagnostic]:
+    """What Dagster cannot wait for between retries."""
+    for one in node.decorators:
+        minutes = one.attributes["minutes_between_retries"] if one.name == "retry" else 0
+        try:
+            is_known = 0 <= int(minutes) <= _LONGEST_PAUSE
+        except (TypeError, ValueError, OverflowError):
+            is_known = False
+        if not is_known:
+            yield _of_step(
+                node,
+                f"@retry has {_short(minutes)} minutes_between_retries.",
+                f"Write a whole number from 0 to {_LONGEST_PAUSE}.",
             )
 
 

@@ -15,7 +15,9 @@ from metaflow.includefile import FilePathClass
 from metaflow.parameters import DeployTimeField, JSONTypeClass, deploy_time_eval
 
 from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import FlowObject, FlowParameter
+from metaflow_dagster.frontend.texts import shown
 from metaflow_dagster.ir.flow import (
     Default,
     DefaultPath,
@@ -34,6 +36,8 @@ _SCALARS = {
     bool: ParameterKind.BOOL,
 }
 
+_LONGEST = 100_000  # bytes; Linux takes 128 KiB in a variable, its name included
+
 
 def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
     """Parameters that cannot be passed on."""
@@ -41,6 +45,12 @@ def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
     for _, parameter in flow._get_parameters():
         if parameter.IS_CONFIG_PARAMETER:
             continue
+        if not parameter.name.replace("-", "_").lower().isidentifier():
+            yield Diagnostic(
+                f"The parameter name {parameter.name!r} is not one that Metaflow's command line "
+                "takes for an option.",
+                "Use letters, digits, dashes and underscores, and no digit first.",
+            )
         variable = parameter.name.replace("-", "_").lower().upper()
         if variable in seen:
             yield Diagnostic(
@@ -61,7 +71,7 @@ def read_parameters(flow: FlowObject) -> Iterator[Parameter]:
             name=parameter.name,
             kind=kind,
             default=_default(parameter, kind),
-            description=str(parameter.kwargs.get("help") or ""),
+            description=shown(str(parameter.kwargs.get("help") or "")),
         )
 
 
@@ -114,17 +124,25 @@ def _default(parameter: FlowParameter, kind: ParameterKind) -> Default:
 
 def _file_default(default: DeployTimeField) -> Default:
     """Included files are read when a run starts, as under `run`, not when the flow is compiled."""
-    return DefaultPath(os.path.abspath(os.path.expanduser(default(deploy_time=False))))
+    try:
+        path = os.fsdecode(default(deploy_time=False))
+    except TypeError:
+        return LeftToMetaflow()
+    return DefaultPath(os.path.abspath(os.path.expanduser(path)))
 
 
 def _json_default(default: Any) -> Default:
     try:
-        value: Literal = json.loads(default) if isinstance(default, str) else default
+        value = json.loads(default) if isinstance(default, str) else default
         text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
+        read = as_json(value)
+    except (TypeError, ValueError, RecursionError):
         return LeftToMetaflow()
     # `repr` tells apart what compares equal, such as 1 and True.
-    return DefaultValue(value) if repr(json.loads(text)) == repr(value) else LeftToMetaflow()
+    if repr(read) != repr(value) or not _fits_environment(text):
+        return LeftToMetaflow()
+    # A text in Dagster's configuration is one of JSON, as on the command line.
+    return DefaultValue(text if isinstance(read, str) else read)
 
 
 def _scalar_default(default: Any, kind: ParameterKind, declared: object) -> Default:
@@ -154,9 +172,9 @@ def _is_faithful(value: Any, kind: ParameterKind) -> bool:
         case ParameterKind.STR:
             return type(value) is str and _fits_environment(value)
         case ParameterKind.INT:
-            return type(value) is int
+            return type(value) is int and _has_digits(value)
         case ParameterKind.FLOAT:
-            return type(value) in (int, float)
+            return type(value) is float or (type(value) is int and _is_float(value))
         case ParameterKind.BOOL:
             return type(value) is bool
         case _:
@@ -165,6 +183,24 @@ def _is_faithful(value: Any, kind: ParameterKind) -> bool:
 
 def _fits_environment(text: str) -> bool:
     try:
-        return b"\0" not in os.fsencode(text)
+        encoded = os.fsencode(text)
     except UnicodeEncodeError:
         return False
+    return b"\0" not in encoded and len(encoded) <= _LONGEST
+
+
+def _has_digits(number: int) -> bool:
+    """Whether Python writes and reads the number, which it refuses of very long ones."""
+    try:
+        str(number)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_float(number: int) -> bool:
+    try:
+        float(number)
+    except OverflowError:
+        return False
+    return True

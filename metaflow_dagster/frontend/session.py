@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import shlex
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from metaflow.flowspec import FlowStateItems
 from metaflow.metaflow_config import DEFAULT_DECOSPECS
 from metaflow.user_configs.config_options import config_options
 
-from metaflow_dagster.diagnostics import Diagnostic, raise_if_any
+from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
 from metaflow_dagster.frontend.protocols import CliState, FlowObject
 
 # Options whose values Metaflow replaces by what it has read from them.
@@ -32,6 +33,9 @@ CONFIG_PARAMETERS = ("config", "config_value")
 
 # Options that say how Metaflow talks or are given anew by the generated file, not what is compiled.
 _NOT_REPEATED = frozenset({"quiet", "pylint", "local_config_file", "mode", *CONFIG_PARAMETERS})
+
+# What Metaflow's decorators raise over attributes of which they can make nothing.
+STUMBLES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 # What `@project` makes known (metaflow/plugins/project_decorator.py).
 _SAID_OF_PROJECTS = frozenset(
@@ -86,22 +90,41 @@ class Session:
             return
         flow, state = self.state.flow, self.state
         known = {id(decorator) for step in flow for decorator in _decorators_of(step)}
-        decorators._attach_decorators(flow, decospecs)
+        with _attaching(decospecs):
+            decorators._attach_decorators(flow, decospecs)
         type(flow)._init_graph()  # type: ignore[attr-defined]
         _refuse_mutators(flow, known)
         added = [d for step in flow for d in step.decorators if id(d) not in known]
         for wrapper in (w for step in flow for w in step.wrappers if id(w) not in known):
             wrapper.external_init()
-        decorators._process_late_attached_decorator(
-            sorted({decorator.name for decorator in added}),
-            flow,
-            flow._graph,
-            state.environment,
-            state.flow_datastore,
-            state.logger,
-        )
+        with _attaching(decospecs):
+            decorators._process_late_attached_decorator(
+                sorted({decorator.name for decorator in added}),
+                flow,
+                flow._graph,
+                state.environment,
+                state.flow_datastore,
+                state.logger,
+            )
         state.graph = flow._graph
         state.tl_decospecs.extend(decospecs)
+
+
+@contextmanager
+def _attaching(decospecs: Sequence[str]) -> Iterator[None]:
+    """Say which specifications are at fault when decorators stumble over their attributes."""
+    try:
+        yield
+    except STUMBLES as error:
+        given = " ".join(f"--with {shlex.quote(one)}" for one in decospecs)
+        raise CompileError(
+            [
+                Diagnostic(
+                    f"Metaflow cannot add {given}: {type(error).__name__}: {error}.",
+                    "Write decorators as --with NAME or --with NAME:ATTRIBUTE=VALUE.",
+                )
+            ]
+        ) from error
 
 
 def _refuse_mutators(flow: FlowObject, known: set[int]) -> None:
@@ -164,19 +187,39 @@ def library_session(flow_cls: type) -> Iterator[Session]:
         command.params = [one for one in command.params if one.name not in CONFIG_PARAMETERS]
         decorators.add_decorator_options(config_options(command))
         # What is run after the callback is a command that is neither `run` nor `step`.
-        context = command.make_context(
-            flow_cls.__name__, ["--quiet", "dagster"], obj=state, auto_envvar_prefix="METAFLOW"
-        )
+        with _explained():
+            context = command.make_context(
+                flow_cls.__name__, ["--quiet", "dagster"], obj=state, auto_envvar_prefix="METAFLOW"
+            )
         context.saved_args = ["dagster"]
         context.invoked_subcommand = "dagster"
         try:
             with context:
-                click.Command.invoke(command, context)
+                with _explained():
+                    click.Command.invoke(command, context)
                 yield Session(state, context)
         finally:
             for sidecar in ("monitor", "event_logger"):
                 if getattr(state, sidecar, None) is not None:
                     getattr(state, sidecar).terminate()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what Metaflow stumbles over when it starts a flow, as `CompileError`."""
+    try:
+        yield
+    except click.ClickException as error:  # such as a Config that cannot be read
+        raise CompileError([Diagnostic(error.format_message(), "")]) from error
+    except STUMBLES as error:
+        raise CompileError(
+            [
+                Diagnostic(
+                    f"Metaflow cannot start the flow ({type(error).__name__}: {error}).",
+                    "Look at the attributes of its decorators, and at its Configs.",
+                )
+            ]
+        ) from error
 
 
 @contextmanager

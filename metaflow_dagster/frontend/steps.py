@@ -15,6 +15,7 @@ from metaflow_dagster.frontend.decorators import (
 )
 from metaflow_dagster.frontend.pods import read_pod
 from metaflow_dagster.frontend.protocols import Graph, Node
+from metaflow_dagster.frontend.texts import shown
 from metaflow_dagster.ir.flow import (
     End,
     Foreach,
@@ -39,7 +40,7 @@ def read_steps(graph: Graph) -> Iterator[Step]:
             parents=tuple(parents[node.name]),
             location=location(node),
             joins=node.split_parents[-1] if node.type == "join" else None,
-            description=node.doc.strip(),
+            description=shown(node.doc.strip()),
             retries=read_retries(node),
             timeout=read_timeout(node),
             environment=read_environment(node),

@@ -126,13 +126,13 @@ def _check_outputs(outputs: Iterable[Path], flow_files: Iterable[str]) -> Iterat
 
 
 def _check_definitions(definitions: Path, flow_files: Iterable[str]) -> Iterator[Diagnostic]:
-    if not definitions.parent.is_dir():
+    if not os.path.isdir(definitions.parent):
         yield Diagnostic(
             f"The directory {definitions.parent} does not exist.", "Create it, or name another."
         )
-    elif definitions.is_dir():
+    elif os.path.isdir(definitions):
         yield Diagnostic(f"{definitions} is a directory.", "Name another --output-dir.")
-    elif definitions.exists() and not is_generated_file(definitions):
+    elif os.path.exists(definitions) and not is_generated_file(definitions):
         yield Diagnostic(
             f"{definitions} is not generated, and would be replaced.",
             "Move it, or name another --output-dir.",
@@ -150,4 +150,4 @@ def _counted(flow_files: Iterable[str]) -> Mapping[str, int]:
 
 
 def _generated(directory: Path) -> set[Path]:
-    return {file for file in directory.glob("*.py") if file.is_file() and is_generated_file(file)}
+    return {file for file in directory.glob("*.py") if is_generated_file(file)}

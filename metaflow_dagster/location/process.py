@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metaflow_dagster.compilation import Compilation, take_over
-from metaflow_dagster.options import Options, given
+from metaflow_dagster.options import Options, check_options, given
 
 
 class FlowNotCompiled(Exception):
@@ -35,12 +35,16 @@ def compile_flow(
     `output` is the name of the file there; default: what `dagster create` would call it.
     `FlowNotCompiled` says why not.
     """
+    problems = list(check_options(options))
+    if problems:
+        raise FlowNotCompiled(flow_file, "\n".join(map(str, problems)))
     with tempfile.TemporaryDirectory(prefix="metaflow-dagster-") as temporary:
         handed_over = Path(temporary, "compilation")
         finished = subprocess.run(
             [
                 sys.executable,
-                flow_file,
+                # Python would take what begins with a dash for an option, and `-c…` for code.
+                os.path.join(os.curdir, flow_file) if flow_file.startswith("-") else flow_file,
                 "--quiet",
                 "dagster",
                 "create",

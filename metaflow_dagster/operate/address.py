@@ -55,6 +55,7 @@ class Address:
 
 def _split(url: str) -> SplitResult | None:
     try:
+        url.encode()  # as a request does
         parts = urlsplit(url)
         _ = parts.port  # is read here, and may be no number
     except ValueError:

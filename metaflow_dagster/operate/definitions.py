@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,35 +60,53 @@ def load_automations(file: Path, job_name: str) -> Sequence[Automation]:
 
 def start_op(job: JobDefinition) -> str:
     """The op of the first step: the only one with nothing before it."""
-    (name,) = [node.name for node in job.nodes if not node.definition.input_defs]
-    return str(name)
+    names = [str(node.name) for node in job.nodes if not node.definition.input_defs]
+    if len(names) != 1:
+        raise RunNotStarted(
+            f"The job {job.name} has {len(names)} ops with nothing before them, and one that is "
+            "compiled has one. Compile the flow again with `python FLOW.py dagster create`."
+        )
+    return names[0]
 
 
 def _repository(file: Path) -> ReconstructableRepository:
     from dagster._core.definitions.reconstruct import ReconstructableRepository
     from dagster._core.workspace.autodiscovery import loadable_targets_from_python_file
 
-    if not file.is_file():
+    if not os.path.isfile(file):  # which says so of names that are none, too
         raise RunNotStarted(
             f"There is no definitions file {file}. Compile the flow with "
             "`python FLOW.py dagster create`, or name the file with --definitions-file."
         )
     directory = str(file.parent)
+    if not _is_recordable(str(file)):
+        raise RunNotStarted(
+            f"Dagster cannot record that a run is of {file}, whose name is not UTF-8. Rename the "
+            "file or its directory, and compile the flow there."
+        )
     try:
         (target,) = loadable_targets_from_python_file(str(file), directory)
         return ReconstructableRepository.for_file(str(file), target.attribute, directory)
-    except Exception as error:  # importing a file can raise anything
+    except (Exception, SystemExit) as error:  # importing a file can raise anything
         raise _not_loaded(file, error) from error
+
+
+def _is_recordable(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _jobs(repository: ReconstructableRepository, file: Path) -> Sequence[JobDefinition]:
     try:
         return repository.get_definition().get_all_jobs()
-    except Exception as error:  # as above: the definitions may build themselves now
+    except (Exception, SystemExit) as error:  # the definitions may build themselves now
         raise _not_loaded(file, error) from error
 
 
-def _not_loaded(file: Path, error: Exception) -> RunNotStarted:
+def _not_loaded(file: Path, error: BaseException) -> RunNotStarted:
     reason = (str(error).strip().splitlines() or [""])[0]
     return RunNotStarted(
         f"{file} cannot be loaded ({type(error).__name__}: {reason}). "

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
+from metaflow.plugins import DATASTORES
 
 from metaflow_dagster.deployment import Deployments, deployments_at
+from metaflow_dagster.names import is_dagster_name
 from metaflow_dagster.operate.errors import DeploymentNotFound
 
 _NOTES = "deployed"  # directory in the home
@@ -77,23 +79,32 @@ class CompiledFile:
 
 def read_compiled(file: Path) -> CompiledFile | None:
     """A file as `dagster create` has written it, without running it; None if it is no such file."""
-    directory = str(file.absolute().parent)
     try:
-        text = file.read_text(encoding="utf-8")
-        constants = dict(_constants(ast.parse(text)))
-        flow, job, flow_file, options = (
-            _value(constants[name], directory)
-            for name in ("FLOW_NAME", "JOB_NAME", "FLOW_FILE", "METAFLOW_TOP_ARGS")
-        )
-    except (OSError, ValueError, SyntaxError, KeyError):
-        return None
-    given = [one.removeprefix("--").partition("=") for one in options.split("\0")]
+        return _read(file.absolute())
+    except (OSError, ValueError, SyntaxError, KeyError, RecursionError, MemoryError):
+        return None  # the last two are what Python's parser says of too many brackets
+
+
+def _read(file: Path) -> CompiledFile:
+    if not file.is_file():
+        raise ValueError(f"{file} is no file")  # but a pipe, say, which nobody writes to
+    text = file.read_text(encoding="utf-8")
+    constants = dict(_constants(ast.parse(text)))
+    flow, job, flow_file, arguments = (
+        _value(constants[name], str(file.parent))
+        for name in ("FLOW_NAME", "JOB_NAME", "FLOW_FILE", "METAFLOW_TOP_ARGS")
+    )
+    given = [one.removeprefix("--").partition("=") for one in arguments.split("\0")]
+    options = {name: value for name, _, value in given}
+    # Both become parts of paths, of which files are removed by `dagster delete`.
+    if not is_dagster_name(job) or options["datastore"] not in {one.TYPE for one in DATASTORES}:
+        raise ValueError(f"{file} names a job or datastore as no compiled file does")
     return CompiledFile(
-        file.absolute(),
+        file,
         flow,
         job,
         Path(flow_file),
-        {name: value for name, _, value in given},
+        options,
         any(line.startswith(_GENERATED) for line in text.splitlines()[1:2]),
     )
 
@@ -117,7 +128,7 @@ def _value(expression: ast.expr, directory: str) -> str:
             return directory
         case ast.BinOp(left=left, right=right):
             return _value(left, directory) + _value(right, directory)
-        case ast.Call(func=ast.Attribute(attr="join"), args=parts):
+        case ast.Call(func=ast.Attribute(attr="join"), args=[_, *_] as parts):
             return os.path.normpath(os.path.join(*(_value(part, directory) for part in parts)))
         case ast.Call(func=ast.Attribute(attr="normpath"), args=[path]):
             return _value(path, directory)
@@ -141,7 +152,7 @@ def forget_deployment(home: Path, job: DeployedJob) -> None:
 
 
 def _note(home: Path, job: DeployedJob) -> Path:
-    digest = hashlib.sha1(job.identifier.encode()).hexdigest()[:12]
+    digest = hashlib.sha1(os.fsencode(job.identifier)).hexdigest()[:12]
     return home / _NOTES / f"{job.name}-{digest}.json"
 
 
@@ -155,7 +166,7 @@ def _noted(note: Path) -> DeployedJob | None:
     try:
         noted = json.loads(note.read_text(encoding="utf-8"))
         file, name = Path(noted["definitions_file"]), noted["job"]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     compiled = read_compiled(file)
     return compiled.job if compiled is not None and compiled.job_name == name else None

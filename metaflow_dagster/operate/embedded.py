@@ -50,6 +50,7 @@ from metaflow_dagster.operate.worker import (
     worker_has_died,
 )
 from metaflow_dagster.runtime.tasks import metaflow_run_id
+from metaflow_dagster.shell import shell_word
 
 if TYPE_CHECKING:
     from dagster import DagsterEvent, DagsterInstance
@@ -77,7 +78,7 @@ class EmbeddedTarget:
     @contextmanager
     def open(cls, home: Path) -> Iterator[EmbeddedTarget]:
         """The target, for as long as its history is open."""
-        with _opened(home) as instance:
+        with _opened(home) as instance, _history_of(home):
             yield cls(instance, home)
 
     def launch(self, launch: Launch) -> Launched:
@@ -213,38 +214,64 @@ class EmbeddedTarget:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
         )
         if result.returncode != 0:
             said = (result.stderr or result.stdout).strip().splitlines() or [""]
             raise NotSwitched(
                 f"`dagster {' '.join(words)}` has failed ({said[-1]}). Try it by hand:\n"
-                f"    DAGSTER_HOME={shlex.quote(str(self._home))} dagster {shlex.join(words)} "
-                f"-f {shlex.quote(str(file))}"
+                f"    DAGSTER_HOME={shell_word(str(self._home))} dagster {shlex.join(words)} "
+                f"-f {shell_word(str(file))}"
             )
 
     def _where(self, run_id: str, file: Path) -> Iterator[str]:
-        home = shlex.quote(str(self._home))
+        home = shell_word(str(self._home))
         yield f"Its history is in {self._home}; to see it in Dagster's UI:"
-        yield f"    DAGSTER_HOME={home} dagster dev -f {shlex.quote(str(file))}"
+        yield f"    DAGSTER_HOME={home} dagster dev -f {shell_word(str(file))}"
         yield f"Dagster's messages: {log_file(self._home, run_id)}"
 
 
 def _opened(home: Path) -> DagsterInstance:
     """Dagster with a home, whose databases are there and can be read."""
     from dagster import DagsterInstance
-    from dagster._check import CheckError
-    from yaml import YAMLError  # type: ignore[import-untyped]
 
     try:
         with alone_in(home):
             instance = DagsterInstance.from_config(str(home))
             _ = instance.event_log_storage  # is opened, or made, when it is first asked for
-    except (CheckError, OSError, YAMLError, *_storage_errors()) as error:
+    except _configuration_errors() as error:
         raise DagsterUnavailable(
             f"The configuration or history in {home} cannot be used: {error}. Mend its "
             "dagster.yaml, or set DAGSTER_HOME to another directory."
         ) from error
     return instance
+
+
+def _configuration_errors() -> tuple[type[Exception], ...]:
+    """What a home can fail with, from whose dagster.yaml classes are imported and made."""
+    from alembic.util import CommandError
+    from dagster import DagsterError
+    from dagster._check import CheckError
+    from sqlalchemy.exc import SQLAlchemyError
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    first = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError)
+    others = (OSError, RuntimeError, SyntaxError, TypeError, ValueError)
+    return (*first, *others, CheckError, CommandError, DagsterError, SQLAlchemyError, YAMLError)
+
+
+@contextmanager
+def _history_of(home: Path) -> Iterator[None]:
+    """Say so if the databases of a home cannot be used, of which Dagster looks at a part first."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise DagsterUnavailable(
+            f"The history in {home} cannot be used: {_first_line(error)}. Mend its databases, or "
+            "set DAGSTER_HOME to another directory."
+        ) from error
 
 
 def _storage_errors() -> tuple[type[Exception], ...]:

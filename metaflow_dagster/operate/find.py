@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from metaflow_dagster.names import is_run_id
 from metaflow_dagster.operate.errors import RunNotFound
 from metaflow_dagster.operate.runs import (
+    EXAMPLE_RUN_ID,
     FLOW_TAG,
-    RUN_ID_PREFIX,
     RUN_ID_TAG,
     DagsterRun,
 )
@@ -26,9 +27,9 @@ def find_run(target: Target, flow: str, run_id: str) -> DagsterRun | None:
 def known_run(target: Target, flow: str, given: str) -> DagsterRun:
     """The Dagster run that a user means; `RunNotFound` says what is wrong."""
     flow_name, run_id = split_run_id(given, flow)
-    if not run_id.startswith(RUN_ID_PREFIX):
+    if not is_run_id(run_id):
         raise RunNotFound(
-            f"{run_id} is not a run of Dagster: the ids of those begin with {RUN_ID_PREFIX!r}. "
+            f"{run_id!r} is not a run of Dagster: ids of those are like {EXAMPLE_RUN_ID}. "
             "`dagster list-runs` lists them."
         )
     run = find_run(target, flow, run_id) if flow_name == flow else None

@@ -45,7 +45,7 @@ def alone_in(home: Path) -> Iterator[None]:
 
 def _given_home(given: str) -> Path:
     home = Path(os.path.expanduser(given))
-    if not home.is_absolute() or not home.is_dir():
+    if not home.is_absolute() or not os.path.isdir(home):
         raise DagsterUnavailable(
             f"DAGSTER_HOME is {given!r}, which is not the absolute path of a directory. "
             f"Create it, name another, or unset DAGSTER_HOME to use {OWN_HOME}."

@@ -28,7 +28,9 @@ def given_config(kind: ParameterKind, text: str, value: object) -> object:
             return text
         case ParameterKind.FILE:
             return _stored_file(value)
-        case ParameterKind.INT | ParameterKind.FLOAT | ParameterKind.BOOL | ParameterKind.JSON:
+        case ParameterKind.JSON:
+            return text if isinstance(value, str) else value  # a text is one of JSON there
+        case ParameterKind.INT | ParameterKind.FLOAT | ParameterKind.BOOL:
             return value
         case _:
             assert_never(kind)

@@ -14,14 +14,15 @@ from typing import Any
 from metaflow_dagster.frontend.parameters import parameter_kinds
 from metaflow_dagster.frontend.protocols import CliState
 from metaflow_dagster.ir.flow import ParameterKind
+from metaflow_dagster.names import is_run_id
 from metaflow_dagster.operate.errors import RunNotResumed
 from metaflow_dagster.operate.find import find_run, split_run_id
 from metaflow_dagster.operate.parameters import FILE_PLACEHOLDER, resumed_config
 from metaflow_dagster.operate.runs import (
+    EXAMPLE_RUN_ID,
     FLOW_TAG,
     ORIGIN_TAG,
     RESUME_STEP_TAG,
-    RUN_ID_PREFIX,
     TRIGGERS_TAG,
     DagsterRun,
     JobChoice,
@@ -29,6 +30,7 @@ from metaflow_dagster.operate.runs import (
 )
 from metaflow_dagster.operate.target import Target
 from metaflow_dagster.runtime.command import nearest_sysroot
+from metaflow_dagster.shell import shell_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,10 @@ def _run_id(flow: str, given: str) -> str:
     flow_name, run_id = split_run_id(given, flow)
     if flow_name != flow:
         raise RunNotResumed(f"{given} is not a run of {flow}. Resume it with the file of its flow.")
-    if not run_id.startswith(RUN_ID_PREFIX):
+    if not is_run_id(run_id):
         raise RunNotResumed(
-            f"{run_id} was not run by Dagster: the ids of its runs begin with {RUN_ID_PREFIX!r}. "
-            f"Use Metaflow's own `python FLOW.py resume --origin-run-id {run_id}`."
+            f"{run_id!r} was not run by Dagster: the ids of its runs are like {EXAMPLE_RUN_ID}. "
+            f"Use Metaflow's own `python FLOW.py resume --origin-run-id {shell_word(run_id)}`."
         )
     return run_id
 

@@ -15,7 +15,7 @@ from metaflow_dagster.runtime.tasks import metaflow_run_id
 
 FLOW_TAG = "metaflow/flow"  # a tag of the job, and of its runs
 
-RUN_ID_PREFIX = "dagster-"
+EXAMPLE_RUN_ID = "dagster-0123456789ab"
 
 FOREACH_ITEMS = "foreach items"  # in the metadata of the first output of a foreach's op
 

@@ -5,6 +5,7 @@ It has the name and the parameters of the flow, which is all that launching take
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ if __name__ == "__main__":
 def write_stand_in(directory: Path, flow: str, parameters: Sequence[ServedParameter]) -> Path:
     """Write the flow file to a directory."""
     # What a server says becomes Python here.
-    if not flow.isidentifier():
+    if not flow.isidentifier() or keyword.iskeyword(flow):
         raise DeploymentNotFound(
             f"{flow!r} is not the name of a flow. Compile the flow again, and reload the location."
         )

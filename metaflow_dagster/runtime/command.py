@@ -24,6 +24,19 @@ ADOPTED = "METAFLOW_DAGSTER_ADOPTED"  # the process that has adopted settings, a
 LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
 
 
+def unfit(text: str) -> str:
+    """Why a text can be neither an argument nor a variable of a process; empty if it can."""
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        return "it has half a character in it, a surrogate"
+    if b"\0" in encoded:
+        return "it has a NUL in it"
+    if len(encoded) > LONGEST_ARGUMENT:
+        return f"it has {len(encoded)} bytes, and {LONGEST_ARGUMENT} is the most"
+    return ""
+
+
 def tag_options() -> list[str]:
     """Tags belong on every command: whichever comes first registers the run."""
     return [f"--tag={tag}" for tag in RUN_TAGS]

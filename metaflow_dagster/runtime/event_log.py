@@ -5,13 +5,19 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from traceback import walk_tb
+from typing import Any
 
 from dagster import AssetRecordsFilter, DagsterInstance, EventLogRecord
 
 from metaflow_dagster.runtime.events import event_asset
 
 LOADED_AT = time.time()  # what had happened before this file was there is none of its business
+LATEST = 2**37  # seconds since the epoch; Python knows no dates after the year 9999
 MOST_EVENTS = 100  # of one name that are dealt with in one look
+
+
+class UnusableCursor(Exception):
+    """Why a sensor does not know how far it has come."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,37 @@ class Stored:
 
 def read_cursor(text: str | None, names: Iterable[str]) -> Cursor:
     """What a cursor says of the events of some names; those it does not know begin now."""
-    known = json.loads(text) if text else {"positions": {}, "waiting": {}}
-    positions = {name: Position(**one) for name, one in known["positions"].items()}
-    return Cursor(
-        {name: positions.get(name, Position(LOADED_AT)) for name in names},
-        {name: known["waiting"][name] for name in names if name in known["waiting"]},
-    )
+    wanted = list(names)
+    try:
+        known = json.loads(text) if text else {"positions": {}, "waiting": {}}
+        positions = {name: read_position(one) for name, one in known["positions"].items()}
+        waiting = {
+            name: event_number(known["waiting"][name])
+            for name in wanted
+            if name in known["waiting"]
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UnusableCursor(
+            "The cursor of this sensor is none that it has written. Delete it, and only events "
+            "from then on count: `dagster sensor cursor --delete NAME`, or reset it in the UI."
+        ) from error
+    return Cursor({name: positions.get(name, Position(LOADED_AT)) for name in wanted}, waiting)
+
+
+def read_position(one: Mapping[str, Any]) -> Position:
+    """A position as it was written."""
+    numbers = [event_number(number) for number in one["dealt_with"]]
+    since = float(one["since"])
+    if not 0 <= since <= LATEST:
+        raise ValueError(f"no time: {since}")
+    return Position(since, event_number(one["settled"]), event_number(one["latest"]), numbers)
+
+
+def event_number(value: Any) -> int:
+    """A number of the event log, as databases hold it."""
+    if not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"no number of an event: {value!r}")
+    return value
 
 
 def written_cursor(cursor: Cursor, news: Sequence[Stored], waiting: Mapping[str, int]) -> str:

@@ -1,6 +1,5 @@
 """Events: materializations of assets of their names, whose metadata is the payload."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -15,6 +14,8 @@ from dagster import (
 )
 from pydantic import TypeAdapter, ValidationError
 
+from metaflow_dagster.runtime.command import unfit
+from metaflow_dagster.runtime.parameters import parameter_text
 from metaflow_dagster.runtime.settings import END_EVENT, FLOW_NAME
 from metaflow_dagster.runtime.tasks import FinishedTask, parse_task
 
@@ -106,7 +107,8 @@ def event_id(kind: str, payload: Mapping[str, Any], number: int) -> str:
     """
     given = payload.get("id")
     usable = isinstance(given, str) and len(given) <= LONGEST_ID
-    if kind == RUN_EVENT and not (usable and str(given).count("/") == SLASHES):
+    is_path = usable and str(given).isprintable() and str(given).count("/") == SLASHES
+    if kind == RUN_EVENT and not is_path:
         raise UnusablePayload("does not name the task that has ended a run in its id")
     return str(given) if usable else str(number)
 
@@ -133,13 +135,14 @@ def typed_value(parameter: str, key: str, annotation: Any, payload: Mapping[str,
     value = payload[key]
     try:
         if str in kinds:
-            return value if isinstance(value, str) else json.dumps(value)
-        if Any in kinds:
-            json.dumps(value)
-            return value
-        return TypeAdapter(annotation).validate_python(value)
+            value = parameter_text(value)
+        elif Any not in kinds:
+            value = TypeAdapter(annotation).validate_python(value)
+        reason = unfit(parameter_text(value))
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
+    if not reason:
+        return value
     raise UnusablePayload(f"has a field {key} that does not fit parameter {parameter}: {reason}")

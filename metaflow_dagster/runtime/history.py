@@ -1,6 +1,8 @@
 """What has happened to a task before: in an earlier attempt, or in a run that is continued."""
 
+import re
 import threading
+from collections.abc import Mapping
 
 from dagster import Failure, OpExecutionContext
 
@@ -13,6 +15,7 @@ from metaflow_dagster.runtime.settings import (
 from metaflow_dagster.runtime.store import completed_datastore, next_attempt
 from metaflow_dagster.runtime.tasks import Task, metaflow_run_id
 
+RUN_ID = r"dagster-\w+"
 NAMING_LOCK = threading.Lock()  # since two threads that give a run the same tag give it twice
 
 
@@ -21,9 +24,15 @@ def run_id_of(context: OpExecutionContext) -> str:
     parent_id = context.run.parent_run_id
     if parent_id and is_selected(context) and not has_succeeded(context, parent_id):
         parent = context.instance.get_run_by_id(parent_id)
-        if parent and RUN_ID_TAG in parent.tags:
-            return parent.tags[RUN_ID_TAG]
+        if parent and (known := tagged_run_id(parent.tags)):
+            return known
     return metaflow_run_id(context.run_id)
+
+
+def tagged_run_id(tags: Mapping[str, str]) -> str | None:
+    """The Metaflow run that tags name; anybody can write some, and what is no run's id is none."""
+    known = tags.get(RUN_ID_TAG, "")
+    return known if re.fullmatch(RUN_ID, known) else None
 
 
 def name_run(context: OpExecutionContext, run_id: str) -> None:

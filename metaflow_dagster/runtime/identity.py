@@ -1,12 +1,12 @@
 """Whose a task is in Metaflow's eyes, and which op of which Dagster run it belongs to."""
 
-import json
 import os
 from functools import cache
 from pathlib import Path
 
 from dagster import Failure, OpExecutionContext
 
+from metaflow_dagster.runtime.identities import read_identity
 from metaflow_dagster.runtime.settings import DEPLOYMENTS, JOB_NAME, TRIGGERS_TAG
 from metaflow_dagster.runtime.store import datastore_root
 
@@ -33,13 +33,12 @@ def deployed_identity() -> dict[str, str]:
     """
     storage, root = datastore_root()
     with storage(root).load_bytes([f"{DEPLOYMENTS}/{JOB_NAME}"]) as blobs:
-        texts = [Path(file).read_text(encoding="utf-8") for _path, file, _info in blobs if file]
-    if not texts:
+        contents = [Path(file).read_bytes() for _path, file, _info in blobs if file]
+    if not contents:
         return {}
     try:
-        blob = json.loads(texts[0])
-        owner, token = str(blob["owner"]), str(blob["production_token"])
-    except (ValueError, TypeError, KeyError) as error:
+        owner, token = read_identity(contents[0])
+    except ValueError as error:
         raise Failure(
             f"{DEPLOYMENTS}/{JOB_NAME} in {root} does not say who deployed this job. "
             "Remove it, and compile the flow anew by `dagster create`.",

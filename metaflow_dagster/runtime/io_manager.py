@@ -69,11 +69,22 @@ def stored_output(*paths: str) -> Any:
         texts = {path: Path(file).read_bytes() for path, file, _info in blobs if file}
     for path in paths:
         if path in texts:
-            return json.loads(texts[path])
+            return read_output(path, texts[path])
     raise Failure(
         f"{root} does not hold the output {paths[0]}, which this op needs. Run the whole job anew.",
         allow_retries=False,
     )
+
+
+def read_output(path: str, content: bytes) -> Any:
+    """What an op has stored; `Failure` if it is damaged."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Failure(
+            f"{path} in the datastore is not as an op has stored it. Run the whole job anew.",
+            allow_retries=False,
+        ) from error
 
 
 @io_manager(description="Keeps what ops pass to each other in Metaflow's datastore.")

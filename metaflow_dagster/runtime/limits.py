@@ -1,7 +1,8 @@
 """When a process has had its time."""
 
+import math
 import time
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dagster import Failure, OpExecutionContext
@@ -47,10 +48,19 @@ def run_limit(context: OpExecutionContext) -> Limit | None:
 
     Dagster's daemon enforces it as well, but only where the instance has run monitoring on.
     """
-    with suppress(ValueError):
-        seconds = float(context.run.tags.get(MAX_RUNTIME, ""))
-        record = context.instance.get_run_record_by_id(context.run_id)
-        start = (record and record.start_time) or time.time()
-        reason = f"the run has had the {seconds:g} seconds that it may take ({MAX_RUNTIME})."
-        return Limit(start + seconds - time.time(), reason, is_final=True)
-    return None
+    seconds = tagged_seconds(context.run.tags)
+    if seconds is None:
+        return None
+    record = context.instance.get_run_record_by_id(context.run_id)
+    start = (record and record.start_time) or time.time()
+    reason = f"the run has had the {seconds:g} seconds that it may take ({MAX_RUNTIME})."
+    return Limit(start + seconds - time.time(), reason, is_final=True)
+
+
+def tagged_seconds(tags: Mapping[str, str]) -> float | None:
+    """The seconds that a run may take; None if its tags do not say so."""
+    try:
+        seconds = float(tags.get(MAX_RUNTIME, ""))
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) else None

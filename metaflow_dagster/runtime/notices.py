@@ -4,7 +4,6 @@ import json
 import os
 import time
 from http.client import HTTPException, InvalidURL
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from dagster import RunFailureSensorContext, RunStatusSensorContext
@@ -50,6 +49,8 @@ def send_notice(content: dict[str, str]) -> None:
     url = os.environ.get(WEBHOOK_VARIABLE)
     if not url:
         raise NotNotified(f"Set {WEBHOOK_VARIABLE} where the code location of the job is loaded.")
+    if not url.lower().startswith(("http://", "https://")):  # others are files, say
+        raise no_webhook()
     try:
         request = Request(
             url, json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
@@ -60,9 +61,9 @@ def send_notice(content: dict[str, str]) -> None:
         try:
             with urlopen(request, timeout=WEBHOOK_TIMEOUT):
                 return
-        except InvalidURL:
+        except (InvalidURL, ValueError):  # such as for letters that are not ASCII
             raise no_webhook() from None
-        except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
+        except (OSError, HTTPException) as error:
             if pause is None:
                 reason = getattr(error, "reason", error)
                 raise NotNotified(f"The webhook does not take the notice: {reason}.") from None

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import Config
+from dagster import Config, Failure
+
+from metaflow_dagster.runtime.command import unfit
 
 
 def given_parameters(config: Config) -> dict[str, Any]:
@@ -23,6 +25,16 @@ def given_values(config_class: type[Config], values: Mapping[str, Any]) -> dict[
         for name, value in values.items()
         if value is not None or name not in left_to_metaflow
     }
+
+
+def parameter_variables(values: Mapping[str, Any]) -> dict[str, str]:
+    """The environment that gives parameters to `init`; `Failure` names one that it cannot give."""
+    texts = {name: parameter_text(value) for name, value in values.items()}
+    for name, text in texts.items():
+        if problem := unfit(text):
+            reason = f"Parameter {name} cannot be given to the run: {problem}."
+            raise Failure(f"{reason} Give it another value.", allow_retries=False)
+    return {parameter_variable(name): text for name, text in texts.items()}
 
 
 def parameter_variable(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import IO, TextIO
 
 from dagster import Failure, OpExecutionContext
 
-from metaflow_dagster.runtime.command import config_environment, process_environment
+from metaflow_dagster.runtime.command import config_environment, process_environment, unfit
 from metaflow_dagster.runtime.flow_code import code_variables, provide_code
 from metaflow_dagster.runtime.guard import (
     PROCESS_VARIABLE,
@@ -29,6 +29,7 @@ from metaflow_dagster.runtime.tasks import Task
 
 EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY
 SECONDS_TO_DRAIN = 2.0
+LONGEST_SHOWN = 40  # characters of a text that is refused
 OUTPUT_LOCK = threading.Lock()  # since text streams of Python are not made for several threads
 
 
@@ -61,7 +62,7 @@ class CapturedProcess:
         try:
             for thread in self.copying:
                 thread.start()
-            if not self.ends_within(limit.seconds if limit else None):
+            if not self.ends_within(min(limit.seconds, threading.TIMEOUT_MAX) if limit else None):
                 self.limit = limit
         finally:
             self.stop()
@@ -107,6 +108,7 @@ def captured_process(
 ) -> Iterator[CapturedProcess]:
     """Start a command, to be waited for; whatever happens to this process, it is ended."""
     provide_code()
+    check_fit(command, extra)
     with tempfile.TemporaryDirectory(prefix="metaflow-dagster-") as directory:
         configs = config_environment(Path(directory, "configs"))
         environment = process_environment({**code_variables(), **configs, **extra})
@@ -121,6 +123,14 @@ def captured_process(
         finally:
             captured.stop()
             guardian.leave(marker)
+
+
+def check_fit(command: Sequence[str], extra: Mapping[str, str]) -> None:
+    """`dagster.Failure` if a process cannot be given an argument or variable, as from a tag."""
+    for text in (*command, *(f"{name}={value}" for name, value in extra.items())):
+        if problem := unfit(text):
+            reason = f"A process cannot be given {text[:LONGEST_SHOWN]!r}…: {problem}."
+            raise Failure(f"{reason} Mend what it comes from: tags, options.", allow_retries=False)
 
 
 def copy_lines(pipe: IO[bytes], streams: Sequence[TextIO], log: StreamLog) -> None:

@@ -16,7 +16,7 @@ from metaflow_dagster.runtime.settings import (
     METAFLOW_TOP_ARGS,
     STEPS_WITH_CARDS,
 )
-from metaflow_dagster.runtime.store import completed_datastore, datastore_root
+from metaflow_dagster.runtime.store import completed_datastore, datastore_root, readable
 from metaflow_dagster.runtime.tasks import FinishedTask, Task
 
 CARD_DIRECTORY = "mf.cards"  # metaflow.metaflow_config.CARD_SUFFIX
@@ -28,7 +28,8 @@ def finished_task(task: Task, attempt: int, command: Sequence[str] = ()) -> Fini
     datastore = completed_datastore(task, attempt)
     if datastore is None:
         raise no_result(task)
-    left = dict(datastore.load_artifacts([one for one in RESULT_ARTIFACTS if one in datastore]))
+    with readable(task):
+        left = dict(datastore.load_artifacts([one for one in RESULT_ARTIFACTS if one in datastore]))
     num_splits = left.get("_foreach_num_splits") or 0
     metadata: dict[str, Any] = {
         "pathspec": MetadataValue.text(f"{FLOW_NAME}/{task}"),

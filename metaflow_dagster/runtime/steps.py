@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dagster import MetadataValue, OpExecutionContext
+from dagster import Failure, MetadataValue, OpExecutionContext
 
 from metaflow_dagster.runtime.command import (
     adopt_settings,
@@ -21,7 +21,7 @@ from metaflow_dagster.runtime.history import (
 )
 from metaflow_dagster.runtime.identity import internal_decorators, task_environment
 from metaflow_dagster.runtime.limits import limit_of
-from metaflow_dagster.runtime.parameters import parameter_text, parameter_variable
+from metaflow_dagster.runtime.parameters import parameter_variables
 from metaflow_dagster.runtime.process import captured_process, save_logs, step_failure
 from metaflow_dagster.runtime.results import finished_task
 from metaflow_dagster.runtime.settings import (
@@ -56,8 +56,7 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
     decorators = [f"--with={spec}" for spec in FLOW_WITH_DECORATORS]
     what = resume_command(context, task, origin) if origin else init_command(task)
     command = metaflow_command(decorators, [*what, *tag_options()])
-    environment = {parameter_variable(n): parameter_text(v) for n, v in parameters.items()}
-    environment.update(task_environment(context))
+    environment = {**parameter_variables(parameters), **task_environment(context)}
     limit = limit_of(context, None)
     with captured_process(context, command, environment) as process:
         process.wait(limit)
@@ -77,10 +76,18 @@ def resume_command(context: OpExecutionContext, task: Task, origin: str) -> list
     Where Metaflow lets several processes resume one run, the clones have the ids of their origins,
     so that the ops find them (metaflow/runtime.py: Task.__init__, `reentrant`).
     """
-    step = context.run.tags.get(RESUME_STEP_TAG)
+    step = tagged_step(context.run.tags)
     ids = [f"--origin-run-id={origin}", f"--run-id={task.run_id}"]
     options = [*ids, "--clone-only", "--reentrant", f"--resume-identifier={task.run_id}"]
     return ["resume", *([step] if step else []), *options]
+
+
+def tagged_step(tags: Mapping[str, str]) -> str | None:
+    """The step from which on a run is resumed; `Failure` for what could be an option."""
+    step = tags.get(RESUME_STEP_TAG)
+    if step is not None and not step.isidentifier():
+        raise Failure(f"The tag {RESUME_STEP_TAG} names no step: {step!r}.", allow_retries=False)
+    return step
 
 
 def run_step(

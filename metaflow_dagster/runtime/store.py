@@ -1,11 +1,31 @@
 """Metaflow's datastore, as far as an op reads and writes it itself."""
 
 import os
+import pickle
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from dagster import Failure
 
 from metaflow_dagster.runtime.command import adopt_settings, local_sysroot
 from metaflow_dagster.runtime.settings import FLOW_NAME, METAFLOW_TOP_ARGS
 from metaflow_dagster.runtime.tasks import Task
+
+# What reading and unpickling can raise of which something is damaged (the pickle module's page).
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    zlib.error,
+)
 
 
 def datastore_root() -> tuple[Any, str]:
@@ -46,8 +66,21 @@ def completed_datastore(task: Task, attempt: int) -> Any:
     """The datastore of an attempt that has succeeded; None if it has not."""
     from metaflow.datastore.exceptions import DataException
 
+    with readable(task):
+        try:
+            datastore = task_datastore(task, attempt, "r")
+        except DataException:
+            return None
+        return datastore if datastore.get("_task_ok") else None
+
+
+@contextmanager
+def readable(task: Task) -> Iterator[None]:
+    """`dagster.Failure` if what Metaflow has stored of a task cannot be read."""
     try:
-        datastore = task_datastore(task, attempt, "r")
-    except DataException:
-        return None
-    return datastore if datastore.get("_task_ok") else None
+        yield
+    except UNREADABLE as error:
+        raise Failure(
+            f"What Metaflow has stored of task {task} cannot be read ({type(error).__name__}: "
+            f"{error}). If it is damaged, run the job anew."
+        ) from error

@@ -35,8 +35,10 @@ class FinishedTask:
 
 def parse_task(path: str) -> Task:
     """The task of a path: `parse_task(str(task)) == task`."""
-    run_id, step, task_id = path.split("/")
-    return Task(run_id, step, task_id)
+    parts = str(path).split("/")
+    if len(parts) != 3:
+        raise ValueError(f"An op has got {path!r}, which is no path of a task. Run the job anew.")
+    return Task(*parts)
 
 
 def index_path(path: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ PACKAGE = Path(metaflow_dagster.__file__).parent
 OWN = "metaflow_dagster"
 
 # What of the runtime needs no Dagster.
-PLAIN_RUNTIME = {f"{OWN}.runtime.{one}" for one in ("command", "settings", "tasks")}
+PLAIN_RUNTIME = {f"{OWN}.runtime.{one}" for one in ("command", "identities", "settings", "tasks")}
 
 # What a part may import next to the standard library and itself, by prefix.
 ALLOWED = {
@@ -28,6 +28,7 @@ ALLOWED = {
     "version": set(),
     "ir": set(),
     "names": set(),
+    "shell": set(),
     "diagnostics": {f"{OWN}.ir"},
     "events": set(),
     "executors": set(),
@@ -41,7 +42,7 @@ ALLOWED = {
     "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
     "emit": {
         "libcst",
-        *(f"{OWN}.{one}" for one in ("events", "executors", "ir", "names", "options")),
+        *(f"{OWN}.{one}" for one in ("events", "executors", "ir", "names", "options", "shell")),
     },
     "runtime": {"dagster", "pydantic"},
     "compiler": {
@@ -66,10 +67,10 @@ ALLOWED = {
         "dagster",
         "grpc",  # which Dagster speaks
         "dagster_graphql",
-        "alembic",  # whose errors, and those of the next two, Dagster passes on
+        "alembic",  # whose errors, and those of the next, Dagster passes on
         "sqlalchemy",
         "yaml",
-        *(f"{OWN}.{one}" for one in ("deployment", "events", "frontend", "ir", "names")),
+        *(f"{OWN}.{one}" for one in ("deployment", "events", "frontend", "ir", "names", "shell")),
         *PLAIN_RUNTIME,
     },
     "deployer": {
@@ -82,7 +83,7 @@ ALLOWED = {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
         *(f"{OWN}.{one}" for one in ("executors", "files", "frontend", "hooks", "ir", "location")),
-        *(f"{OWN}.{one}" for one in ("operate", "options")),
+        *(f"{OWN}.{one}" for one in ("operate", "options", "shell")),
     },
 }
 LAZY = {"runtime": {"metaflow"}, "frontend": {"dagster", "metaflow"}}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaflow_dagster.emit.header import _shell_word, header_lines
+from metaflow_dagster.emit.header import header_lines
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.options import Options
+from metaflow_dagster.shell import file_word, shell_word
 from tests.unit.samples import PLACE, linear_flow
 
 AWKWARD = "a\nb'\"\\$(x) `y` ✓\t\x1b\r\u2028"
@@ -17,7 +19,7 @@ words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 def shown_by_bash(words: list[str]) -> list[str]:
-    command = "printf '%s\\0' " + " ".join(map(_shell_word, words))
+    command = "printf '%s\\0' " + " ".join(map(shell_word, words))
     result = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
     return result.stdout.decode().split("\0")[:-1]
 
@@ -34,8 +36,8 @@ def shown_by_bash(words: list[str]) -> list[str]:
         pytest.param("'\n\\", "$'\\'\\x0a\\\\'", id="quote and backslash"),
     ],
 )
-def test_shell_word(text: str, word: str) -> None:
-    assert _shell_word(text) == word
+def testshell_word(text: str, word: str) -> None:
+    assert shell_word(text) == word
 
 
 @settings(max_examples=50)
@@ -46,7 +48,20 @@ def test_bash_reads_the_words_back(texts: list[str]) -> None:
 
 @given(words)
 def test_word_is_one_line(text: str) -> None:
-    assert _shell_word(text).isprintable()
+    assert shell_word(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("path", "word"), [("a.py", "a.py"), ("-c.py", "./-c.py"), ("-x y", "'./-x y'")]
+)
+def test_file_is_no_option(path: str, word: str) -> None:
+    assert file_word(path) == word
+
+
+def test_bytes_that_are_no_text_are_read_back() -> None:
+    name = b"a\xff\n"
+    command = f"printf %s {shell_word(os.fsdecode(name))}"
+    assert subprocess.run(["bash", "-c", command], capture_output=True).stdout == name
 
 
 def test_header() -> None:

@@ -50,6 +50,7 @@ def test_user_and_password() -> None:
         "http://ann:secret@[h",
         "http://ann:secret@a b",
         "http://ann:secret\n@\x00",
+        "http://ann:secret@h/\udcff",
     ],
 )
 def test_no_address(url: str) -> None:

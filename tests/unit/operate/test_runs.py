@@ -73,7 +73,9 @@ def test_run_may_be_named_by_its_pathspec() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("1234", "begin with 'dagster-'"),
+        ("1234", "ids of those are like dagster-"),
+        ("dagster-\ud800", "is not a run of Dagster"),
+        ("dagster-1\0", "is not a run of Dagster"),
         ("dagster-2", "has no run dagster-2 of F"),
         ("G/dagster-1", "has no run dagster-1 of F"),
         ("dagster-3", "has no run dagster-3 of F"),

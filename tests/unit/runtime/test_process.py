@@ -230,3 +230,8 @@ def test_exit_code_is_that_of_metaflow() -> None:
     from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
 
     assert EXIT_DISALLOW_RETRY == METAFLOW_EXIT_DISALLOW_RETRY
+
+
+def test_limit_that_no_clock_knows_can_be_waited_for(context: OpExecutionContext) -> None:
+    process, stdout, _ = run(context, "print(5)", Limit(1e300, "", is_final=True))
+    assert (process.returncode, stdout) == (0, b"5\n")

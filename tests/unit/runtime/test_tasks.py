@@ -20,7 +20,7 @@ plain = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
 
 @pytest.mark.parametrize("path", ["", "run/step", "run/step/task/more"])
 def test_no_task(path: str) -> None:
-    with pytest.raises(ValueError, match="unpack"):
+    with pytest.raises(ValueError, match="no path of a task"):
         parse_task(path)
 
 
