@@ -9,7 +9,7 @@ FORMATTED := metaflow_dagster tests fixtures/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup services demo test test-fast test-deep test-oldest lint lock golden docs bench clean
+.PHONY: help setup services demo test test-fast test-deep test-oldest lint lock golden docs bench load clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ docs: .venv/.installed  ## Write docs/graph-shapes.md anew, from the flows in fi
 
 bench: .venv/.installed  ## Time and weigh flows under Metaflow and under Dagster; options in ARGS, such as --help.
 	$(BIN)/python -m tests.bench $(ARGS)
+
+load: .venv/.installed services  ## Run large flows, and many at once, through a daemon on PostgreSQL, and time them.
+	$(BIN)/python -m tests.bench.load
 
 # The oldest Python decides: what was released for it runs on the later ones too, not the reverse.
 # The pip it comes with takes forever to choose among unpinned releases.
