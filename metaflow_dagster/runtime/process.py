@@ -127,9 +127,12 @@ def captured_process(
 
 def check_fit(command: Sequence[str], extra: Mapping[str, str]) -> None:
     """`dagster.Failure` if a process cannot be given an argument or variable, as from a tag."""
-    for text in (*command, *(f"{name}={value}" for name, value in extra.items())):
+    arguments = [(repr(text[:LONGEST_SHOWN]), text) for text in command]
+    # Of a variable only its name is shown: the value may be a secret.
+    variables = [(name, f"{name}={value}") for name, value in extra.items()]
+    for what, text in (*arguments, *variables):
         if problem := unfit(text):
-            reason = f"A process cannot be given {text[:LONGEST_SHOWN]!r}…: {problem}."
+            reason = f"A process cannot be given {what}…: {problem}."
             raise Failure(f"{reason} Mend what it comes from: tags, options.", allow_retries=False)
 
 

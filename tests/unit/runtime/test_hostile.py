@@ -103,6 +103,13 @@ def test_argument_from_a_tag_is_refused_before_anything_starts(text: str) -> Non
         assert len(str(refusal.value.description)) < 300
 
 
+def test_value_of_a_variable_is_not_shown() -> None:
+    with pytest.raises(Failure) as refusal:
+        check_fit([], {"METAFLOW_PRODUCTION_TOKEN": "secret\0"})
+    assert "METAFLOW_PRODUCTION_TOKEN" in str(refusal.value.description)
+    assert "secret" not in str(refusal.value.description)
+
+
 @examples(30)
 @given(texts)
 @example("--help")
