@@ -152,6 +152,19 @@ def step_failure(description: str, process: CapturedProcess, may_retry: bool) ->
     )
 
 
+def keep_logs(
+    context: OpExecutionContext, task: Task, attempt: int, process: CapturedProcess
+) -> None:
+    """Keep the output of a task; of one that has failed, its own failure is what matters."""
+    try:
+        save_logs(task, attempt, process)
+    # Whatever a datastore raises that is full or not to be reached, as the task may have found too.
+    except Exception as error:
+        if not process.returncode:
+            raise
+        context.log.warning(f"The logs of {task} are not kept in the datastore: {error}")
+
+
 def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
     """Keep the output and the ending of a task as Metaflow's own runtime does."""
     from metaflow.mflog import RUNTIME_LOG_SOURCE
