@@ -7,17 +7,20 @@ import signal
 import sys
 import time
 
-import psutil
 import pytest
 
-from tests.faults.production import Production, Waiting
-from tests.operated import answers, until
+from tests.faults.production import Production
+from tests.operated import until
 from tests.support import use_client
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]
+
+# More than the eleven or twelve in which Dagster tries to record something, with the time until it
+# has something to record; less than twice as many, as it then records the failure.
+SECONDS_AWAY = 19
 
 
 def assert_not_done(dagster: Production, run_id: str) -> None:
@@ -66,7 +69,7 @@ def test_daemon_is_killed_while_a_run_goes_on(dagster: Production) -> None:
 
 
 def test_code_server_is_killed(dagster: Production) -> None:
-    """The run goes on without it to its end, as it has loaded its definitions."""
+    """The run goes on to its end without it, as it has loaded its definitions."""
     run = dagster.waiting()
     dagster.code_server.kill()
     dagster.start_code_server()
@@ -76,8 +79,28 @@ def test_code_server_is_killed(dagster: Production) -> None:
     until(run.is_gone)
 
 
+def test_code_server_is_killed_with_its_runs(dagster: Production) -> None:
+    """As when a container is killed: the steps end, but nobody is left to record it, and Dagster's
+    default run launcher leaves the run as started. `terminate` says that nobody answers; run
+    monitoring then marks the run as canceled, and it can be resumed."""
+    run = dagster.waiting()
+    dagster.code_server.kill_all()
+    until(run.is_gone)
+    assert_not_done(dagster, run.id)
+    dagster.start_code_server()
+    assert dagster.command("status", run.id).stdout.split() == ["Running"]
+    result = dagster.command("terminate", run.id)
+    assert result.returncode == 1
+    assert "Could not find a server for run" in result.stderr
+    assert dagster.statuses(run.id) == ["CANCELED"]
+    run.let_go()
+    again = dagster.started("resume", f"--run-id={run.id}")
+    assert dagster.statuses(again) == ["SUCCESS"]
+    dagster.assert_whole(again)
+
+
 def test_database_is_restarted(dagster: Production) -> None:
-    """What has to be recorded meanwhile waits some ten seconds for it, so the run succeeds."""
+    """What has to be recorded meanwhile waits some ten seconds for it, and the run succeeds."""
     run = dagster.waiting()
     dagster.postgres.stop()
     run.let_go()
@@ -86,3 +109,38 @@ def test_database_is_restarted(dagster: Production) -> None:
     assert dagster.statuses(run.id) == ["SUCCESS"]
     dagster.assert_whole(run.id)
     until(run.is_gone)
+
+
+def test_database_is_away_for_longer(dagster: Production) -> None:
+    """After some ten seconds Dagster gives up to record what a step has done, and the run fails. It
+    can be resumed when the database is back, and the tasks that had finished do not run again."""
+    from metaflow import Task
+
+    run = dagster.waiting()
+    dagster.postgres.stop()
+    run.let_go()
+    time.sleep(SECONDS_AWAY)
+    dagster.postgres.start()
+    assert dagster.statuses(run.id) == ["FAILURE"]
+    until(run.is_gone)
+    again = dagster.started("resume", f"--run-id={run.id}")
+    assert dagster.statuses(again) == ["SUCCESS"]
+    dagster.assert_whole(again)
+    assert (
+        Task(f"ProductionFlow/{again}/work/t1-2").origin_pathspec
+        == f"ProductionFlow/{run.id}/work/t1-2"
+    )
+
+
+def test_two_runs_at_once(dagster: Production) -> None:
+    """Each has its own tasks and artifacts."""
+    from metaflow import Run
+
+    runs = [dagster.waiting(), dagster.waiting()]
+    for run in runs:
+        run.let_go()
+    for run in runs:
+        assert dagster.statuses(run.id) == ["SUCCESS"]
+        dagster.assert_whole(run.id)
+        assert Run(f"ProductionFlow/{run.id}").data.go == str(run.go)
+        until(run.is_gone)

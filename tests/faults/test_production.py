@@ -28,7 +28,6 @@ def test_run_is_terminated_and_resumed(dagster: Production) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert dagster.statuses(run.id) == ["CANCELED"]
     until(run.is_gone)
-    assert dagster.command("status", run.id).stdout.split() == ["Failed"]
     run.let_go()
     again = dagster.started("resume", f"--run-id={run.id}")
     assert dagster.statuses(again) == ["SUCCESS"]
