@@ -16,11 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "reliability.md"
 
-# The files whose tests are the rows of the table, in its order.
+# The files whose tests are the rows of the table, in its order; those that let nothing fail have no
+# docstring.
 FILES = (
     "tests/test_faults.py",
     "tests/faults/test_dagster.py",
     "tests/test_restart.py",
+    "tests/test_celery.py",
     "tests/faults/test_machine.py",
     "tests/faults/test_definitions.py",
 )
@@ -125,15 +127,15 @@ class Fault:
 
 
 def faults() -> list[Fault]:
-    """The tests of all files, in their order."""
-    return [fault for file in FILES for fault in _faults_in(file)]
+    """The tests of all files that say what happens, in their order."""
+    return [fault for file in FILES for fault in tests_in(file) if fault.description]
 
 
-def _faults_in(file: str) -> Iterator[Fault]:
+def tests_in(file: str) -> Iterator[Fault]:
+    """All tests of a file."""
     for statement in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.FunctionDef) and statement.name.startswith("test_"):
-            description = ast.get_docstring(statement)
-            assert description, f"{file} does not say what happens in {statement.name}"
+            description = ast.get_docstring(statement) or ""
             yield Fault(file, statement.name, " ".join(description.split()))
 
 
