@@ -128,10 +128,10 @@ class Fault:
 
 def faults() -> list[Fault]:
     """The tests of all files that say what happens, in their order."""
-    return [fault for file in FILES for fault in tests_in(file) if fault.description]
+    return [fault for file in FILES for fault in found_in(file) if fault.description]
 
 
-def tests_in(file: str) -> Iterator[Fault]:
+def found_in(file: str) -> Iterator[Fault]:
     """All tests of a file."""
     for statement in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.FunctionDef) and statement.name.startswith("test_"):

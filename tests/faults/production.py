@@ -249,12 +249,20 @@ class Production:
     def now_waiting(self, run_id: str, go: Path) -> Waiting:
         """A run that has been started, as soon as it waits."""
         until(go.with_suffix(".pid").exists)
-        worker = self.worker(self.dagster_runs(run_id)[-1].run_id)
+        dagster_run_id = self.dagster_runs(run_id)[-1].run_id
+        until(lambda: self._others_are_done(dagster_run_id))
+        worker = self.worker(dagster_run_id)
         found = Waiting(run_id, go, worker)
         process = psutil.Process(worker)
         found.processes = [process, *process.children(recursive=True)]
         assert found.step in [one.pid for one in found.processes]
         return found
+
+    def _others_are_done(self, dagster_run_id: str) -> bool:
+        """Whether nothing else is left that would write to the database."""
+        others = ["op_work[0]", "op_work[1]"]
+        stats = self.instance.get_run_step_stats(dagster_run_id, others)
+        return [one.status and one.status.value for one in stats] == ["SUCCESS"] * 2
 
     def dagster_runs(self, run_id: str) -> list[Any]:
         """The Dagster runs of a Metaflow run, the first one first."""

@@ -100,7 +100,9 @@ def test_code_server_is_killed_with_its_runs(dagster: Production) -> None:
 
 
 def test_database_is_restarted(dagster: Production) -> None:
-    """What has to be recorded meanwhile waits some ten seconds for it, and the run succeeds."""
+    """What has to be recorded meanwhile waits some ten seconds for it, and the run succeeds. What
+    is being recorded at that very moment is not tried again: that op fails, and the run is resumed
+    as after the next fault."""
     run = dagster.waiting()
     dagster.postgres.stop()
     run.let_go()

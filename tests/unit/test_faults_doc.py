@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults_doc import DOCUMENT, FILES, ROOT, document, faults, tests_in
+from tests.faults_doc import DOCUMENT, FILES, ROOT, document, faults, found_in
 
 
 def test_document_is_current() -> None:
@@ -13,7 +13,7 @@ def test_document_has_all_tests_of_faults() -> None:
     directory = ROOT / "tests" / "faults"
     files = {str(file.relative_to(ROOT)) for file in directory.glob("test_*.py")}
     assert files - {*FILES} == {"tests/faults/test_production.py"}
-    own = [one for file in FILES for one in tests_in(file) if "faults" in file]
+    own = [one for file in FILES for one in found_in(file) if "faults" in file]
     assert own
     assert {*own} <= {*faults()}
 
