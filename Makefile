@@ -16,7 +16,7 @@ help:  ## List the targets.
 
 setup: .venv/.installed  ## Make .venv with the package (editable) and everything the other targets use.
 
-services:  ## Install PostgreSQL, Redis and libfaketime for the tests, if root; they start them.
+services:  ## Install what the tests start (PostgreSQL, Redis, a C compiler), if root.
 	@tests/services/install.sh
 
 demo: .venv/.installed  ## Compile a flow, run it with Dagster and show what came out; kept in build/demo.
@@ -44,8 +44,9 @@ lint: .venv/.installed  ## Check style, format and types.
 golden: .venv/.installed  ## Write fixtures/golden anew; look through the diff before you commit it.
 	$(BIN)/python tests/golden.py --write
 
-docs: .venv/.installed  ## Write docs/graph-shapes.md anew, from the flows in fixtures/shapes.
+docs: .venv/.installed  ## Write docs/graph-shapes.md and docs/reliability.md anew, from flows and tests.
 	$(BIN)/python -m tests.shapes_doc --write
+	$(BIN)/python -m tests.faults_doc --write
 
 bench: .venv/.installed  ## Time and weigh flows under Metaflow and under Dagster; options in ARGS, such as --help.
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -120,6 +120,8 @@ def assert_unfinished(project: Project) -> None:
 def test_run_is_interrupted(
     project: Project, running: subprocess.Popen[str], number: signal.Signals
 ) -> None:
+    """By `SIGINT` or `SIGTERM`: the step is ended within ten seconds with all it has started, its
+    output up to then is kept, and the run has failed."""
     from metaflow import Task
 
     _, step = waiting(project)
@@ -145,6 +147,7 @@ def shown_by_dagster(project: Project, run: DagsterRun) -> Mapping[str, str]:
 # In threads, the process of the op is that of the run.
 @pytest.mark.parametrize("project", ["multiprocess"], indirect=True)
 def test_process_of_the_op_is_killed(project: Project, running: subprocess.Popen[str]) -> None:
+    """The step is ended within ten seconds with all it has started, and the run has failed."""
     op, step = waiting(project)
     os.kill(op, signal.SIGKILL)
     assert comes_true(lambda: not any(map(is_alive, step)), 10)
@@ -153,6 +156,7 @@ def test_process_of_the_op_is_killed(project: Project, running: subprocess.Popen
 
 
 def test_process_of_the_step_is_killed(project: Project, running: subprocess.Popen[str]) -> None:
+    """The attempt has failed, and is retried as often as `@retry` says; then the run has failed."""
     _, step = waiting(project)
     os.kill(step[0], signal.SIGKILL)
     assert running.wait(60) != 0
@@ -160,16 +164,32 @@ def test_process_of_the_step_is_killed(project: Project, running: subprocess.Pop
 
 
 def test_process_of_the_run_is_killed(project: Project, running: subprocess.Popen[str]) -> None:
+    """All that the run has started is ended within ten seconds. Of a run that is a process of its
+    own, as of `dagster job execute`, nobody is left to record that: terminated in the UI, which
+    marks it as canceled, it can be re-executed from its failure."""
     # The server, what waits for its tasks, the guard and whatever else a run may have.
     of_the_run = [one.pid for one in psutil.Process(running.pid).children(recursive=True)]
     op, step = waiting(project)
     assert {*step} <= {*of_the_run}
     running.kill()
     assert comes_true(lambda: not any(map(is_alive, [op, *step, *of_the_run])), 10)
+    mark_as_canceled(project)
+    assert_unfinished(project)
+
+
+def mark_as_canceled(project: Project) -> None:
+    """Do as Dagster's UI does with a run that nobody executes any more."""
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(project.home)) as instance:
+        (record,) = instance.get_run_records(limit=1)
+        assert not record.dagster_run.is_finished
+        instance.report_run_canceled(record.dagster_run)
 
 
 @pytest.mark.parametrize("project", ["warm"], indirect=True)
 def test_step_server_is_killed(project: Project, running: subprocess.Popen[str]) -> None:
+    """That of `--warm-steps`: tasks that run go on, and later ones are started without it."""
     from metaflow import Run
 
     waits_for_step, step = waiting(project)

@@ -31,6 +31,7 @@ load_from:
 
 
 def test_webserver_is_restarted(tmp_path: Path) -> None:
+    """Nothing happens to the run, and who waits for it, as by `trigger --wait`, waits on."""
     place = new_place(tmp_path)
     assert place.dagster("create", "definitions.py").returncode == 0
     make_databases(place)

@@ -20,7 +20,7 @@ from metaflow_dagster.emit.build import (
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import ModuleScope
 from metaflow_dagster.executors import OwnExecutor, find_executor
-from metaflow_dagster.ir.flow import Flow
+from metaflow_dagster.ir.flow import Flow, Literal, Switch, Transition, targets
 from metaflow_dagster.ir.job import JobPlan
 from metaflow_dagster.options import Options
 
@@ -52,12 +52,19 @@ def constant_values(
             {step.name: list(_HOOKED_STEP) for step in flow.steps if step.hooks}
         ),
         "STEPS_WITH_CARDS": literal([step.name for step in flow.steps if step.has_cards]),
+        "NEXT_STEPS": literal({step.name: _ways(step.transition) for step in flow.steps}),
         "FLOW_CONFIGS": literal({one.name: [one.value, one.is_plain] for one in flow.configs}),
         "RUN_TAGS": literal(list(options.tags)),
         "NAMESPACE": literal(options.namespace),
         "ORIGIN_RUN_ID": literal(options.origin_run_id),
         "OPS_ARE_DELIVERED": literal(not isinstance(find_executor(options.executor), OwnExecutor)),
     }
+
+
+def _ways(transition: Transition) -> Literal:
+    """The steps that a transition leads to, for each way it may be taken."""
+    names = targets(transition)
+    return [[one] for one in names] if isinstance(transition, Switch) else [list(names)]
 
 
 def path_expression(path: str, scope: ModuleScope, place: Place) -> Expression:

@@ -71,7 +71,8 @@ def stored_output(*paths: str) -> Any:
         if path in texts:
             return read_output(path, texts[path])
     raise Failure(
-        f"{root} does not hold the output {paths[0]}, which this op needs. Run the whole job anew.",
+        f"{root} does not hold the output {paths[0]}, which this op needs. Resume the run "
+        "(dagster resume --run-id), or run the whole job anew.",
         allow_retries=False,
     )
 

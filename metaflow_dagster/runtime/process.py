@@ -165,6 +165,23 @@ def step_failure(description: str, process: CapturedProcess, may_retry: bool) ->
     )
 
 
+def keep_logs(
+    context: OpExecutionContext, task: Task, attempt: int, process: CapturedProcess
+) -> None:
+    """Keep the output of a task; of one that has failed, its own failure is what matters.
+
+    It may have failed since the datastore is full or cannot be reached.
+    """
+    from metaflow.exception import MetaflowException
+
+    try:
+        save_logs(task, attempt, process)
+    except (MetaflowException, OSError) as error:
+        if not process.returncode:
+            raise
+        context.log.warning(f"The logs of {task} are not kept in the datastore: {error}")
+
+
 def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
     """Keep the output and the ending of a task as Metaflow's own runtime does."""
     from metaflow.mflog import RUNTIME_LOG_SOURCE

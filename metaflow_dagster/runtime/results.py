@@ -14,6 +14,7 @@ from metaflow_dagster.runtime.settings import (
     FLOW_NAME,
     METAFLOW_STEP_ENV,
     METAFLOW_TOP_ARGS,
+    NEXT_STEPS,
     STEPS_WITH_CARDS,
 )
 from metaflow_dagster.runtime.store import completed_datastore, datastore_root, readable
@@ -30,6 +31,8 @@ def finished_task(task: Task, attempt: int, command: Sequence[str] = ()) -> Fini
         raise no_result(task)
     with readable(task):
         left = dict(datastore.load_artifacts([one for one in RESULT_ARTIFACTS if one in datastore]))
+    chosen = next_steps(left.get("_transition"))
+    refuse_other_steps(task, chosen)
     num_splits = left.get("_foreach_num_splits") or 0
     metadata: dict[str, Any] = {
         "pathspec": MetadataValue.text(f"{FLOW_NAME}/{task}"),
@@ -46,7 +49,7 @@ def finished_task(task: Task, attempt: int, command: Sequence[str] = ()) -> Fini
     return FinishedTask(
         path=str(task),
         num_splits=num_splits,
-        target=chosen_step(left.get("_transition")),
+        target=chosen[0] if chosen else "",
         nodes=left.get("_control_mapper_tasks") or [],
         metadata=metadata,
     )
@@ -95,9 +98,32 @@ def no_result(task: Task) -> Failure:
     )
 
 
-def chosen_step(transition: Any) -> str:
-    """The first step of a transition, which Metaflow stores as `(["step"], None)`."""
-    return str(transition[0][0]) if transition and transition[0] else ""
+def next_steps(transition: Any) -> list[str]:
+    """The steps of a transition, which Metaflow stores as `(["step"], None)`."""
+    return list(transition[0]) if transition and transition[0] else []
+
+
+def refuse_other_steps(task: Task, steps: Sequence[str]) -> None:
+    """Fail where a task goes on in another way than the job, which would leave a step out.
+
+    `NEXT_STEPS` has, for each step, all ways in which it may go on: a switch has several.
+    """
+    ways = NEXT_STEPS.get(task.step, [steps])
+    if steps in ways:
+        return
+    compiled = " or ".join(map(named_steps, ways))
+    raise Failure(
+        f"Step {task.step} goes on to {named_steps(steps)}, but when this job was compiled to "
+        f"{compiled}: the flow has changed since. Compile it anew, and resume the run; that makes "
+        f"a new run, in which what has finished is not run again: "
+        f"dagster resume --run-id {task.run_id}",
+        allow_retries=False,
+    )
+
+
+def named_steps(steps: Sequence[str]) -> str:
+    """Some steps, in words."""
+    return " and ".join(steps) or "no step"
 
 
 def public_artifacts(datastore: Any) -> list[str]:

@@ -22,7 +22,7 @@ from metaflow_dagster.runtime.history import (
 from metaflow_dagster.runtime.identity import internal_decorators, task_environment
 from metaflow_dagster.runtime.limits import limit_of
 from metaflow_dagster.runtime.parameters import parameter_variables
-from metaflow_dagster.runtime.process import captured_process, save_logs, step_failure
+from metaflow_dagster.runtime.process import captured_process, keep_logs, step_failure
 from metaflow_dagster.runtime.results import finished_task
 from metaflow_dagster.runtime.settings import (
     FLOW_WITH_DECORATORS,
@@ -128,7 +128,7 @@ def run_step(
             try:
                 process.wait(limit)
             finally:
-                save_logs(task, attempt, process)
+                keep_logs(context, task, attempt, process)
     if process.returncode:
         may_retry = attempt < last_of_user + error_retries
         raise step_failure(f"Step {step} failed", process, may_retry)

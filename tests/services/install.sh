@@ -6,7 +6,7 @@ set -eu
 missing=
 [ -n "$(command -v postgres || ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || missing="$missing postgresql"
 [ -n "$(command -v redis-server)" ] || missing="$missing redis-server"
-[ -n "$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)" ] || missing="$missing faketime"
+[ -n "$(command -v cc)" ] || missing="$missing gcc libc6-dev"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || [ -z "$(command -v apt-get)" ]; then

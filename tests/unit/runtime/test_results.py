@@ -1,24 +1,52 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from dagster import Failure
 
+from metaflow_dagster.runtime import results
 from metaflow_dagster.runtime.command import SYSROOT
-from metaflow_dagster.runtime.results import chosen_step, metadata_provider
+from metaflow_dagster.runtime.results import metadata_provider, next_steps, refuse_other_steps
+from metaflow_dagster.runtime.tasks import Task
 
 
 @pytest.mark.parametrize(
-    ("transition", "step"),
+    ("transition", "steps"),
     [
-        pytest.param(None, "", id="none"),
-        pytest.param(([], None), "", id="empty"),
-        pytest.param((["a"], None), "a", id="as Metaflow stores it"),
-        pytest.param((["a", "b"], None), "a", id="split"),
+        pytest.param(None, [], id="none"),
+        pytest.param(([], None), [], id="empty"),
+        pytest.param((["a"], None), ["a"], id="as Metaflow stores it"),
+        pytest.param((["a", "b"], None), ["a", "b"], id="split"),
     ],
 )
-def test_chosen_step(transition: Any, step: str) -> None:
-    assert chosen_step(transition) == step
+def test_next_steps(transition: Any, steps: list[str]) -> None:
+    assert next_steps(transition) == steps
+
+
+WAYS = {"split": [["a", "b"]], "switch": [["a"], ["b"]], "end": [[]]}
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "said"),
+    [
+        pytest.param("split", ["a", "b"], None, id="split"),
+        pytest.param("switch", ["b"], None, id="one of several ways"),
+        pytest.param("end", [], None, id="end"),
+        pytest.param("split", ["a"], "goes on to a, but .* to a and b", id="a branch is missing"),
+        pytest.param("switch", ["c"], "goes on to c, but .* to a or b", id="another case"),
+        pytest.param("end", ["more"], "goes on to more, but .* to no step", id="no longer the end"),
+    ],
+)
+def test_another_way_than_the_job_is_refused(
+    step: str, steps: list[str], said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "NEXT_STEPS", WAYS)
+    expected = pytest.raises(Failure, match=said) if said else nullcontext()
+    with expected as caught:
+        refuse_other_steps(Task("run", step, "t1"), steps)
+    assert caught is None or caught.value.allow_retries is False
 
 
 @pytest.mark.parametrize(
