@@ -31,7 +31,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 # Tests that share what is dear to make: the runs of one flow, an installed wheel, a server.
 _TOGETHER = re.compile(
     r"(tests/test_(?:runs|backends|remote)\.py)::\w+\[(\w+)|"
-    r"(tests/test_(?:deployer|events|faults|many|operate|packaging|publish|readme|resume|warm)\.py)::"
+    r"(tests/test_(?:deployer|docker|events|faults|k8s|many|operate|packaging|publish|readme|resume|warm)\.py)::"
 )
 
 

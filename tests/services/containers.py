@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,11 +24,15 @@ IMAGE = {
 }
 
 
+# Its value is the directory of the container, by which all that belongs to it is found.
+MARKER = "CONTAINER_OF_THE_TESTS"
+
+
 class Container:
     """A command that was started, with nothing of this process's environment.
 
     The directory keeps the description from which it was made, in `job.json`, and its output, in
-    `output`; it works in `work`.
+    `output`; it works in `work`, which begins with what the image has there.
     """
 
     def __init__(
@@ -36,23 +41,31 @@ class Container:
         description: object,
         command: Sequence[str],
         environment: Mapping[str, str],
+        image: Path | None = None,
     ) -> None:
         self.directory = directory
         self.command = list(command)
         self.environment = dict(environment)
         self.started_at = time.time()
         (directory / "work").mkdir(parents=True)
+        if image is not None:
+            shutil.copytree(image, directory / "work", dirs_exist_ok=True)
         (directory / "job.json").write_text(json.dumps(description, indent=2))
         with (directory / "output").open("wb") as output:
             self._process = subprocess.Popen(
                 command,
                 cwd=directory / "work",
-                env={**IMAGE, "HOME": str(directory / "work"), **environment},
+                env={**IMAGE, **self._own_variables(), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
+
+    def _own_variables(self) -> dict[str, str]:
+        """What is different in every container, as it has a disk of its own."""
+        work = str(self.directory / "work")
+        return {"HOME": work, "TMPDIR": work, MARKER: str(self.directory)}
 
     @property
     def exit_code(self) -> int | None:
@@ -65,8 +78,32 @@ class Container:
         """What it has written so far."""
         return (self.directory / "output").read_text(errors="replace")
 
+    @property
+    def processes(self) -> list[int]:
+        """All that runs in it, also in sessions of their own."""
+        mark = f"{MARKER}={self.directory}".encode()
+        return [pid for pid in _all_processes() if mark in _variables(pid)]
+
+    def ask_to_end(self) -> None:
+        """Send its first process the signal that says so, as the end of every container begins."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """End it with all it has started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        while self.processes:
+            for pid in self.processes:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def _all_processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _variables(pid: int) -> list[bytes]:
+    """The environment of a process; none if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []

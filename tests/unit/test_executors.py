@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+from pathlib import Path
 
 import pytest
 from dagster import ExecutorDefinition
@@ -12,6 +14,8 @@ from metaflow_dagster.executors import (
     OwnExecutor,
     find_executor,
 )
+
+ROOT = Path(__file__).parents[2]
 
 IMPORTED = {name: one for name, one in NAMED.items() if isinstance(one, ImportedExecutor)}
 
@@ -82,3 +86,20 @@ def test_the_tag_in_which_celery_looks_for_the_priority() -> None:
 
     tags = {name: one.priority_tag for name, one in IMPORTED.items() if one.priority_tag}
     assert tags == dict.fromkeys(["celery", "celery_k8s"], DAGSTER_CELERY_RUN_PRIORITY_TAG)
+
+
+def test_the_docs_name_all_and_say_what_to_install() -> None:
+    text = (ROOT / "docs" / "executors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\S+?)`.*\|(.*)\|$", text[: text.index("\n\nThe packages")], re.M)
+    extras = {name: re.findall(r"metaflow-dagster\[(\w+)\]", installed) for name, installed in rows}
+    known = {
+        name: [one.extra] if isinstance(one, ImportedExecutor) else []
+        for name, one in NAMED.items()
+    }
+    del extras["--executor"]
+    assert extras == {**known, "module:attribute": []}
+
+
+def test_the_readme_names_all() -> None:
+    (row,) = re.findall(r"^\| `--executor NAME`.*$", (ROOT / "README.md").read_text(), re.M)
+    assert {name for name in NAMED if f"`{name}`" not in row} == set()

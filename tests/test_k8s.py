@@ -1,0 +1,234 @@
+"""The executor for Kubernetes: ops have pods of their own, which the stand-in of its API runs.
+
+One Metaflow run is told of here: Dagster runs it, its last pod is killed; it is executed again,
+and terminated; and then once more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.elsewhere import FLOW_NAME, IMAGE, NODE, SECRETS, Elsewhere, different_elsewhere
+from tests.operated import until
+from tests.services.containers import Container
+from tests.services.kubernetes_api import Job, KubernetesApi
+from tests.services.metadata_service import MetadataService
+from tests.services.reader import Reading
+from tests.services.s3 import S3
+from tests.support import DagsterRun, log_differences
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Cluster:
+    """A flow with its runs on a cluster; `node` is the environment of all containers."""
+
+    place: Elsewhere
+    api: KubernetesApi
+    node: dict[str, str] = field(default_factory=dict)
+
+    def waiting(self) -> Container:
+        """The container of a last step that waits, once there is one."""
+        found: Container = until(lambda: next(self._waiting(), None))
+        return found
+
+    def _waiting(self) -> Iterator[Container]:
+        for job in self.api.jobs:
+            if job.container.exit_code is None and "waiting" in job.container.output:
+                yield job.container
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[MetadataService]:
+    service = MetadataService()
+    with service.serving():
+        yield service
+
+
+def cluster_for(
+    directory: Path, s3: S3, service: MetadataService, *options: str
+) -> Iterator[Cluster]:
+    """A cluster, and a flow that is compiled for it."""
+    node = dict(NODE)
+    api = KubernetesApi(directory / "pods", node, SECRETS, directory / "image")
+    with api.serving():
+        kubeconfig = directory / "kubeconfig"
+        api.write_kubeconfig(kubeconfig)
+        access = {"load_incluster_config": False, "kubeconfig_file": str(kubeconfig)}
+        launcher = {
+            "module": "dagster_k8s",
+            "class": "K8sRunLauncher",
+            "config": {
+                "service_account_name": "dagster",
+                "instance_config_map": "dagster-instance",
+                "dagster_home": str(directory / "dagster"),
+                **access,
+            },
+        }
+        place = Elsewhere(
+            directory,
+            s3,
+            service,
+            {"KUBECONFIG": str(kubeconfig)},
+            ("--executor=k8s", *options),
+            {"job_image": IMAGE, "job_namespace": "flows", **access},
+            {"run_launcher": launcher},
+        )
+        yield Cluster(place, api, node)
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3, service: MetadataService
+) -> Iterator[Cluster]:
+    options = ("--package", "--max-workers=2", "--tag=team:search")
+    yield from cluster_for(tmp_path_factory.mktemp("k8s"), s3, service, *options)
+
+
+@pytest.fixture(scope="module")
+def native(cluster: Cluster) -> Reading:
+    """The run by Metaflow's own scheduler."""
+    return cluster.place.native
+
+
+@pytest.fixture(scope="module")
+def killed(cluster: Cluster, native: Reading) -> DagsterRun:
+    """The first run, whose last pod is killed."""
+    assert native.snapshot.successful
+    cluster.node["GATE"] = str(cluster.place.directory / "gate")
+    worker = cluster.place.start()
+    cluster.waiting().stop()
+    return cluster.place.ended(worker)
+
+
+@pytest.fixture(scope="module")
+def first_jobs(cluster: Cluster, killed: DagsterRun) -> list[Job]:
+    """The jobs of the first run."""
+    return list(cluster.api.jobs)
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """A run that was told to end, and its only pod."""
+
+    run: DagsterRun
+    job: Job
+
+
+@pytest.fixture(scope="module")
+def terminated(cluster: Cluster, killed: DagsterRun, first_jobs: list[Job]) -> Terminated:
+    """The run that carries on, which is told to end."""
+    worker = cluster.place.reexecute(killed.dagster_run_id)
+    cluster.waiting()
+    (job,) = cluster.api.jobs[len(first_jobs) :]
+    return Terminated(cluster.place.terminated(worker), job)
+
+
+@pytest.fixture(scope="module")
+def finished(cluster: Cluster, terminated: Terminated) -> DagsterRun:
+    """The run that carries on after that, to the end."""
+    Path(cluster.node["GATE"]).touch()
+    return cluster.place.ended(cluster.place.reexecute(terminated.run.dagster_run_id))
+
+
+def test_a_pod_for_each_op_and_no_other(first_jobs: list[Job]) -> None:
+    ops = Counter(_labels(job)["dagster/op"].rstrip("-01") for job in first_jobs)
+    assert ops == {"op_start": 1, "op_square": 3, "op_join": 1, "op_end": 1}
+    assert {_of(job)["args"][:3] == ["dagster", "api", "execute_step"] for job in first_jobs} == {
+        True
+    }
+
+
+def test_pods_are_as_the_decorators_ask(first_jobs: list[Job]) -> None:
+    start, *_ = first_jobs
+    assert _of(start)["resources"] == {"requests": {"cpu": "2", "memory": "300M"}}
+    assert _of(start)["image"] == IMAGE
+    squares = [job for job in first_jobs if "op_square" in _labels(job)["dagster/op"]]
+    for job in squares:
+        assert _of(job)["resources"]["requests"]["cpu"] == "3"
+        assert _of(job)["image"] == "registry.example.org/squares:2"
+        assert _of(job)["envFrom"][-1:] == [{"secretRef": {"name": "words"}}]
+        assert _labels(job)["example.org/team"] == "search"
+        assert _labels(job)["dagster/run-id"]
+        assert job.body["metadata"]["namespace"] == "flows"
+
+
+def test_every_pod_has_fetched_the_code(cluster: Cluster, first_jobs: list[Job]) -> None:
+    assert not cluster.place.source.exists()
+    for job in first_jobs:
+        assert list(job.container.directory.glob("work/metaflow-dagster-*/*/elsewhere_flow.py"))
+
+
+def test_the_run_fails_with_a_pod_that_is_killed(killed: DagsterRun) -> None:
+    assert not killed.succeeded
+    assert [key for key, status in killed.statuses.items() if status == "FAILURE"] == ["op_end"]
+    assert killed.statuses["op_square[1]"] == "SUCCESS"  # by the second attempt
+
+
+def test_termination_deletes_the_job_and_ends_the_step(terminated: Terminated) -> None:
+    assert not terminated.run.succeeded
+    assert terminated.job.is_deleted
+    until(lambda: not terminated.job.container.processes)
+    assert terminated.job.container.exit_code not in (0, None)
+
+
+def test_the_same_metaflow_run_is_carried_on(
+    cluster: Cluster, killed: DagsterRun, terminated: Terminated, finished: DagsterRun
+) -> None:
+    assert finished.succeeded, finished.failures
+    assert {one.metaflow_run_id for one in (killed, terminated.run, finished)} == {
+        killed.metaflow_run_id
+    }
+    assert list(finished.statuses) == ["op_end"]
+    assert "--retry-count=2" in finished.commands[-1]
+
+
+def test_leaves_the_same_tasks_artifacts_and_logs(
+    cluster: Cluster, native: Reading, finished: DagsterRun
+) -> None:
+    snapshot = cluster.place.read(finished.metaflow_run_id).snapshot
+    assert snapshot.successful
+    assert different_elsewhere(native.snapshot, snapshot) == []
+    snapshot.tasks["end"][()].stdout.remove("waiting")  # type: ignore[attr-defined]
+    assert log_differences(native.snapshot, snapshot) == []
+
+
+def _of(job: Job) -> Any:
+    """The only container of a job, as it was asked for."""
+    (container,) = job.body["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def _labels(job: Job) -> dict[str, str]:
+    """The labels of a job's pod, which are those of the job."""
+    labels: dict[str, str] = job.body["spec"]["template"]["metadata"]["labels"]
+    assert labels == job.body["metadata"]["labels"]
+    return labels
+
+
+@pytest.fixture(scope="module")
+def unpacked(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3, service: MetadataService
+) -> Iterator[Cluster]:
+    """A cluster, and a flow whose code is not stored."""
+    yield from cluster_for(tmp_path_factory.mktemp("unpacked"), s3, service)
+
+
+def test_without_code_and_package_it_is_said_what_to_do(unpacked: Cluster) -> None:
+    variable = f"METAFLOW_DAGSTER_FLOW_FILE_{FLOW_NAME}"
+    failed = unpacked.place.ended(unpacked.place.start())
+    assert not failed.succeeded
+    assert any(variable in one for one in failed.failures), failed.failures
+    # An image may have the flow somewhere else.
+    unpacked.node[variable] = str(unpacked.place.directory / "elsewhere" / "elsewhere_flow.py")
+    again = unpacked.place.reexecute(failed.dagster_run_id, "op_start")
+    run = unpacked.place.ended(again)
+    assert run.succeeded, run.failures
+    assert run.statuses == {"op_start": "SUCCESS"}
