@@ -157,6 +157,11 @@ def test_what_only_pods_of_metaflow_have(attribute: str, value: object) -> None:
     assert pod_of(decorators({attribute: value}, None)).beyond_dagster == (named,)
 
 
+def test_several_nodes_are_more_than_a_pod() -> None:
+    assert pod_of(decorators({}, None), is_parallel=True).beyond_dagster == ("@parallel",)
+    assert pod_of(decorators({}, None)).beyond_dagster == ()
+
+
 FLOW = """
 from metaflow import FlowSpec, kubernetes, resources, step
 from metaflow.decorators import StepDecorator
