@@ -33,7 +33,7 @@ NODE = {
     "METAFLOW_USER": "tester",
     "DAGSTER_DISABLE_TELEMETRY": "yes",
 }
-SECONDS_FOR_A_RUN = 120
+SECONDS_FOR_A_RUN = 200
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Elsewhere:
     options: tuple[str, ...]
     execution: Mapping[str, Any]
     instance: Mapping[str, Any] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         shutil.copytree(FIXTURES / "elsewhere", self.source)
@@ -147,7 +147,7 @@ class Elsewhere:
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.directory / "output").open("ab") as output:
-            return subprocess.Popen(
+            worker = subprocess.Popen(
                 command,
                 cwd=self.image,
                 env={
@@ -161,6 +161,14 @@ class Elsewhere:
                 stdout=output,
                 stderr=output,
             )
+        self.workers.append(worker)
+        return worker
+
+    def close(self) -> None:
+        """End what a test that fails has left."""
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
 
     def ended(self, worker: subprocess.Popen[bytes]) -> DagsterRun:
         """The run of a worker, when it has ended by itself."""

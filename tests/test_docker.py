@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
@@ -40,7 +41,8 @@ def story(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Story]:
         clients = {**api.access, "WITHOUT_KUBERNETES": "yes"}
         place = Elsewhere(directory, s3, service, clients, options, execution)
         assert place.native.snapshot.successful
-        yield Story(place, place.ended(place.start()), api)
+        with closing(place):
+            yield Story(place, place.ended(place.start()), api)
 
 
 def test_leaves_the_same_tasks_artifacts_and_logs(story: Story) -> None:

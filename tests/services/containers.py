@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 # What an image brings along: Python, here with the packages that a task installs first otherwise.
 # The proxy, which nobody is, is for those who ask machines on the net, such as EC2's metadata.
 IMAGE = {
@@ -79,10 +81,14 @@ class Container:
         return (self.directory / "output").read_text(errors="replace")
 
     @property
-    def processes(self) -> list[int]:
+    def processes(self) -> list[psutil.Process]:
         """All that runs in it, also in sessions of their own."""
-        mark = f"{MARKER}={self.directory}".encode()
-        return [pid for pid in _all_processes() if mark in _variables(pid)]
+        return [one for one in psutil.process_iter() if self._is_inside(one)]
+
+    def _is_inside(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            return process.environ().get(MARKER) == str(self.directory)
+        return False
 
     def ask_to_end(self) -> None:
         """Send its first process the signal that says so, as the end of every container begins."""
@@ -91,19 +97,8 @@ class Container:
 
     def stop(self) -> None:
         """End it with all it has started."""
-        while self.processes:
-            for pid in self.processes:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        while inside := self.processes:
+            for process in inside:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             self._process.wait()
-
-
-def _all_processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _variables(pid: int) -> list[bytes]:
-    """The environment of a process; none if it has ended."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return []
