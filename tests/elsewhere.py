@@ -173,20 +173,20 @@ class Elsewhere:
     def ended(self, worker: subprocess.Popen[bytes]) -> DagsterRun:
         """The run of a worker, when it has ended by itself."""
         worker.wait(SECONDS_FOR_A_RUN)
-        return self.last_run()
+        return self.dagster_run()
 
     def terminated(self, worker: subprocess.Popen[bytes]) -> DagsterRun:
         """The run of a worker that is told to end."""
         worker.send_signal(signal.SIGTERM)
         return self.ended(worker)
 
-    def last_run(self) -> DagsterRun:
-        """What Dagster says of its latest run."""
+    def dagster_run(self, run_id: str | None = None) -> DagsterRun:
+        """What Dagster says of a run, by default the latest."""
         from dagster import DagsterInstance
 
         with DagsterInstance.from_config(str(self.home)) as instance:
-            record = instance.get_run_records(limit=1)[0]
-            return dagster_run(instance, record.dagster_run.run_id)
+            latest = instance.get_run_records(limit=1)[0].dagster_run.run_id
+            return dagster_run(instance, run_id or latest)
 
 
 def different_elsewhere(native: RunSnapshot, other: RunSnapshot) -> list[str]:

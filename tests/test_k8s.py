@@ -1,7 +1,7 @@
 """The executor for Kubernetes: ops have pods of their own, which the stand-in of its API runs.
 
-One Metaflow run is told of here: Dagster runs it, its last pod is killed; it is executed again,
-and terminated; and then once more.
+One Metaflow run is told of here: Dagster runs it, its last pod is killed, and retried; the run is
+terminated, and executed again.
 """
 
 from __future__ import annotations
@@ -102,58 +102,42 @@ def native(cluster: Cluster) -> Reading:
 
 
 @pytest.fixture(scope="module")
-def killed(cluster: Cluster, native: Reading) -> DagsterRun:
-    """The first run, whose last pod is killed."""
+def terminated(cluster: Cluster, native: Reading) -> DagsterRun:
+    """The first run: its last pod is killed, and it is told to end when there is another."""
     assert native.snapshot.successful
     cluster.node["GATE"] = str(cluster.place.directory / "gate")
     worker = cluster.place.start()
     until(lambda: len(cluster.api.jobs) > 3)
     cluster.waiting().stop()
-    return cluster.place.ended(worker)
+    cluster.waiting()
+    return cluster.place.terminated(worker)
 
 
 @pytest.fixture(scope="module")
-def first_jobs(cluster: Cluster, killed: DagsterRun) -> list[Job]:
+def jobs(cluster: Cluster, terminated: DagsterRun) -> list[Job]:
     """The jobs of the first run."""
     return list(cluster.api.jobs)
 
 
-@dataclass(frozen=True)
-class Terminated:
-    """A run that was told to end, and its only pod."""
-
-    run: DagsterRun
-    job: Job
-
-
 @pytest.fixture(scope="module")
-def terminated(cluster: Cluster, killed: DagsterRun, first_jobs: list[Job]) -> Terminated:
-    """The run that carries on, which is told to end."""
-    worker = cluster.place.reexecute(killed.dagster_run_id)
-    cluster.waiting()
-    (job,) = cluster.api.jobs[len(first_jobs) :]
-    return Terminated(cluster.place.terminated(worker), job)
-
-
-@pytest.fixture(scope="module")
-def finished(cluster: Cluster, terminated: Terminated) -> DagsterRun:
+def finished(cluster: Cluster, terminated: DagsterRun, jobs: list[Job]) -> DagsterRun:
     """The run that carries on after that, to the end."""
     Path(cluster.node["GATE"]).touch()
-    return cluster.place.ended(cluster.place.reexecute(terminated.run.dagster_run_id))
+    return cluster.place.ended(cluster.place.reexecute(terminated.dagster_run_id))
 
 
-def test_a_pod_for_each_op_and_no_other(first_jobs: list[Job]) -> None:
-    ops = Counter(_labels(job)["dagster/op"].rstrip("-01") for job in first_jobs)
-    assert ops == {"op_start": 1, "op_square": 3, "op_join": 1, "op_end": 1}
-    for job in first_jobs:
+def test_a_pod_for_each_op_and_no_other(jobs: list[Job]) -> None:
+    ops = Counter(_labels(job)["dagster/op"].rstrip("-01") for job in jobs)
+    assert ops == {"op_start": 1, "op_square": 3, "op_join": 1, "op_end": 2}
+    for job in jobs:
         assert _of(job)["args"][:3] == ["dagster", "api", "execute_step"]
 
 
-def test_pods_are_as_the_decorators_ask(first_jobs: list[Job]) -> None:
-    start, *_ = first_jobs
+def test_pods_are_as_the_decorators_ask(jobs: list[Job]) -> None:
+    start, *_ = jobs
     assert _of(start)["resources"] == {"requests": {"cpu": "2", "memory": "300M"}}
     assert _of(start)["image"] == IMAGE
-    squares = [job for job in first_jobs if "op_square" in _labels(job)["dagster/op"]]
+    squares = [job for job in jobs if "op_square" in _labels(job)["dagster/op"]]
     for job in squares:
         assert _of(job)["resources"]["requests"]["cpu"] == "3"
         assert _of(job)["image"] == "registry.example.org/squares:2"
@@ -163,32 +147,34 @@ def test_pods_are_as_the_decorators_ask(first_jobs: list[Job]) -> None:
         assert job.body["metadata"]["namespace"] == "flows"
 
 
-def test_every_pod_has_fetched_the_code(cluster: Cluster, first_jobs: list[Job]) -> None:
+def test_every_pod_has_fetched_the_code(cluster: Cluster, jobs: list[Job]) -> None:
     assert not cluster.place.source.exists()
-    for job in first_jobs:
+    for job in jobs:
         assert list(job.container.directory.glob("work/metaflow-dagster-*/*/elsewhere_flow.py"))
 
 
-def test_the_run_fails_with_a_pod_that_is_killed(killed: DagsterRun) -> None:
-    assert not killed.succeeded
-    assert [key for key, status in killed.statuses.items() if status == "FAILURE"] == ["op_end"]
-    assert killed.statuses["op_square[1]"] == "SUCCESS"  # by the second attempt
+def test_a_pod_that_is_killed_is_retried(terminated: DagsterRun, jobs: list[Job]) -> None:
+    *_, killed, again = jobs
+    assert killed.container.exit_code == 137
+    assert again.name == f"{killed.name}-1"
+    attempts = [one for one in terminated.commands if " step end " in one]
+    assert ["--retry-count=0" in attempts[0], "--retry-count=1" in attempts[1]] == [True, True]
 
 
-def test_termination_deletes_the_job_and_ends_the_step(terminated: Terminated) -> None:
-    assert not terminated.run.succeeded
-    assert terminated.job.is_deleted
-    until(lambda: not terminated.job.container.processes)
-    assert terminated.job.container.exit_code not in (0, None)
-
-
-def test_the_same_metaflow_run_is_carried_on(
-    cluster: Cluster, killed: DagsterRun, terminated: Terminated, finished: DagsterRun
+def test_termination_deletes_the_job_and_ends_the_step(
+    cluster: Cluster, terminated: DagsterRun, jobs: list[Job]
 ) -> None:
+    assert not terminated.succeeded
+    assert [job for job in jobs if job.is_deleted] == jobs[-1:]
+    until(lambda: not jobs[-1].container.processes)
+    # The op has told what became of it after the run was over.
+    told = cluster.place.dagster_run(terminated.dagster_run_id)
+    assert told.statuses["op_end"] == "FAILURE"
+
+
+def test_the_same_metaflow_run_is_carried_on(terminated: DagsterRun, finished: DagsterRun) -> None:
     assert finished.succeeded, finished.failures
-    assert {one.metaflow_run_id for one in (killed, terminated.run, finished)} == {
-        killed.metaflow_run_id
-    }
+    assert finished.metaflow_run_id == terminated.metaflow_run_id
     assert list(finished.statuses) == ["op_end"]
     assert "--retry-count=2" in finished.commands[-1]
 
