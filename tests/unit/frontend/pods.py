@@ -43,7 +43,7 @@ def pod_of(found: list[Any], is_parallel: bool = False) -> Pod:
     """What the frontend makes of the decorators of a step."""
     from metaflow_dagster.frontend.pods import read_pod
 
-    pod = read_pod(SimpleNamespace(decorators=found, parallel_step=is_parallel))  # type: ignore[arg-type]
+    pod = read_pod(SimpleNamespace(decorators=found, parallel_step=is_parallel))
     assert pod is not None
     return pod
 
