@@ -62,7 +62,7 @@ def by_metaflow(found: list[Any]) -> dict[str, Any]:
     job = KubernetesJob(
         SimpleNamespace(get=lambda: client),
         **{
-            **{name: given[name] for name in _PASSED_ON},
+            **{name: given[name] for name in _PASSED_ON if name in given},
             "node_selector": parse_kube_keyvalue_list(given["node_selector"]),
             "namespace": given["k8s_namespace"],
             "timeout_in_seconds": given["run_time_limit"],
@@ -75,7 +75,7 @@ def by_metaflow(found: list[Any]) -> dict[str, Any]:
     return plain
 
 
-# metaflow/plugins/kubernetes/kubernetes.py: create_job_object
+# metaflow/plugins/kubernetes/kubernetes.py: create_job_object; not every release has all of them.
 _PASSED_ON = (
     "annotations",
     "cpu",
