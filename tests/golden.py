@@ -65,7 +65,7 @@ class Case:
                     yield from (f"{option}={one}" for one in value)
 
 
-_OPTION_NAMES = {"tags": "tag", "decospecs": "with"}
+_OPTION_NAMES = {"tags": "tag", "decospecs": "with", "pools": "pool"}
 
 FLOW_CASES = (
     Case("linear", "LinearFlow"),
@@ -147,7 +147,21 @@ def warm(case: Case) -> Case:
 # Not among those that are run: each of them is run warm, too.
 WARM_CASE = Case("linear", "LinearFlow", "warm", {"name": "warm_linear", "warm_steps": True})
 
-CASES = (*FLOW_CASES, WARM_CASE, *SHAPE_CASES)
+# Nor is this one: it needs a cluster.
+POD_CASE = Case(
+    "trained",
+    "TrainedFlow",
+    "pods",
+    {
+        "tags": ("team:search", "nightly"),
+        "max_workers": 4,
+        "executor": "k8s",
+        "pools": ("cluster", "train=gpus"),
+        "workflow_priority": 5,
+    },
+)
+
+CASES = (*FLOW_CASES, WARM_CASE, POD_CASE, *SHAPE_CASES)
 
 
 def isolate() -> None:

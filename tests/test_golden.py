@@ -19,7 +19,18 @@ import pytest
 from dagster import Definitions, JobDefinition
 
 import metaflow_dagster
-from tests.golden import CASES, FIXTURES, FLOW_CASES, FLOWS, GOLDEN, USER, Case, compiled, orphans
+from tests.golden import (
+    CASES,
+    FIXTURES,
+    FLOW_CASES,
+    FLOWS,
+    GOLDEN,
+    POD_CASE,
+    USER,
+    Case,
+    compiled,
+    orphans,
+)
 from tests.support import checked, load_module, path_with_this_python
 
 ROOT = FIXTURES.parent
@@ -130,7 +141,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
-@pytest.mark.parametrize("case", [_of_command_line(case) for case in FLOW_CASES])
+@pytest.mark.parametrize("case", [_of_command_line(case) for case in (*FLOW_CASES, POD_CASE)])
 def test_the_command_line_writes_the_same(case: Case, copied: Path) -> None:
     flow, output = (Path("fixtures", "flows", case.flow_file), f"fixtures/golden/{case.output}")
     options = ["dagster", "create", output, *case.command_line_options()]

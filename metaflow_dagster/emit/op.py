@@ -123,16 +123,17 @@ def _tags(op: StepOp) -> dict[str, Literal]:
     if op.step.timeout is not None:
         tags[TIMEOUT_TAG] = str(op.step.timeout)
     if op.step.pod is not None:
-        tags[POD_TAG] = _pod_config(op.step.pod)
+        tags[POD_TAG] = pod_config(op.step.pod)
     return tags
 
 
-def _pod_config(pod: Pod) -> Literal:
+def pod_config(pod: Pod) -> Literal:
     """The pod as Dagster's executors have it (dagster_k8s/job.py: UserDefinedDagsterK8sConfig)."""
     parts = {
         "container_config": pod.container,
         "pod_spec_config": pod.spec,
         "pod_template_spec_metadata": pod.metadata,
+        "job_metadata": pod.metadata,
     }
     return {name: dict(part) for name, part in parts.items() if part}
 

@@ -61,7 +61,7 @@ def _started_as(flow_file: str) -> Iterator[None]:
         sys.argv = before
 
 
-class _Package(MetaflowPackage):  # type: ignore[misc]
+class _Package(MetaflowPackage):
     """A package without files that are made from it, and without what changes from day to day."""
 
     def __init__(self, state: Any, is_left_out: Callable[[str], bool]) -> None:

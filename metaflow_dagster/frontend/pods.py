@@ -36,7 +36,10 @@ def read_pod(node: Node) -> Pod | None:
     if "kubernetes" in asked:
         return _pod(asked["kubernetes"], node.parallel_step)
     if "resources" in asked:
-        return Pod(container=tuple(_container(asked["resources"])))
+        return Pod(
+            container=tuple(_container(asked["resources"])),
+            spec=tuple(_spec(asked["resources"])),
+        )
     return None
 
 
@@ -58,7 +61,7 @@ def _container(attributes: Attributes) -> Iterator[tuple[str, Literal]]:
     if attributes.get("image_pull_policy"):
         yield "image_pull_policy", attributes["image_pull_policy"]
     yield "resources", _resources(attributes)
-    secrets = [*_several(attributes.get("secrets")), *KUBERNETES_SECRETS.split(",")]
+    secrets = [*_named(attributes.get("secrets")), *KUBERNETES_SECRETS.split(",")]
     if any(secrets):
         yield "env_from", [{"secret_ref": {"name": one}} for one in secrets if one]
     mounts = [_mount(name, path) for name, path, _ in _volumes(attributes)]
@@ -107,9 +110,9 @@ def _spec(attributes: Attributes) -> Iterator[tuple[str, Literal]]:
         ("node_selector", "node_selector"),
         ("tolerations", "tolerations"),
     ):
-        if attributes[theirs]:
+        if attributes.get(theirs):
             yield ours, attributes[theirs]
-    if attributes["image_pull_secrets"]:
+    if attributes.get("image_pull_secrets"):
         yield "image_pull_secrets", [{"name": one} for one in attributes["image_pull_secrets"]]
     volumes: list[Literal] = [{"name": name, **source} for name, _, source in _volumes(attributes)]
     if volumes:
@@ -125,8 +128,8 @@ def _volumes(attributes: Attributes) -> Iterator[tuple[str, str, dict[str, Liter
         yield claim, path, {"persistent_volume_claim": {"claim_name": claim}}
 
 
-def _several(names: Any) -> list[str]:
-    return names.split(",") if isinstance(names, str) else list(names or ())
+def _named(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
 
 
 def _beyond_dagster(attributes: Attributes, is_parallel: bool) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""The part of Kubernetes' API that Metaflow uses; jobs run as processes of this machine.
+"""The part of Kubernetes' API that Metaflow and Dagster use; jobs run as processes of this machine.
 
 What it answers follows https://kubernetes.io/docs/reference/kubernetes-api, as far as Metaflow's
-`kubernetes step` reads it (metaflow/plugins/kubernetes/kubernetes_job.py).
+`kubernetes step` (metaflow/plugins/kubernetes/kubernetes_job.py) and Dagster's executor
+(dagster_k8s/client.py) read it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.services.web import Reply, Request, WebServer, route
 JOBS = "/apis/batch/v1/namespaces/{namespace}/jobs"
 PODS = "/api/v1/namespaces/{namespace}/pods"
 NOT_FOUND = Reply({"kind": "Status", "status": "Failure", "message": "not found"}, 404)
+CONFLICT = Reply({"kind": "Status", "status": "Failure", "reason": "AlreadyExists"}, 409)
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Job:
 
     body: dict[str, Any]
     container: Container
+    is_deleted: bool = False
 
     @property
     def name(self) -> str:
@@ -45,11 +48,21 @@ class KubernetesApi(WebServer):
     """A cluster with room for everything.
 
     `node` is the environment that all containers find, such as the credentials of a role;
-    `directory` keeps what is left of the containers.
+    `directory` keeps what is left of the containers. `secrets` are variables by name of secret.
+    `image` is the directory in which containers find the files of their image. Jobs are kept when
+    they are deleted, but nobody is told of them.
     """
 
-    def __init__(self, directory: Path, node: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        node: Mapping[str, str],
+        secrets: Mapping[str, Mapping[str, str]] | None = None,
+        image: Path | None = None,
+    ) -> None:
         super().__init__()
+        self.image = image
+        self._secrets = secrets or {}
         self.jobs: list[Job] = []
         self._directory = directory
         self._node = node
@@ -81,32 +94,65 @@ class KubernetesApi(WebServer):
     def create_job(self, request: Request) -> Reply:
         number = next(self._numbers)
         metadata = request.body["metadata"]
-        metadata.setdefault("name", f"{metadata['generateName']}{number:05}")
+        if "name" not in metadata:
+            metadata["name"] = f"{metadata['generateName']}{number:05}"
+        if self._job(metadata["name"]) is not None:
+            return CONFLICT
         metadata.update(namespace=request.names[0], uid=f"job-uid-{number}")
         request.body["spec"].setdefault("parallelism", 1)
         (container,) = request.body["spec"]["template"]["spec"]["containers"]
-        environment = {**self._node, **_environment(container, metadata)}
-        directory = self._directory / metadata["name"]
-        job = Job(
-            request.body, Container(directory, request.body, container["command"], environment)
-        )
+        environment = {
+            **self._node,
+            **self._secret_variables(container),
+            **_environment(container, metadata),
+        }
+        directory = self._directory / f"{number}-{metadata['name']}"
+        command = [*container.get("command", ()), *container.get("args", ())]
+        started = Container(directory, request.body, command, environment, self.image)
+        job = Job(request.body, started)
         self.jobs.append(job)
         return Reply(_job_object(job), 201)
 
-    @route("GET", f"{JOBS}/{{name}}")
+    def _secret_variables(self, container: Mapping[str, Any]) -> dict[str, str]:
+        """The variables of a container that are not in its description."""
+        names = [one["secretRef"]["name"] for one in container.get("envFrom", ())]
+        return {key: value for name in names for key, value in self._secrets[name].items()}
+
+    def _job(self, name: str) -> Job | None:
+        return next((one for one in self.jobs if one.name == name and not one.is_deleted), None)
+
+    @route("GET", f"{JOBS}/{{name}}", f"{JOBS}/{{name}}/status")
     def read_job(self, request: Request) -> Reply:
-        found = (Reply(_job_object(job)) for job in self.jobs if job.name == request.names[1])
-        return next(found, NOT_FOUND)
+        job = self._job(request.names[1])
+        return Reply(_job_object(job)) if job else NOT_FOUND
+
+    @route("DELETE", f"{JOBS}/{{name}}")
+    def delete_job(self, request: Request) -> Reply:
+        """Forget a job; its pod is an orphan then, which runs on."""
+        job = self._job(request.names[1])
+        if job is None:
+            return NOT_FOUND
+        job.is_deleted = True
+        return Reply({"kind": "Status", "status": "Success"})
+
+    @route("DELETE", f"{PODS}/{{name}}")
+    def delete_pod(self, request: Request) -> Reply:
+        """Let a pod end, which has half a minute for that."""
+        for job in self.jobs:
+            if job.pod_name == request.names[1] and job.container.exit_code is None:
+                job.container.ask_to_end()
+                return Reply(_pod_object(job))
+        return NOT_FOUND
 
     @route("PATCH", f"{JOBS}/{{name}}")
     def patch_job(self, request: Request) -> Reply:
         """Let a job have no pod, which is how Metaflow ends one."""
-        for job in self.jobs:
-            if job.name == request.names[1]:
-                job.body["spec"].update(request.body["spec"])
-                job.container.stop()
-                return Reply(_job_object(job))
-        return NOT_FOUND
+        job = self._job(request.names[1])
+        if job is None:
+            return NOT_FOUND
+        job.body["spec"].update(request.body["spec"])
+        job.container.stop()
+        return Reply(_job_object(job))
 
     @route("GET", PODS)
     def list_pods(self, request: Request) -> Reply:
@@ -128,7 +174,7 @@ def _environment(container: Mapping[str, Any], metadata: Mapping[str, Any]) -> d
         variable["name"]: variable["value"]
         if "value" in variable
         else fields[variable["valueFrom"]["fieldRef"]["fieldPath"]]
-        for variable in container["env"]
+        for variable in container.get("env", ())
     }
 
 

@@ -42,21 +42,22 @@ class Postgres:
     def create(self) -> None:
         """Make the files of the server."""
         options = [f"--username={USER}", "--auth=trust", "--no-sync", "--encoding=UTF8"]
-        command = [self.programs / "initdb", f"--pgdata={self.directory / 'data'}", *options]
+        command = [str(self.programs / "initdb"), f"--pgdata={self.directory / 'data'}", *options]
         with self._log() as log:
             subprocess.run(command, stdout=log, stderr=log, check=True, timeout=60, **_owner())
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", self.directory, "-F"]
-        command = [self.programs / "postgres", "-D", self.directory / "data", *options]
+        options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self.directory), "-F"]
+        command = [str(self.programs / "postgres"), "-D", str(self.directory / "data"), *options]
         with self._log() as log:
-            self.process = subprocess.Popen(
+            process: subprocess.Popen[bytes] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_owner()
             )
+        self.process = process
         deadline = time.monotonic() + SECONDS_TO_ANSWER
         while not self._answers():
-            assert self.process.poll() is None, self.said()
+            assert process.poll() is None, self.said()
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.05)
 
@@ -72,7 +73,7 @@ class Postgres:
         return (self.directory / "log").read_text()
 
     def _answers(self) -> bool:
-        command = [self.programs / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)]
+        command = [str(self.programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(command, stdout=subprocess.DEVNULL, timeout=10).returncode == 0
 
     def _log(self) -> IO[bytes]:

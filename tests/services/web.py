@@ -26,7 +26,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered, as JSON."""
+    """What is answered, as JSON; with status 204, nothing but that."""
 
     body: Any
     status: int = 200
@@ -108,7 +108,7 @@ class WebServer:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 reply = answer(self.command, self.path, headers, body)
-                content = json.dumps(reply.body).encode()
+                content = b"" if reply.status == 204 else json.dumps(reply.body).encode()
                 self.send_response(reply.status)
                 for name, value in reply.headers.items():
                     self.send_header(name, value)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
-from typing import Literal
+import re
+import warnings
 
 import pytest
+from dagster import DagsterInstance, RunsFilter
 from dagster._core.system_config.objects import ResolvedRunConfig
+from hypothesis import Phase, assume, given, settings
+from hypothesis import strategies as st
 
+from metaflow_dagster.executors import ImportedExecutor, find_executor
 from metaflow_dagster.ir.flow import Flow
-from metaflow_dagster.options import Options
+from metaflow_dagster.options import Options, check_options, pool_of, run_tags
 from tests.unit.emit.test_module import SHAPES
 from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded
 
@@ -86,8 +91,8 @@ def test_processes_of_steps(is_warm: bool) -> None:
     assert job_of(loaded(text)).executor_def.name == "threads"
 
 
-@pytest.mark.parametrize("executor", [None, "multiprocess"])
-def test_limit_can_be_overridden(executor: Literal["multiprocess"] | None) -> None:
+@pytest.mark.parametrize("executor", [None, "multiprocess", "k8s", "docker"])
+def test_limit_can_be_overridden(executor: str | None) -> None:
     options = Options(executor=executor, max_workers=2)
     job = job_of(loaded(emitted(linear_flow(), options)))
     configs = ({}, {"execution": {"config": {"max_concurrent": 5}}})
@@ -104,3 +109,115 @@ def test_jobs_can_be_merged() -> None:
     merged = Definitions.merge(*(module.defs for module in modules))
     Definitions.validate_loadable(merged)
     assert len(list(merged.jobs)) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param(Options(executor="k8s"), "executor_def=k8s_job_executor,", id="k8s"),
+        pytest.param(
+            Options(executor="k8s", max_workers=4),
+            "executor_def=limited_executor(k8s_job_executor, 4),",
+            id="k8s with a limit",
+        ),
+        pytest.param(
+            Options(executor="docker", max_workers=1),
+            "executor_def=limited_executor(docker_executor, 1),",
+            id="docker",
+        ),
+        pytest.param(Options(executor="celery"), "executor_def=celery_executor,", id="celery"),
+        pytest.param(
+            Options(executor="celery_k8s"), "executor_def=celery_k8s_job_executor,", id="celery_k8s"
+        ),
+        pytest.param(Options(executor="own.place:mine"), "executor_def=mine,", id="module"),
+    ],
+)
+def test_executor_of_a_package(options: Options, said: str) -> None:
+    text = emitted(linear_flow(), options)
+    executor = find_executor(options.executor)
+    assert isinstance(executor, ImportedExecutor)
+    assert said in text
+    assert f"from {executor.module} import {executor.attribute}\n" in text
+    assert ("def limited_executor(" in text) == (options.max_workers is not None)
+
+
+def test_executor_of_a_module_called_as_something_in_the_file() -> None:
+    text = emitted(linear_flow(), Options(executor="json:run_step"))
+    assert "from json import run_step as run_step_\n" in text
+    assert "executor_def=run_step_," in text
+
+
+@pytest.mark.parametrize(
+    ("executor", "names"),
+    [
+        (None, {"dagster/priority"}),
+        ("k8s", {"dagster/priority"}),
+        ("own:mine", {"dagster/priority"}),
+        ("celery", {"dagster/priority", "dagster-celery/run_priority"}),
+        ("celery_k8s", {"dagster/priority", "dagster-celery/run_priority"}),
+    ],
+)
+def test_priority(executor: str | None, names: set[str]) -> None:
+    text = emitted(linear_flow(), Options(executor=executor, workflow_priority=-3))
+    assert set(re.findall(r'"(\S+)": "-3"', text)) == names
+
+
+@pytest.mark.parametrize(
+    ("pools", "found"),
+    [
+        pytest.param((), {"op_start": None, "op_end": None}, id="none"),
+        pytest.param(("all",), {"op_start": "all", "op_end": "all"}, id="all"),
+        pytest.param(("end=one",), {"op_start": None, "op_end": "one"}, id="one"),
+        pytest.param(("end=one", "all"), {"op_start": "all", "op_end": "one"}, id="but one"),
+    ],
+)
+def test_pools(pools: tuple[str, ...], found: dict[str, str | None]) -> None:
+    job = job_of(loaded(emitted(linear_flow(), Options(pools=pools))))
+    assert {node.name: node.definition.pool for node in job.nodes} == found
+
+
+def test_names_of_pools_may_have_what_comes_after_steps() -> None:
+    # Not every release of Dagster takes such a name.
+    assert pool_of(Options(pools=("start=b=c",)), "start") == "b=c"
+
+
+PRINTABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=80)
+TAGS = st.lists(
+    PRINTABLE
+    | st.tuples(st.from_regex(r"[a-z.\-_/]{1,10}", fullmatch=True), PRINTABLE).map(":".join)
+    | st.sampled_from(["metaflow/flow:other", "dagster/priority:9", ".dagster/x:1", "a:", ":a"]),
+    max_size=5,
+)
+
+
+@given(TAGS)
+@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])
+def test_runs_have_metaflows_tags(tags: list[str]) -> None:
+    options = Options(tags=tuple(tags))
+    assume(not list(check_options(options)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        job = job_of(loaded(emitted(linear_flow(), options)))
+        with DagsterInstance.ephemeral() as instance:
+            run = instance.create_run_for_job(job, tags=job.run_tags)
+            assert dict(run_tags(options)).items() <= run.tags.items()
+            found = instance.get_runs(RunsFilter(tags=run.tags))
+    assert run.tags["metaflow/flow"] == "MyFlow"
+    assert [one.run_id for one in found] == [run.run_id]
+
+
+@pytest.mark.parametrize(
+    ("tag", "found"),
+    [
+        ("team:search", {"team": "search"}),
+        ("nightly", {"nightly": "true"}),
+        ("at:10:30", {"at": "10:30"}),
+        ("größe:1", {}),
+        ("a b", {}),
+        ("dagster/priority:9", {}),
+        ("x" * 64, {}),
+        (":a", {}),
+    ],
+)
+def test_tags_of_metaflow_as_dagster_has_them(tag: str, found: dict[str, str]) -> None:
+    assert run_tags(Options(tags=(tag,))) == found

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from metaflow_dagster.emit.op import GLUE_TAGS, STEP_TAGS
-from metaflow_dagster.ir.flow import End, Flow, Linear, Retries, Switch
+from metaflow_dagster.emit.op import GLUE_TAGS, POD_TAG, STEP_TAGS
+from metaflow_dagster.ir.flow import End, Flow, Linear, Pod, Retries, Switch
 from tests.unit.emit.test_module import SHAPES
 from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded
 
@@ -109,3 +110,21 @@ def test_description_environment_and_decorators() -> None:
     first, _ = sorted(job_of(module).nodes, key=lambda node: str(node.name), reverse=True)
     assert first.definition.description == 'Say "ü"\n'
     assert module.STEP_WITH_DECORATORS == {"start": ["retry"]}
+
+
+def test_pod_of_an_op() -> None:
+    flow = linear_flow()
+    pod = Pod(
+        container=(("image", "own:1"),),
+        spec=(("service_account_name", "steps"),),
+        metadata=(("labels", {"team": "search"}),),
+    )
+    text = emitted(replace(flow, steps=(replace(flow.steps[0], pod=pod), *flow.steps[1:])))
+    tags = {node.name: node.definition.tags for node in job_of(loaded(text)).nodes}
+    assert tags["op_end"] == STEP_TAGS
+    assert json.loads(tags["op_start"][POD_TAG]) == {
+        "container_config": {"image": "own:1"},
+        "pod_spec_config": {"service_account_name": "steps"},
+        "pod_template_spec_metadata": {"labels": {"team": "search"}},
+        "job_metadata": {"labels": {"team": "search"}},
+    }
