@@ -23,6 +23,7 @@ FILES = (
     "tests/faults/test_dagster.py",
     "tests/test_restart.py",
     "tests/test_celery.py",
+    "tests/test_k8s.py",
     "tests/faults/test_machine.py",
     "tests/faults/test_definitions.py",
 )
@@ -106,6 +107,16 @@ LIMITS = """
   bounds the time for which a run is taken for one that goes on.
 * Metaflow's client takes the attempt with the latest time for the one that counts. If the clock is
   set back between two attempts of a task, it shows the earlier one of a task that has succeeded.
+
+## Load
+
+Large runs, and many at once, through the daemon with PostgreSQL; `make load` measures it on your
+machine. A run does two tasks at once (`--max-workers 2`), under Metaflow's own scheduler too. Times
+are from the first command, `dagster trigger` or `python FLOW.py run`, to the end of the last run;
+the commands of the last line are all started at once. All tasks of all runs are there in the end,
+as Metaflow's client counts them.
+
+@LOAD@
 
 This page is written by `make docs`, from the names and descriptions of the tests.
 """

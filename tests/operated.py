@@ -66,6 +66,15 @@ if __name__ == "__main__":
     OperatedFlow()
 """
 
+# What lets a daemon or webserver use a code server.
+WORKSPACE = """
+load_from:
+  - grpc_server:
+      host: 127.0.0.1
+      port: {port}
+      location_name: flows
+"""
+
 
 @dataclass(frozen=True)
 class Place:

@@ -153,7 +153,10 @@ def test_every_pod_has_fetched_the_code(cluster: Cluster, jobs: list[Job]) -> No
         assert list(job.container.directory.glob("work/metaflow-dagster-*/*/elsewhere_flow.py"))
 
 
-def test_a_pod_that_is_killed_is_retried(terminated: DagsterRun, jobs: list[Job]) -> None:
+def test_pod_of_an_op_is_killed(terminated: DagsterRun, jobs: list[Job]) -> None:
+    """Under `--executor k8s`: Dagster notices within half a minute that it is gone. That attempt
+    has failed, and is retried as often as `@retry` says.
+    """
     *_, killed, again = jobs
     assert killed.container.exit_code == 137
     assert again.name == f"{killed.name}-1"
@@ -161,9 +164,10 @@ def test_a_pod_that_is_killed_is_retried(terminated: DagsterRun, jobs: list[Job]
     assert ["--retry-count=0" in attempts[0], "--retry-count=1" in attempts[1]] == [True, True]
 
 
-def test_termination_deletes_the_job_and_ends_the_step(
+def test_run_with_pods_is_terminated(
     cluster: Cluster, terminated: DagsterRun, jobs: list[Job]
 ) -> None:
+    """Its jobs are deleted, its steps end, and it can be carried on like any other."""
     assert not terminated.succeeded
     assert [job for job in jobs if job.is_deleted] == jobs[-1:]
     until(lambda: not jobs[-1].container.processes)

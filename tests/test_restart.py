@@ -10,6 +10,7 @@ import pytest
 
 from tests.operated import (
     SECONDS,
+    WORKSPACE,
     Server,
     answers,
     free_port,
@@ -20,14 +21,6 @@ from tests.operated import (
 )
 
 pytestmark = pytest.mark.slow
-
-WORKSPACE = """
-load_from:
-  - grpc_server:
-      host: 127.0.0.1
-      port: {port}
-      location_name: flows
-"""
 
 
 def test_webserver_is_restarted(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from metaflow_dagster.deployment import (
     token_prefix,
 )
 from metaflow_dagster.diagnostics import CompileError
+from metaflow_dagster.executors import ImportedExecutor, find_executor
 from metaflow_dagster.files import difference, replaced_at_the_end
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.ir.flow import Flow
@@ -131,6 +132,7 @@ def create(
         _check(compilation)
     else:
         _deploy(compilation, TokenOptions(authorize, new_token, generate_new_token))
+        report_executor(options, [compilation.flow])
         if deployer_attribute_file is not None:
             _write_attributes(Path(deployer_attribute_file), session, compilation)
 
@@ -188,6 +190,25 @@ def report_automation(flows: Iterable[Flow]) -> None:
         click.echo("\nWhere Dagster's daemon is up, as it is with `dagster dev`, runs start:")
     for cause in causes:
         click.echo(f"    {cause}")
+
+
+def report_executor(options: Options, flows: Iterable[Flow]) -> None:
+    """Say what an executor on other machines needs there, and what of it is missing."""
+    executor = find_executor(options.executor)
+    if not isinstance(executor, ImportedExecutor):
+        return
+    click.echo(
+        f"\nOps run by {executor.module}.{executor.attribute}. If that is on other machines:"
+    )
+    if executor.extra is not None:
+        click.echo(
+            f"    pip install 'metaflow-dagster[{executor.extra}]' wherever the file is loaded"
+        )
+    backends = [flow.backend for flow in flows]
+    if any(backend.datastore == "local" for backend in backends):
+        click.echo("    the datastore is local, so they have to share its disk, or use --datastore")
+    if any(backend.metadata == "local" for backend in backends):
+        click.echo("    the metadata is local, so each keeps what its own steps tell: --metadata")
 
 
 def _report_namespace(deployment: Deployment) -> None:

@@ -14,7 +14,7 @@ from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.cli.compiling import compile_options
-from metaflow_dagster.cli.create import keep_token, note, report_automation
+from metaflow_dagster.cli.create import keep_token, note, report_automation, report_executor
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import (
     Deployment,
@@ -61,7 +61,9 @@ def create(
             _check(merged(flow_files, options, directory))
         else:
             with _made(directory):
-                _deploy(merged(flow_files, options, directory))
+                location = merged(flow_files, options, directory)
+                _deploy(location)
+                report_executor(options, [one.flow for one in location.compilations])
 
 
 class _NotDeployed(Exception):

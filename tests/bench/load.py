@@ -22,19 +22,12 @@ from tests.automated import accepts
 from tests.bench.flows import END_VARIABLE, BenchFlow, foreach, nested
 from tests.bench.machine import facts
 from tests.bench.report import Table
-from tests.operated import Server, answers, free_port, stop, until
+from tests.operated import WORKSPACE, Server, answers, free_port, stop, until
 from tests.services.postgres import Postgres, postgres_server
 
 WORKERS = 2  # tasks of a run at once, under Metaflow's scheduler too
 SECONDS_BETWEEN_LOOKS = 1.0
 MIB = 2**20
-WORKSPACE = """
-load_from:
-  - grpc_server:
-      host: 127.0.0.1
-      port: {port}
-      location_name: flows
-"""
 
 
 @dataclass(frozen=True)
@@ -90,8 +83,7 @@ class Production:
         native = self._native(load)
         before = self._database()
         began = time.monotonic()
-        ids = [self._launched(load.flow) for _ in range(load.runs)]
-        runs = [self._ended(run_id) for run_id in ids]
+        runs = [self._ended(run_id) for run_id in self._launched(load)]
         seconds = time.monotonic() - began
         for run in runs:
             assert run.is_success, f"{run.run_id} is {run.status.value}"
@@ -116,12 +108,13 @@ class Production:
             stdout=subprocess.DEVNULL,
         )
 
-    def _launched(self, flow: BenchFlow) -> str:
-        """Put a run into the queue, and return its Metaflow id."""
-        file = self.directory / "run-id"
+    def _launched(self, load: Load) -> list[str]:
+        """Put runs into the queue, and return their Metaflow ids."""
+        files = [self.directory / f"run-{number}" for number in range(load.runs)]
         options = ["--quiet", "dagster", "trigger", f"--url={self.server.url}"]
-        assert self._start(flow, *options, f"--run-id-file={file}").wait() == 0
-        return file.read_text()
+        started = [self._start(load.flow, *options, f"--run-id-file={file}") for file in files]
+        assert [one.wait() for one in started] == [0] * load.runs
+        return [file.read_text() for file in files]
 
     def _ended(self, run_id: str) -> Any:
         from dagster import RunsFilter

@@ -25,7 +25,7 @@ import yaml
 from tests.automated import accepts
 from tests.faults.waiting import is_running
 from tests.faults_doc import SETTINGS
-from tests.operated import SECONDS, Server, answers, free_port, stop, until
+from tests.operated import SECONDS, WORKSPACE, Server, answers, free_port, stop, until
 from tests.project import Project, new_project
 from tests.services.postgres import Postgres, postgres_server
 from tests.support import differences, path_with_this_python
@@ -85,14 +85,6 @@ if __name__ == "__main__":
 
 # What a run waits for is not the same in any two runs.
 LEFT_OUT = ("go",)
-
-WORKSPACE = """
-load_from:
-  - grpc_server:
-      host: 127.0.0.1
-      port: {port}
-      location_name: flows
-"""
 
 
 def settings() -> dict[str, Any]:

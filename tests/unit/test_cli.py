@@ -45,6 +45,17 @@ def test_create(flow_file: Path) -> None:
 
 
 @pytest.mark.slow
+def test_create_for_other_machines(flow_file: Path) -> None:
+    result = create(flow_file, "--executor=celery")
+    assert result.returncode == 0, result.stderr
+    assert "Ops run by dagster_celery.celery_executor." in result.stdout
+    assert "pip install 'metaflow-dagster[celery]'" in result.stdout
+    assert "the datastore is local" in result.stdout
+    assert "the metadata is local" in result.stdout
+    assert "Ops run by" not in create(flow_file).stdout
+
+
+@pytest.mark.slow
 def test_check(flow_file: Path) -> None:
     output = flow_file.parent / "out ü.py"
     missing = create(flow_file, output.name, "--check")
