@@ -116,7 +116,14 @@ are from the first command, `dagster trigger` or `python FLOW.py run`, to the en
 the commands of the last line are all started at once. All tasks of all runs are there in the end,
 as Metaflow's client counts them.
 
-@LOAD@
+| load | through the daemon | Metaflow itself | a task | events | database |
+|---|---|---|---|---|---|
+| a foreach over 1,000 items, 1,003 tasks | 189 s | 162 s | 188 ms | 11,031 | 16 MiB |
+| 30 items in each of 30, 963 tasks | 176 s | 137 s | 183 ms | 10,599 | 16 MiB |
+| 20 runs at once of 11 tasks | 79 s | 46 s | 358 ms | 2,380 | 4 MiB |
+
+On two cores of an Intel Xeon, with Python 3.11, Metaflow 2.19.39 and Dagster 1.13.27. A run has a
+process that loads Dagster, two or three seconds of CPU, which is what twenty small ones cost more.
 
 This page is written by `make docs`, from the names and descriptions of the tests.
 """
