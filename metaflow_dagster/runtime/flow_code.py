@@ -1,6 +1,7 @@
 """The code of the flow, where it is not on the machine: out of the datastore."""
 
 import os
+import stat
 import tempfile
 from io import BytesIO
 from pathlib import Path
@@ -14,15 +15,26 @@ from metaflow_dagster.runtime.store import datastore_root
 
 def provide_code() -> None:
     """See to it that the flow's file is there; `dagster.Failure` if it cannot be."""
-    if os.path.exists(flow_file()):
-        return
-    if CODE_PACKAGE is None or os.environ.get(FLOW_FILE_VARIABLE):
+    directory = Path(code_directory())
+    if CODE_PACKAGE is not None and Path(flow_file()).parent == directory:
+        claim_directory(directory.parent)
+        if not directory.is_dir():
+            extract_code(directory, CODE_PACKAGE)
+    elif not os.path.exists(flow_file()):
         reason = (
             f"{flow_file()} is not there. Bring the flow along with this file, let "
             f"{FLOW_FILE_VARIABLE} name its file, or compile anew, with --package if need be."
         )
         raise Failure(reason, allow_retries=False)
-    extract_code(Path(code_directory()), CODE_PACKAGE)
+
+
+def claim_directory(directory: Path) -> None:
+    """Make a directory of one's own among everybody's temporary files, with nobody's code in it."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        reason = f"Others can write to {directory}, so the code in it may not be the flow's."
+        raise Failure(f"{reason} Remove it.", allow_retries=False)
 
 
 def code_variables() -> dict[str, str]:
@@ -43,9 +55,6 @@ def extract_code(directory: Path, package: dict[str, str]) -> None:
     """Make the directory of a code package, as others may do at the same time."""
     from metaflow.package import MetaflowPackage
 
-    directory.parent.mkdir(mode=0o700, exist_ok=True)
-    if directory.parent.lstat().st_uid != os.getuid():
-        raise Failure(f"{directory.parent} belongs to somebody else.", allow_retries=False)
     blob = load_code(package["sha"])
     with tempfile.TemporaryDirectory(dir=directory.parent) as fresh:
         content = Path(fresh, "code")
