@@ -23,7 +23,7 @@ from tests.services.postgres import postgres_server
 from tests.services.reader import Reading, read_elsewhere
 from tests.services.redis import Redis, redis_server
 from tests.services.s3 import S3
-from tests.support import differences
+from tests.support import differences, path_with_this_python
 
 pytestmark = [
     pytest.mark.slow,
@@ -112,11 +112,16 @@ class Forest:
         """
         self.configure(seconds)
         options = ["-A", "dagster_celery.app", "-n", name, "-y", "celery.yaml"]
+        variables = {
+            "PATH": path_with_this_python(),
+            "MACHINE": name,
+            "SIGNALS": self.redis.url,
+        }
         self.machines[name] = machine(
             self.project.directory,
             ["definitions.py", "celery.yaml"],
             ["dagster-celery", "worker", "start", *options, "--", "--concurrency=2"],
-            {**CREDENTIALS, "MACHINE": name, "SIGNALS": self.redis.url},
+            {**variables, **CREDENTIALS},
             self.project.directory.with_name(f"{name}.log"),
         )
         until(lambda: self._is_ready(name))
