@@ -59,7 +59,7 @@ def differences(directory: Path, tree: FlowTree, wrong: str = "", right: str = "
 
 
 @pytest.mark.parametrize("part", range(4))
-@examples(50)
+@examples(40)
 @given(tree=trees(Limits(steps=8), nasty=False))
 def test_small_flows_run_the_same_tasks(directory: Path, part: int, tree: FlowTree) -> None:
     note(source(tree))
@@ -67,7 +67,7 @@ def test_small_flows_run_the_same_tasks(directory: Path, part: int, tree: FlowTr
 
 
 @pytest.mark.parametrize("part", range(2))
-@examples(20)
+@examples(15)
 @given(tree=trees(Limits(steps=20), nasty=False))
 def test_large_flows_run_the_same_tasks(directory: Path, part: int, tree: FlowTree) -> None:
     note(source(tree))

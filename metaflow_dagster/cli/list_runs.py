@@ -14,6 +14,15 @@ from metaflow_dagster.frontend import Session
 from metaflow_dagster.operate.runs import FLOW_TAG, DagsterRun, Phase
 from metaflow_dagster.operate.target import open_target
 
+MOST = 1_000_000  # runs that a database is asked for
+
+
+def _within(_context: Any, _option: Any, limit: int) -> int:
+    """The limit, which is no range of click's: Metaflow's Deployer API knows none."""
+    if not 1 <= limit <= MOST:
+        raise click.BadParameter(f"{limit} is not from 1 to {MOST}.")
+    return limit
+
 
 @click.command(name="list-runs", help="List the runs of the flow, the latest first.")
 @click.option("--pending", is_flag=True, default=False, help="Runs that have not begun.")
@@ -25,7 +34,8 @@ from metaflow_dagster.operate.target import open_target
     "--limit",
     default=100,
     show_default=True,
-    type=click.IntRange(1, 1_000_000),
+    type=int,
+    callback=_within,
     help="Look at this many runs.",
 )
 @URL

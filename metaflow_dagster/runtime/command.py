@@ -15,6 +15,7 @@ from metaflow_dagster.runtime.settings import (
     FLOW_NAME,
     METAFLOW_STEP_ENV,
     METAFLOW_TOP_ARGS,
+    OPS_ARE_DELIVERED,
     RUN_TAGS,
 )
 
@@ -121,9 +122,10 @@ def adopt_settings() -> None:
     adopted = f"{os.getpid()} {json.dumps(METAFLOW_STEP_ENV)}"
     if "metaflow" not in sys.modules:
         os.environ.update(METAFLOW_STEP_ENV)
-        os.environ[ADOPTED] = adopted
+        if OPS_ARE_DELIVERED:
+            os.environ[ADOPTED] = adopted
         return
-    there_are = os.environ.get(ADOPTED, adopted)
+    there_are = os.environ.get(ADOPTED, adopted) if OPS_ARE_DELIVERED else adopted
     if there_are != adopted and there_are.split()[0] == str(os.getpid()):
         raise RuntimeError(
             "This process has Metaflow's settings for another flow, which are not those of "

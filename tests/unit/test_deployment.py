@@ -228,7 +228,6 @@ def test_store_is_the_one_in_which_the_ops_look(
     place = deployments(Backend(**values), str(inner / "a.py"), "MyJob")
     assert str(place) == f"{tmp_path}/{root}/mf.dagster/MyJob"
 
-    monkeypatch.delenv("METAFLOW_DAGSTER_ADOPTED", raising=False)
     options = [f"--datastore-root={tmp_path}/given"] if values["datastore_root"] else []
     monkeypatch.setattr(store, "METAFLOW_TOP_ARGS", ["--datastore=local", *options])
     monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", str(inner / "a.py"))

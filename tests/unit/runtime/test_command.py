@@ -102,6 +102,22 @@ def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command == [sys.executable, FLOW_FILE, "--quiet", "--with=x", "init"]
 
 
+def test_process_of_another_flow_is_not_used_for_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "metaflow_dagster.runtime.command"
+    monkeypatch.setattr(f"{module}.OPS_ARE_DELIVERED", True)
+    monkeypatch.setattr(f"{module}.METAFLOW_STEP_ENV", {"METAFLOW_UI_URL": "http://one"})
+    monkeypatch.setenv("METAFLOW_UI_URL", "http://inherited")
+    monkeypatch.setenv("METAFLOW_DAGSTER_ADOPTED", "1 {}")  # of the process that has started this
+    adopt_settings()
+    with monkeypatch.context() as unimported:
+        unimported.delitem(sys.modules, "metaflow")
+        adopt_settings()
+    adopt_settings()
+    monkeypatch.setattr(f"{module}.METAFLOW_STEP_ENV", {"METAFLOW_UI_URL": "http://other"})
+    with pytest.raises(RuntimeError, match="--max-tasks-per-child=1"):
+        adopt_settings()
+
+
 def test_settings_are_adopted_before_metaflow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     baked = {"METAFLOW_UI_URL": "http://baked"}
     monkeypatch.setattr("metaflow_dagster.runtime.command.METAFLOW_STEP_ENV", baked)
