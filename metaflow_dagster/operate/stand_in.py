@@ -12,8 +12,17 @@ from pathlib import Path
 from metaflow_dagster.operate.errors import DeploymentNotFound
 from metaflow_dagster.operate.server import ServedParameter
 
-# What is neither of these is JSON. A file is a text: its path where the steps run.
-_TYPES = {"Int": "int", "Float": "float", "Bool": "bool", "String": "str"}
+# By Dagster's types; what has none of these is JSON. A file is a text: its path where steps run.
+# Fields of a config class may be read from variables (dagster/_config/source.py).
+_TYPES = {
+    "Bool": "bool",
+    "BoolSourceType": "bool",
+    "Float": "float",
+    "Int": "int",
+    "IntSourceType": "int",
+    "String": "str",
+    "StringSourceType": "str",
+}
 
 _FLOW = """\
 from metaflow import FlowSpec, JSONType, Parameter, step
