@@ -146,6 +146,7 @@ pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 needs_right_days = pytest.mark.skipif(skips_days(), reason="Dagster misses days itself")
 
 
+@pytest.mark.slow
 @needs_right_days
 @given(DAYS, MONTH, st.sampled_from(YEARS))
 @settings(max_examples=300)
@@ -159,6 +160,7 @@ def test_days_are_those_of_eventbridge(fields: tuple[str, str], month: str, year
         assert days_in_dagster(converted, year) == days(month, day, weekday, year)
 
 
+@pytest.mark.slow
 @given(MINUTE, HOUR, st.sampled_from(["* * *", "? * MON *", "* * ? *"]))
 @settings(max_examples=300)
 def test_times_of_day_are_those_of_the_expression(minute: str, hour: str, rest: str) -> None:
@@ -175,6 +177,7 @@ def days_of_unix(month: str, day: str, weekday: str, year: int) -> set[dt.date]:
     return by_weekday & by_day if "*" in day + weekday else by_weekday | by_day
 
 
+@pytest.mark.slow
 @needs_right_days
 @given(DAY, MONTH, plain(0, 6, WEEKDAYS), st.sampled_from(YEARS))
 @settings(max_examples=200)

@@ -124,6 +124,7 @@ def test_jobs_of_projects_are_distinct(flow: str, other: str) -> None:
     assert is_dagster_name(project_job_name(flow))
 
 
+@pytest.mark.slow
 @given(st.lists(_project_flows, unique=True, min_size=2, max_size=30))
 def test_jobs_of_many_projects_are_distinct(flows: list[str]) -> None:
     assert len(set(map(project_job_name, flows))) == len(flows)

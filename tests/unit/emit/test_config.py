@@ -131,6 +131,7 @@ def expected(parameter: Parameter, value: Any) -> Any:
             return None
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(parameters_with_values())
 def test_parameters_arrive_under_their_own_names(drawn: list[tuple[Parameter, Any]]) -> None:

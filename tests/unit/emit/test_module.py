@@ -282,6 +282,7 @@ names = st.one_of(
 
 
 # Shrinking would take minutes.
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(st.data(), st.sampled_from([shape for shape in SHAPES.values() if len(shape[0]) > 3]))
 def test_any_names_together(

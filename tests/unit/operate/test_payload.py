@@ -30,6 +30,7 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
+@pytest.mark.slow
 @given(st.dictionaries(_well_formed, values(_well_formed | st.integers(), _well_formed)))
 def test_whatever_is_json_is_taken(payload: dict[str, Any]) -> None:
     assert exactly(checked_payload(payload)) == exactly(payload)

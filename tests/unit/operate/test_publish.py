@@ -63,6 +63,7 @@ def run(*arguments: str) -> Result:
     return CliRunner(mix_stderr=False).invoke(main, ["publish", *arguments])
 
 
+@pytest.mark.slow
 @examples(40)
 @given(payloads())
 def test_what_is_taken_is_read_again(

@@ -75,6 +75,7 @@ def family(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int
         supervisor.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
 @pytest.mark.parametrize(
     "family",

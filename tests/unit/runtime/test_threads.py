@@ -178,12 +178,14 @@ def with_pool() -> JobDefinition:
     return pooled_job
 
 
+@pytest.mark.slow
 def test_pool(instance: DagsterInstance) -> None:
     with executed(instance, with_pool) as result:
         assert result.success
     assert OVERLAP.most == {"pooled": 1, "free": 2}
 
 
+@pytest.mark.slow
 def test_failure_lets_the_others_finish_and_reexecution_goes_on_from_it(
     instance: DagsterInstance,
 ) -> None:
@@ -223,6 +225,7 @@ def retried() -> JobDefinition:
     return retried_job
 
 
+@pytest.mark.slow
 def test_retries_with_delay(instance: DagsterInstance) -> None:
     with executed(instance, retried) as result:
         assert keys(result, DagsterEventType.STEP_UP_FOR_RETRY) == ["flaky", "flaky"]

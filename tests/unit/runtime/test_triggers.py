@@ -310,6 +310,7 @@ ONE = Trigger("event", {"a": {"size": "v"}})
 TWO = Trigger("event", {"a": {"size": "v"}, "b": {"maybe": "v"}})
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     st.lists(st.one_of(st.sampled_from(["a", "b"]), st.none()), max_size=14),
