@@ -90,7 +90,7 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     python = os.path.dirname(sys.executable)
     path = os.pathsep.join([python, os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, **METAFLOW_STEP_ENV, **extra}
-    environment.update(code_environment())
+    environment.update(code_environment(environment.get("PYTHONPATH")))
     environment["METAFLOW_RUNTIME_NAME"] = "dagster"
     environment["PYTHONUNBUFFERED"] = "x"
     if get_username() is None:
@@ -99,8 +99,11 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
-def code_environment() -> dict[str, str]:
-    """What lets a process find the modules of the code package, Metaflow's own among them."""
+def code_environment(python_path: str | None) -> dict[str, str]:
+    """What lets a process find the modules of the code package, Metaflow's own among them.
+
+    `python_path` is where it would look otherwise, as `@environment` may say.
+    """
     if CODE_PACKAGE is None or os.path.dirname(flow_file()) != code_directory():
         return {}
     from metaflow.package import MetaflowPackage
@@ -109,7 +112,7 @@ def code_environment() -> dict[str, str]:
         CODE_PACKAGE["metadata"], code_directory()
     )
     environment = {name.rstrip(":"): str(value) for name, value in variables.items()}
-    paths = [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
+    paths = [environment.get("PYTHONPATH"), python_path]
     return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 

@@ -10,6 +10,7 @@ from metaflow.util import decompress_list
 from metaflow_dagster.runtime.command import (
     SYSROOT,
     adopt_settings,
+    code_directory,
     input_options,
     local_sysroot,
     metaflow_command,
@@ -100,6 +101,18 @@ def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tag_options() == ["--tag=a b", "--tag=c"]
     command = metaflow_command(["--with=x"], ["init"])
     assert command == [sys.executable, FLOW_FILE, "--quiet", "--with=x", "init"]
+
+
+def test_code_package_is_searched_before_what_a_step_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = "metaflow_dagster.runtime.command"
+    metadata = '{"version": 0, "archive_format": "tgz", "mfcontent_version": 1}'
+    monkeypatch.setattr(f"{module}.CODE_PACKAGE", {"sha": "abc", "metadata": metadata})
+    monkeypatch.setattr(f"{module}.FLOW_FILE", str(tmp_path / "none.py"))
+    monkeypatch.setenv("PYTHONPATH", "/inherited")
+    paths = process_environment({"PYTHONPATH": "/named"})["PYTHONPATH"].split(os.pathsep)
+    assert paths == [os.path.join(code_directory(), ".mf_code"), "/named"]
 
 
 def test_process_of_another_flow_is_not_used_for_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
