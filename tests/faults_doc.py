@@ -6,12 +6,13 @@ python -m tests.faults_doc --write  writes it
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.documents import check_or_write
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "reliability.md"
@@ -164,17 +165,5 @@ def document() -> str:
     return f"{INTRODUCTION}{table}\n{LIMITS}"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Check docs/reliability.md, or write it.")
-    parser.add_argument("--write", action="store_true", help="write it")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(document(), encoding="utf-8")
-        return 0
-    if DOCUMENT.read_text(encoding="utf-8") == document():
-        return 0
-    print("docs/reliability.md is not current")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(check_or_write(DOCUMENT, document()))

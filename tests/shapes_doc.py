@@ -6,7 +6,6 @@ python -m tests.shapes_doc --write  writes it
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib
 import sys
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.documents import check_or_write
 from tests.golden import FIXTURES, SHAPES, class_run_by, isolate
 
 DOCUMENT = FIXTURES.parent / "docs" / "graph-shapes.md"
@@ -184,18 +184,6 @@ def _arrows(op: Any) -> Iterator[str]:
             yield f"{source.op} {arrow} {op.name}"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Check docs/graph-shapes.md, or write it.")
-    parser.add_argument("--write", action="store_true", help="write it")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(document(), encoding="utf-8")
-        return 0
-    if DOCUMENT.read_text(encoding="utf-8") == document():
-        return 0
-    print("docs/graph-shapes.md is not current")
-    return 1
-
-
 if __name__ == "__main__":
     isolate()
-    sys.exit(main())
+    sys.exit(check_or_write(DOCUMENT, document()))
