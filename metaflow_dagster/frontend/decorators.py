@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -16,13 +15,13 @@ from metaflow.plugins.timeout_decorator import TimeoutDecorator
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.credentials import is_secret_variable
 from metaflow_dagster.frontend.protocols import FlowObject, Graph, Node, StepDecorator
+from metaflow_dagster.frontend.texts import LONGEST_VARIABLE, fits_environment
 from metaflow_dagster.ir.flow import Location, Retries
 
 # What `metaflow/runtime.py: NativeRuntime` calls of a step's decorators.
 _RUNTIME_HOOKS = ("runtime_init", "runtime_task_created", "runtime_step_cli", "runtime_finished")
 
 _LONGEST_PAUSE = 60 * 24 * 366  # minutes, a year
-_LONGEST_VARIABLE = 100_000  # Linux takes 128 KiB, with what is around name and value
 _LONGEST_SHOWN = 50  # characters of a value
 
 # Flow decorators whose effect would be lost: what they ask for is the orchestrator's to do.
@@ -82,7 +81,7 @@ def _environment(node: Node) -> Iterator[Diagnostic]:
                 node,
                 f"No process can be given {_short(variable)}={_short(value)} of @environment.",
                 "Names are texts without `=`, and neither names nor values have a NUL in them or "
-                f"are longer than {_LONGEST_VARIABLE} bytes.",
+                f"are longer than {LONGEST_VARIABLE} bytes.",
             )
             return
     for variable, value in read_environment(node):
@@ -98,11 +97,7 @@ def _environment(node: Node) -> Iterator[Diagnostic]:
 def _is_variable(name: object, value: str) -> bool:
     if not isinstance(name, str) or not name or "=" in name:
         return False
-    try:
-        encoded = os.fsencode(name + value)
-    except UnicodeEncodeError:
-        return False
-    return b"\0" not in encoded and len(encoded) <= _LONGEST_VARIABLE
+    return fits_environment(name + value)
 
 
 def _short(value: object) -> str:

@@ -17,7 +17,7 @@ from metaflow.parameters import DeployTimeField, JSONTypeClass, deploy_time_eval
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import FlowObject, FlowParameter
-from metaflow_dagster.frontend.texts import shown
+from metaflow_dagster.frontend.texts import fits_environment, shown
 from metaflow_dagster.ir.flow import (
     Default,
     DefaultPath,
@@ -35,8 +35,6 @@ _SCALARS = {
     float: ParameterKind.FLOAT,
     bool: ParameterKind.BOOL,
 }
-
-_LONGEST = 100_000  # bytes; Linux takes 128 KiB in a variable, its name included
 
 
 def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
@@ -139,7 +137,7 @@ def _json_default(default: Any) -> Default:
     except (TypeError, ValueError, RecursionError):
         return LeftToMetaflow()
     # `repr` tells apart what compares equal, such as 1 and True.
-    if repr(read) != repr(value) or not _fits_environment(text):
+    if repr(read) != repr(value) or not fits_environment(text):
         return LeftToMetaflow()
     # A text in Dagster's configuration is one of JSON, as on the command line.
     return DefaultValue(text if isinstance(read, str) else read)
@@ -170,7 +168,7 @@ def _from_text(text: str, kind: ParameterKind) -> Literal:
 def _is_faithful(value: Any, kind: ParameterKind) -> bool:
     match kind:
         case ParameterKind.STR:
-            return type(value) is str and _fits_environment(value)
+            return type(value) is str and fits_environment(value)
         case ParameterKind.INT:
             return type(value) is int and _has_digits(value)
         case ParameterKind.FLOAT:
@@ -179,14 +177,6 @@ def _is_faithful(value: Any, kind: ParameterKind) -> bool:
             return type(value) is bool
         case _:
             return False
-
-
-def _fits_environment(text: str) -> bool:
-    try:
-        encoded = os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return b"\0" not in encoded and len(encoded) <= _LONGEST
 
 
 def _has_digits(number: int) -> bool:
