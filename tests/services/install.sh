@@ -7,6 +7,7 @@ missing=
 [ -n "$(command -v postgres || ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || missing="$missing postgresql"
 [ -n "$(command -v redis-server)" ] || missing="$missing redis-server"
 [ -n "$(command -v cc)" ] || missing="$missing gcc libc6-dev"
+[ -n "$(command -v chromium)" ] || missing="$missing chromium fonts-dejavu-core fonts-liberation"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || [ -z "$(command -v apt-get)" ]; then
