@@ -52,6 +52,7 @@ def constant_values(
             {step.name: list(_HOOKED_STEP) for step in flow.steps if step.hooks}
         ),
         "STEPS_WITH_CARDS": literal([step.name for step in flow.steps if step.has_cards]),
+        "STEP_SOURCES": text_dict(dict(_step_sources(flow, scope, place))),
         "NEXT_STEPS": literal({step.name: _ways(step.transition) for step in flow.steps}),
         "FLOW_CONFIGS": literal({one.name: [one.value, one.is_plain] for one in flow.configs}),
         "RUN_TAGS": literal(list(options.tags)),
@@ -59,6 +60,14 @@ def constant_values(
         "ORIGIN_RUN_ID": literal(options.origin_run_id),
         "OPS_ARE_DELIVERED": literal(not isinstance(find_executor(options.executor), OwnExecutor)),
     }
+
+
+def _step_sources(flow: Flow, scope: ModuleScope, place: Place) -> Iterator[tuple[str, Expression]]:
+    """File and class of the steps that the flow's own class does not define."""
+    for step in flow.steps:
+        if (step.location.file, step.class_name) != (flow.file, flow.name):
+            file = path_expression(step.location.file, scope, place)
+            yield step.name, list_of([file, literal(step.class_name)])
 
 
 def _ways(transition: Transition) -> Literal:

@@ -90,15 +90,23 @@ def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expressio
             "name": literal(plan.name),
             "description": literal(plan.flow.description) if plan.flow.description else None,
             "tags": literal(_tags(plan, options)),
+            "metadata": text_dict({"code": _code_references(plan, scope)}),
             "executor_def": _executor(options, scope),
             "resource_defs": text_dict({"io_manager": scope.ref("datastore_io_manager")}),
         },
     )
 
 
+def _code_references(plan: JobPlan, scope: ModuleScope) -> Expression:
+    return call(scope.ref("code_references"), *(literal(one.name) for one in plan.flow.steps))
+
+
 def _tags(plan: JobPlan, options: Options) -> dict[str, Literal]:
     """The tags of the job, which its runs have, too."""
-    tags: dict[str, Literal] = {"metaflow/flow": plan.flow.name, **run_tags(options)}
+    tags: dict[str, Literal] = {"metaflow/flow": plan.flow.name}
+    if project := plan.flow.project:
+        tags.update({"metaflow/project": project.name, "metaflow/branch": project.branch})
+    tags.update(run_tags(options))
     if options.workflow_timeout is not None:
         tags[MAX_RUNTIME_TAG] = str(options.workflow_timeout)
     if options.workflow_priority is not None:

@@ -107,7 +107,7 @@ def _step_decorator(
         scope.ref("op"),
         keywords={
             "name": literal(op.definition),
-            "description": literal(op.step.description) if op.step.description else None,
+            "description": _description(op, scope),
             "config_schema": schema,
             "ins": _ins(op.inputs, scope) if op.inputs else None,
             "out": _out(op.output, scope),
@@ -116,6 +116,11 @@ def _step_decorator(
             "pool": None if pool is None else literal(pool),
         },
     )
+
+
+def _description(op: StepOp, scope: ModuleScope) -> Expression:
+    said = [literal(op.step.description)] if op.step.description else []
+    return call(scope.ref("step_description"), literal(op.step.name), *said)
 
 
 def _tags(op: StepOp) -> dict[str, Literal]:

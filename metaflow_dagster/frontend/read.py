@@ -31,7 +31,7 @@ def read_flow(session: Session) -> Flow:
         return Flow(
             name=state.flow.name,
             file=session.flow_file,
-            steps=tuple(read_steps(state.graph)),
+            steps=tuple(read_steps(state.flow, state.graph)),
             description=state.graph.doc.strip(),
             parameters=tuple(read_parameters(state.flow)),
             configs=tuple(read_configs(state.flow)),

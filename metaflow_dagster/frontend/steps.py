@@ -14,7 +14,7 @@ from metaflow_dagster.frontend.decorators import (
     read_timeout,
 )
 from metaflow_dagster.frontend.pods import read_pod
-from metaflow_dagster.frontend.protocols import Graph, Node
+from metaflow_dagster.frontend.protocols import FlowObject, Graph, Node
 from metaflow_dagster.frontend.texts import shown
 from metaflow_dagster.ir.flow import (
     End,
@@ -29,7 +29,7 @@ from metaflow_dagster.ir.flow import (
 )
 
 
-def read_steps(graph: Graph) -> Iterator[Step]:
+def read_steps(flow: FlowObject, graph: Graph) -> Iterator[Step]:
     """The steps in Metaflow's topological order (`FlowGraph.sorted_nodes`)."""
     nodes = [graph[name] for name in graph.sorted_nodes]
     parents = _parents(nodes)
@@ -48,6 +48,7 @@ def read_steps(graph: Graph) -> Iterator[Step]:
             hooks=read_hooks(node),
             pod=read_pod(node),
             has_cards=any(decorator.name == "card" for decorator in node.decorators),
+            class_name=_class_name(flow, node),
         )
 
 
@@ -64,6 +65,11 @@ def _parents(nodes: Iterable[Node]) -> Mapping[str, Iterable[str]]:
 def location(node: Node) -> Location:
     """Where the step is defined."""
     return Location(node.source_file, node.func_lineno)
+
+
+def _class_name(flow: FlowObject, node: Node) -> str:
+    """The class in which the step is defined, which the flow may have inherited."""
+    return str(getattr(flow, node.name).__qualname__).rpartition(".")[0]
 
 
 def _transition(node: Node) -> Transition:

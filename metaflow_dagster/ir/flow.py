@@ -138,7 +138,7 @@ class Step:
     `timeout` is in seconds (`@timeout`). `hooks` names the decorators of the step that take part in
     how its process is started (`@kubernetes`, `@conda`), for which Metaflow needs the flow itself.
     `pod` is what `@kubernetes` or `@resources` ask for. `has_cards` says that its tasks may
-    leave cards (`@card`).
+    leave cards (`@card`). `class_name` is the qualified name of the class that defines it.
     """
 
     name: str
@@ -154,6 +154,7 @@ class Step:
     hooks: tuple[str, ...] = ()
     pod: Pod | None = None
     has_cards: bool = False
+    class_name: str = ""
 
 
 class ParameterKind(Enum):

@@ -9,6 +9,7 @@ from pathlib import Path
 from dagster import Failure
 
 from metaflow_dagster.runtime.command import FLOW_FILE_VARIABLE, code_directory, flow_file
+from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.settings import CODE_PACKAGE, FLOW_NAME
 from metaflow_dagster.runtime.store import datastore_root
 
@@ -25,7 +26,7 @@ def provide_code() -> None:
             f"{flow_file()} is not there. Bring the flow along with this file, let "
             f"{FLOW_FILE_VARIABLE} name its file, or compile anew, with --package if need be."
         )
-        raise Failure(reason, allow_retries=False)
+        raise final_failure(reason)
 
 
 def claim_directory(directory: Path) -> None:
@@ -34,7 +35,7 @@ def claim_directory(directory: Path) -> None:
     found = directory.lstat()
     if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         reason = f"Others can write to {directory}, so the code in it may not be the flow's."
-        raise Failure(f"{reason} Remove it.", allow_retries=False)
+        raise final_failure(f"{reason} Remove it.")
 
 
 def code_variables() -> dict[str, str]:

@@ -4,8 +4,9 @@ import re
 import threading
 from collections.abc import Mapping
 
-from dagster import Failure, OpExecutionContext
+from dagster import OpExecutionContext
 
+from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.settings import (
     OPS_ARE_DELIVERED,
     ORIGIN_RUN_ID,
@@ -95,9 +96,8 @@ def refuse_more_attempts(task: Task, attempts: int) -> None:
     from metaflow.metaflow_config import MAX_ATTEMPTS
 
     if attempts >= MAX_ATTEMPTS:
-        raise Failure(
+        raise final_failure(
             f"Task {task} has had {attempts} attempts, and Metaflow takes no more. Resume the run "
             "instead; that makes a new run, in which what has finished is not run again: "
-            f"dagster resume --run-id {task.run_id}",
-            allow_retries=False,
+            f"dagster resume --run-id {task.run_id}"
         )

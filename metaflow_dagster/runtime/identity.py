@@ -4,8 +4,9 @@ import os
 from functools import cache
 from pathlib import Path
 
-from dagster import Failure, OpExecutionContext
+from dagster import OpExecutionContext
 
+from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.identities import read_identity
 from metaflow_dagster.runtime.settings import DEPLOYMENTS, JOB_NAME, TRIGGERS_TAG
 from metaflow_dagster.runtime.store import datastore_root
@@ -39,10 +40,9 @@ def deployed_identity() -> dict[str, str]:
     try:
         owner, token = read_identity(contents[0])
     except ValueError as error:
-        raise Failure(
+        raise final_failure(
             f"{DEPLOYMENTS}/{JOB_NAME} in {root} does not say who deployed this job. "
-            "Remove it, and compile the flow anew by `dagster create`.",
-            allow_retries=False,
+            "Remove it, and compile the flow anew by `dagster create`."
         ) from error
     return {"METAFLOW_OWNER": owner, "METAFLOW_PRODUCTION_TOKEN": token}
 

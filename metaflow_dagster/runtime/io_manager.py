@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from dagster import (
-    Failure,
     InitResourceContext,
     InputContext,
     IOManager,
@@ -18,6 +17,7 @@ from dagster import (
     io_manager,
 )
 
+from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.settings import OUTPUTS
 from metaflow_dagster.runtime.store import datastore_root
 
@@ -70,10 +70,9 @@ def stored_output(*paths: str) -> Any:
     for path in paths:
         if path in texts:
             return read_output(path, texts[path])
-    raise Failure(
+    raise final_failure(
         f"{root} does not hold the output {paths[0]}, which this op needs. Resume the run "
-        "(dagster resume --run-id), or run the whole job anew.",
-        allow_retries=False,
+        "(dagster resume --run-id), or run the whole job anew."
     )
 
 
@@ -82,9 +81,8 @@ def read_output(path: str, content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise Failure(
-            f"{path} in the datastore is not as an op has stored it. Run the whole job anew.",
-            allow_retries=False,
+        raise final_failure(
+            f"{path} in the datastore is not as an op has stored it. Run the whole job anew."
         ) from error
 
 

@@ -5,7 +5,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dagster import Failure, OpExecutionContext
+from dagster import OpExecutionContext
+
+from metaflow_dagster.runtime.failures import final_failure
 
 MAX_RUNTIME = "dagster/max_runtime"  # dagster/_core/storage/tags.py: MAX_RUNTIME_SECONDS_TAG
 SECONDS_OF_GRACE = 30.0  # in which a step may end by itself after its timeout
@@ -28,7 +30,7 @@ def limit_of(context: OpExecutionContext, timeout: float | None) -> Limit | None
     limits = [one for one in (step_limit(timeout), run_limit(context)) if one]
     limit = min(limits, key=lambda one: one.seconds, default=None)
     if limit and limit.seconds <= 0:
-        raise Failure(f"Nothing was started: {limit.reason}", allow_retries=False)
+        raise final_failure(f"Nothing was started: {limit.reason}")
     return limit
 
 

@@ -6,7 +6,6 @@ LOG_BYTES = 8_000_000  # of the beginning of a log
 LOG_LAST_LINES = 2_000
 LONGEST_LINE = 100_000  # bytes that are taken as one line
 LONGEST_LAST_LINE = 2_000
-DIGEST_LINES = 20
 
 
 class StreamLog:
@@ -34,11 +33,11 @@ class StreamLog:
         left_out = [structured(note.encode())] if self.left_out else []
         return b"".join([*self.first, *left_out, *self.last])
 
-    def digest(self) -> str:
+    def last_lines(self, count: int) -> list[str]:
         """The last lines as they were written."""
-        lines = [*self.first[-DIGEST_LINES:], *self.last][-DIGEST_LINES:]
+        lines = [*self.first[-count:], *self.last][-count:]
         written = (plain(line).rstrip(b"\n")[:LONGEST_LAST_LINE] for line in lines)
-        return b"\n".join(written).decode(errors="replace")
+        return [line.decode(errors="replace") for line in written]
 
 
 def structured(line: bytes) -> bytes:

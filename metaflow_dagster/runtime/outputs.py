@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dagster import DynamicOutput, Failure, Output
+from dagster import DynamicOutput, Output
 
+from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.tasks import FinishedTask, index_path
 
 
@@ -39,10 +40,9 @@ def foreach_list(task: FinishedTask) -> Output[list[str]]:
 def foreach_items(task: FinishedTask) -> list[str]:
     """The path of a task once for each item of its foreach."""
     if not task.num_splits:
-        raise Failure(
+        raise final_failure(
             f"The foreach of {task.path} has no number of items that is known beforehand "
-            "(an unbounded foreach), which is not supported.",
-            allow_retries=False,
+            "(an unbounded foreach), which is not supported."
         )
     return [task.path] * task.num_splits
 

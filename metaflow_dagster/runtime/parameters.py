@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import Config, Failure
+from dagster import Config
 
 from metaflow_dagster.runtime.command import unfit
+from metaflow_dagster.runtime.failures import final_failure
 
 
 def given_parameters(config: Config) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def parameter_variables(values: Mapping[str, Any]) -> dict[str, str]:
     for name, text in texts.items():
         if problem := unfit(text):
             reason = f"Parameter {name} cannot be given to the run: {problem}."
-            raise Failure(f"{reason} Give it another value.", allow_retries=False)
+            raise final_failure(f"{reason} Give it another value.")
     return {parameter_variable(name): text for name, text in texts.items()}
 
 

@@ -9,11 +9,17 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, Any, TextIO
 
-from dagster import Failure, OpExecutionContext
+from dagster import OpExecutionContext
 
 from metaflow_dagster.runtime.command import config_environment, process_environment, unfit
+from metaflow_dagster.runtime.failures import (
+    ERROR_LINES,
+    final_failure,
+    retry_request,
+    step_error,
+)
 from metaflow_dagster.runtime.flow_code import code_variables, provide_code
 from metaflow_dagster.runtime.guard import (
     PROCESS_VARIABLE,
@@ -42,6 +48,8 @@ class CapturedProcess:
         self.stdout = StreamLog()
         self.stderr = StreamLog()
         self.thread = op_thread()
+        self.seconds = 0.0  # that it has taken, once it has ended
+        self.started = time.monotonic()
         marked = {**environment, PROCESS_VARIABLE: marker.partition("=")[2]}
         self.process = self.thread.start_process(command, marked)
         self.copying = [
@@ -66,6 +74,7 @@ class CapturedProcess:
                 self.limit = limit
         finally:
             self.stop()
+            self.seconds = time.monotonic() - self.started
             self.drain()
 
     def ends_within(self, seconds: float | None) -> bool:
@@ -133,7 +142,7 @@ def check_fit(command: Sequence[str], extra: Mapping[str, str]) -> None:
     for what, text in (*arguments, *variables):
         if problem := unfit(text):
             reason = f"A process cannot be given {what}…: {problem}."
-            raise Failure(f"{reason} Mend what it comes from: tags, options.", allow_retries=False)
+            raise final_failure(f"{reason} Mend what it comes from: tags, options.")
 
 
 def copy_lines(pipe: IO[bytes], streams: Sequence[TextIO], log: StreamLog) -> None:
@@ -155,14 +164,23 @@ def write_text(text: str, stream: TextIO) -> None:
         stream.flush()
 
 
-def step_failure(description: str, process: CapturedProcess, may_retry: bool) -> Failure:
-    """What Dagster shows of a process that failed."""
+def step_failure(
+    context: OpExecutionContext,
+    description: str,
+    process: CapturedProcess,
+    may_retry: bool,
+    metadata: Mapping[str, Any],
+) -> Exception:
+    """What ends an op whose process has failed: its failure, or the request for a retry."""
     is_final = process.limit.is_final if process.limit else False
-    return Failure(
-        f"{description}{process.ending()}\n{process.stderr.digest()}",
-        metadata={"exit code": process.returncode},
-        allow_retries=may_retry and not is_final and process.returncode != EXIT_DISALLOW_RETRY,
-    )
+    error = step_error(process.stderr.last_lines(ERROR_LINES))
+    said = f"{description}{process.ending()}"
+    shown = {**metadata, "exit code": process.returncode}
+    if may_retry and not is_final and process.returncode != EXIT_DISALLOW_RETRY:
+        request = retry_request(context, said, error, shown)
+        if request is not None:
+            return request
+    return final_failure(said, error, shown)
 
 
 def keep_logs(

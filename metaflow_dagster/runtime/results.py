@@ -4,12 +4,14 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster import Failure, MetadataValue, TableColumn, TableRecord, TableSchema
 
 from metaflow_dagster.runtime.command import flow_file, local_sysroot
+from metaflow_dagster.runtime.failures import final_failure
+from metaflow_dagster.runtime.process import CapturedProcess
 from metaflow_dagster.runtime.settings import (
     FLOW_NAME,
     METAFLOW_STEP_ENV,
@@ -24,8 +26,13 @@ CARD_DIRECTORY = "mf.cards"  # metaflow.metaflow_config.CARD_SUFFIX
 RESULT_ARTIFACTS = ("_foreach_num_splits", "_transition", "_control_mapper_tasks")
 
 
-def finished_task(task: Task, attempt: int, command: Sequence[str] = ()) -> FinishedTask:
-    """Read from the datastore what a task has left there; `command` is what has run it just now."""
+def finished_task(
+    task: Task, attempt: int, execution: Mapping[str, Any] | None = None
+) -> FinishedTask:
+    """Read from the datastore what a task has left there.
+
+    `execution` is what Dagster shows of how it was run, if it was run just now.
+    """
     datastore = completed_datastore(task, attempt)
     if datastore is None:
         raise no_result(task)
@@ -35,13 +42,11 @@ def finished_task(task: Task, attempt: int, command: Sequence[str] = ()) -> Fini
     refuse_other_steps(task, chosen)
     num_splits = left.get("_foreach_num_splits") or 0
     metadata: dict[str, Any] = {
-        "pathspec": MetadataValue.text(f"{FLOW_NAME}/{task}"),
-        "attempt": MetadataValue.int(attempt),
+        **task_metadata(task, attempt),
         "artifacts": artifact_table(datastore),
         "retrieve": MetadataValue.md(f"```python\n{retrieval_snippet(task, datastore)}\n```"),
+        **(execution or {}),
     }
-    if command:
-        metadata["command"] = MetadataValue.md(f"```sh\n{shlex.join(command)}\n```")
     if task.step in STEPS_WITH_CARDS:
         metadata.update(card_links(task))
     if num_splits:
@@ -53,6 +58,32 @@ def finished_task(task: Task, attempt: int, command: Sequence[str] = ()) -> Fini
         nodes=left.get("_control_mapper_tasks") or [],
         metadata=metadata,
     )
+
+
+def task_metadata(task: Task, attempt: int) -> dict[str, Any]:
+    """Which task this is, and where Metaflow's UI shows it."""
+    pathspec = f"{FLOW_NAME}/{task}"
+    address = ui_address()
+    return {
+        "pathspec": MetadataValue.text(pathspec),
+        "attempt": MetadataValue.int(attempt),
+        **({"Metaflow UI": MetadataValue.url(f"{address}/{pathspec}")} if address else {}),
+    }
+
+
+def ui_address() -> str | None:
+    """Where Metaflow's UI is, if that is configured; not if there could be a password in it."""
+    from metaflow.metaflow_config import UI_URL
+
+    return UI_URL.rstrip("/") if UI_URL and "@" not in UI_URL else None
+
+
+def execution_metadata(command: Sequence[str], process: CapturedProcess) -> dict[str, Any]:
+    """How a process was run, and how long it took."""
+    return {
+        "seconds": MetadataValue.float(round(process.seconds, 2)),
+        "command": MetadataValue.md(f"```sh\n{shlex.join(command)}\n```"),
+    }
 
 
 def card_links(task: Task) -> dict[str, Any]:
@@ -91,10 +122,9 @@ def card_link(location: str) -> Any:
 
 def no_result(task: Task) -> Failure:
     """What Dagster shows of a process that ended well, but not by way of Metaflow."""
-    return Failure(
+    return final_failure(
         f"Step {task.step} has ended its process, with exit code 0, before Metaflow could finish "
-        "the task. Let the step return instead of calling sys.exit or os._exit.",
-        allow_retries=False,
+        "the task. Let the step return instead of calling sys.exit or os._exit."
     )
 
 
@@ -112,12 +142,11 @@ def refuse_other_steps(task: Task, steps: Sequence[str]) -> None:
     if steps in ways:
         return
     compiled = " or ".join(map(named_steps, ways))
-    raise Failure(
+    raise final_failure(
         f"Step {task.step} goes on to {named_steps(steps)}, but when this job was compiled to "
         f"{compiled}: the flow has changed since. Compile it anew, and resume the run; that makes "
         f"a new run, in which what has finished is not run again: "
-        f"dagster resume --run-id {task.run_id}",
-        allow_retries=False,
+        f"dagster resume --run-id {task.run_id}"
     )
 
 

@@ -15,6 +15,7 @@ FLOW_WITH_DECORATORS: list[str] = []
 STEP_WITH_DECORATORS: dict[str, list[str]] = {}
 STEP_COMMANDS: dict[str, list[str]] = {}  # of steps whose decorators change how they are run
 STEPS_WITH_CARDS: list[str] = []
+STEP_SOURCES: dict[str, list[str]] = {}  # file and class of inherited steps
 NEXT_STEPS: dict[str, list[list[str]]] = {}
 FLOW_CONFIGS: dict[str, list[Any]] = {}  # by name: the value, and whether it is plain
 RUN_TAGS: list[str] = []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dagster import Failure, MetadataValue, OpExecutionContext
+from dagster import MetadataValue, OpExecutionContext
 
 from metaflow_dagster.runtime.command import (
     adopt_settings,
@@ -11,6 +11,7 @@ from metaflow_dagster.runtime.command import (
     metaflow_command,
     tag_options,
 )
+from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.history import (
     has_finished,
     known_attempts,
@@ -23,7 +24,7 @@ from metaflow_dagster.runtime.identity import internal_decorators, task_environm
 from metaflow_dagster.runtime.limits import limit_of
 from metaflow_dagster.runtime.parameters import parameter_variables
 from metaflow_dagster.runtime.process import captured_process, keep_logs, step_failure
-from metaflow_dagster.runtime.results import finished_task
+from metaflow_dagster.runtime.results import execution_metadata, finished_task, task_metadata
 from metaflow_dagster.runtime.settings import (
     FLOW_WITH_DECORATORS,
     NAMESPACE,
@@ -61,7 +62,8 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
     with captured_process(context, command, environment) as process:
         process.wait(limit)
         if process.returncode:
-            raise step_failure("The run could not be initialised", process, may_retry=True)
+            shown = execution_metadata(command, process)
+            raise step_failure(context, "The run could not be initialised", process, True, shown)
     return str(task)
 
 
@@ -86,7 +88,7 @@ def tagged_step(tags: Mapping[str, str]) -> str | None:
     """The step from which on a run is resumed; `Failure` for what could be an option."""
     step = tags.get(RESUME_STEP_TAG)
     if step is not None and not step.isidentifier():
-        raise Failure(f"The tag {RESUME_STEP_TAG} names no step: {step!r}.", allow_retries=False)
+        raise final_failure(f"The tag {RESUME_STEP_TAG} names no step: {step!r}.")
     return step
 
 
@@ -129,10 +131,12 @@ def run_step(
                 process.wait(limit)
             finally:
                 keep_logs(context, task, attempt, process)
+    shown = execution_metadata(command, process)
     if process.returncode:
         may_retry = attempt < last_of_user + error_retries
-        raise step_failure(f"Step {step} failed", process, may_retry)
-    return finished_task(task, attempt, command)
+        shown = {**task_metadata(task, attempt), **shown}
+        raise step_failure(context, f"Step {step} failed", process, may_retry, shown)
+    return finished_task(task, attempt, shown)
 
 
 def step_command(task: Task, options: Sequence[str]) -> list[str]:

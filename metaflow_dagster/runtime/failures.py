@@ -1,0 +1,116 @@
+"""What Dagster shows of a step that failed: the user's error, not the stack of the op."""
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import Failure, OpExecutionContext, RetryRequested
+
+ERROR_LINES = 200  # in which an error is looked for, and how many are shown of one
+DIGEST_LINES = 20
+METAFLOW_REPORTS = re.compile(r"<flow \S+( step \S+)?> failed:")  # metaflow/cli.py: main
+TRACEBACK = re.compile(r"[\s+|]*(Exception Group )?Traceback \(most recent call last\):")
+FRAME = re.compile(r'[\s|]*File "')
+CALL_OF_STEP = re.compile(r'[\s|]*File ".*[/\\]metaflow[/\\]task\.py", line \d+, in _?\w+_step')
+
+
+@dataclass(frozen=True)
+class StepError:
+    """What a failed step has said, and the line of it that names an exception, if one does."""
+
+    said: str
+    exception: str = ""
+
+
+def step_error(lines: Sequence[str]) -> StepError:
+    """The error in the last lines that the process of a step has written."""
+    reports = [index for index, line in enumerate(lines) if METAFLOW_REPORTS.fullmatch(line)]
+    if not reports:
+        return StepError("\n".join(lines[-DIGEST_LINES:]))
+    report = lines[reports[-1] + 1 :]
+    begin = next((index for index, line in enumerate(report) if TRACEBACK.match(line)), None)
+    if begin is None:
+        return StepError(textwrap.dedent("\n".join(report)).strip())
+    traceback = without_metaflow(report[begin:])
+    return StepError("\n".join(traceback), exception_line(traceback))
+
+
+def without_metaflow(traceback: Sequence[str]) -> list[str]:
+    """A traceback without the frames by which Metaflow has called the step."""
+    shown: list[str] = []
+    begin = margin = 0
+    in_call = False
+    for line in traceback:
+        if TRACEBACK.match(line):
+            begin, margin = len(shown) + 1, indentation(line)
+        elif CALL_OF_STEP.match(line):
+            del shown[begin:]
+            in_call = True
+            continue
+        elif in_call and not FRAME.match(line) and indentation(line) > margin:
+            continue
+        in_call = False
+        shown.append(line)
+    return shown
+
+
+def exception_line(traceback: Sequence[str]) -> str:
+    """The line that names the exception: of several, each raised by the one before, the last."""
+    heads = [index for index, line in enumerate(traceback) if TRACEBACK.match(line)]
+    groups = [index for index in heads if "Exception Group" in traceback[index]]
+    head = min(groups) if groups else max(heads)
+    margin = indentation(traceback[head])
+    after = (line for line in traceback[head + 1 :] if indentation(line) <= margin)
+    return next(after, "").strip(" +|")
+
+
+def indentation(line: str) -> int:
+    """How far the text of a line is from its beginning, the frame around groups included."""
+    return len(line) - len(line.lstrip(" \t+|"))
+
+
+def final_failure(
+    description: str, error: StepError | None = None, metadata: Mapping[str, Any] | None = None
+) -> Failure:
+    """A failure that no retry follows, shown with the error of a step if there is one."""
+    said = f"{description}\n{error.said}" if error else description
+    failure = Failure(said, metadata=metadata, allow_retries=False)
+    try:
+        from dagster._core.errors import DagsterUserCodeProcessError
+        from dagster._utils.error import SerializableErrorInfo
+    except ImportError:
+        return failure  # a Dagster to come, which may show the stack of the op, too
+
+    class StepFailure(Failure, DagsterUserCodeProcessError):
+        """As of an error in another process, Dagster shows what that says and not its own stack.
+
+        dagster/_utils/error.py: serializable_error_info_from_exc_info
+        """
+
+        def __init__(self) -> None:
+            Exception.__init__(self, said)
+            vars(self).update(vars(failure))
+            shown, stack = said, []
+            if error and error.exception:
+                shown, stack = f"{description}\n{error.exception}", [f"{error.said}\n"]
+            info = SerializableErrorInfo(f"{shown}\n", stack, Failure.__name__)
+            self.user_code_process_error_infos = [info]
+
+    return StepFailure()
+
+
+def retry_request(
+    context: OpExecutionContext, description: str, error: StepError, metadata: Mapping[str, Any]
+) -> RetryRequested | None:
+    """What asks for the retry of an op, if it has a retry policy, with the error of the step.
+
+    Dagster would ask for it by itself, but with the stack of the op.
+    """
+    policy = context.op_def.retry_policy
+    if policy is None:
+        return None
+    request = RetryRequested(policy.max_retries, policy.calculate_delay(context.retry_number + 1))
+    request.__cause__ = Failure(f"{description}\n{error.said}", metadata=metadata)
+    return request

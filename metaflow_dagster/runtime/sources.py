@@ -1,0 +1,57 @@
+"""Where the code of the steps is, as it is now: lines move, and a generated file need not."""
+
+import ast
+import os
+import warnings
+from functools import cache
+
+from dagster import CodeReferencesMetadataValue, LocalFileCodeReference
+
+from metaflow_dagster.runtime.command import flow_file
+from metaflow_dagster.runtime.settings import FLOW_NAME, HERE, STEP_SOURCES
+
+
+def step_description(step: str, text: str = "") -> str:
+    """What Dagster says of an op: what its step says of itself, and where that is."""
+    file, line = step_source(step)
+    place = os.path.relpath(file, HERE) + (f":{line}" if line else "")
+    return f"{text}\n\nStep `{step}` in `{place}`".lstrip()
+
+
+def code_references(*steps: str) -> CodeReferencesMetadataValue:
+    """What lets Dagster's UI open the code of steps in an editor."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Dagster has called this beta since 1.9
+        return CodeReferencesMetadataValue(code_references=[*map(code_reference, steps)])
+
+
+def code_reference(step: str) -> LocalFileCodeReference:
+    """What lets Dagster's UI open the code of a step."""
+    file, line = step_source(step)
+    return LocalFileCodeReference(file_path=os.path.abspath(file), line_number=line, label=step)
+
+
+def step_source(step: str) -> tuple[str, int | None]:
+    """The file of a step, and its line; None where the file is not on this machine."""
+    file, class_name = STEP_SOURCES.get(step, [flow_file(), FLOW_NAME])
+    return file, method_lines(file).get(f"{class_name}.{step}")
+
+
+@cache
+def method_lines(file: str) -> dict[str, int]:
+    """The line of each method in a file, by its qualified name."""
+    try:
+        with open(file, "rb") as source:
+            tree = ast.parse(source.read())
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    lines: dict[str, int] = {}
+    pending: list[tuple[str, list[ast.stmt]]] = [("", tree.body)]
+    while pending:
+        prefix, body = pending.pop()
+        for statement in body:
+            if isinstance(statement, ast.ClassDef):
+                pending.append((f"{prefix}{statement.name}.", statement.body))
+            elif isinstance(statement, ast.FunctionDef):
+                lines[prefix + statement.name] = statement.lineno
+    return lines
