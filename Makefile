@@ -44,9 +44,10 @@ lint: .venv/.installed  ## Check style, format and types.
 golden: .venv/.installed  ## Write fixtures/golden anew; look through the diff before you commit it.
 	$(BIN)/python tests/golden.py --write
 
-docs: .venv/.installed  ## Write docs/graph-shapes.md and docs/reliability.md anew, from flows and tests.
+docs: .venv/.installed services  ## Write docs/graph-shapes.md and docs/reliability.md anew, and docs/images.
 	$(BIN)/python -m tests.shapes_doc --write
 	$(BIN)/python -m tests.faults_doc --write
+	$(BIN)/python -m tests.pictures --write
 
 bench: .venv/.installed  ## Time and weigh flows under Metaflow and under Dagster; options in ARGS, such as --help.
 	$(BIN)/python -m tests.bench $(ARGS)

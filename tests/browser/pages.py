@@ -144,8 +144,14 @@ class RunPage:
 
     def events(self, step: str, kind: str) -> Locator:
         """The events of one kind that the log has of a step."""
-        query = urlencode({"logs": f"step:{step}|type:{kind}"})
-        self.page.goto(f"{self.url}?{query}")
+        return self._filtered(f"step:{step}|type:{kind}", kind)
+
+    def events_of_kind(self, kind: str) -> Locator:
+        """The events of one kind."""
+        return self._filtered(f"type:{kind}", kind)
+
+    def _filtered(self, tokens: str, kind: str) -> Locator:
+        self.page.goto(f"{self.url}?{urlencode({'logs': tokens})}")
         rows = self.page.locator("[data-index]").filter(has_text=kind)
         expect(rows.first).to_be_visible()
         return rows
