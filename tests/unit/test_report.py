@@ -102,13 +102,13 @@ def test_decorators_and_how_they_are_handled(tmp_path: Path, said: Callable[[], 
     flow = read(flow_class(tmp_path, f"from metaflow import user_step_decorator\n{source}"))
     report_flow(flow)
     lines = said()
-    assert [line.partition(":")[0] for line in lines[lines.index("Decorators") + 1 :]] == [
+    assert {line.partition(":")[0] for line in lines[lines.index("Decorators") + 1 :]} == {
         "    @project  in the name of the job, and in the tags of its runs",
         "    @retry    start, end",
         "    @timeout  start",
         "    @timed    end",
         "    @card     end",
-    ]
+    }
 
 
 @pytest.mark.parametrize(
