@@ -80,6 +80,11 @@ def pooled_steps(options: Options) -> Iterator[str]:
     return (step for step, _ in map(_pool, options.pools) if step is not None)
 
 
+def pool_names(options: Options) -> Iterator[str]:
+    """The pools that ops take slots of, each once."""
+    return iter(dict.fromkeys(name for _, name in map(_pool, options.pools)))
+
+
 def _pool(option: str) -> tuple[str | None, str]:
     """The step of a `--pool`, None if it is for all of them, and the pool's name."""
     step, equals, name = option.partition("=")

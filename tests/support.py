@@ -59,6 +59,7 @@ class DagsterRun:
     succeeded: bool
     statuses: Mapping[str, str]
     failures: Sequence[str]
+    errors: Sequence[str]
     commands: Sequence[str]
     metadata: Mapping[str, Mapping[str, Any]]
     metaflow_run_id: str
@@ -264,6 +265,7 @@ def dagster_run(instance: Any, run_id: str) -> DagsterRun:
             stats.step_key: stats.status.value for stats in instance.get_run_step_stats(run_id)
         },
         failures=[_failure(entry) for entry in entries if entry.level >= logging.ERROR],
+        errors=list(_errors(entries)),
         commands=[message[2:] for message in messages if message.startswith("$ ")],
         metadata=dict(_metadata(entries)),
         metaflow_run_id=run.tags.get("metaflow/run_id", "none"),
@@ -278,6 +280,16 @@ def _failure(entry: Any) -> str:
         reason = event.step_failure_data.user_failure_data
         return f"{entry.message}\n{reason.description if reason else ''}"
     return str(entry.message)
+
+
+def _errors(entries: Sequence[Any]) -> Iterator[str]:
+    """What Dagster shows as the errors of steps, whether they are tried again or not."""
+    for entry in entries:
+        event = entry.dagster_event
+        if event is not None and event.is_step_failure:
+            yield event.step_failure_data.error.to_string()
+        if event is not None and event.is_step_up_for_retry:
+            yield event.step_retry_data.error.cause.to_string()
 
 
 def _metadata(entries: Sequence[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -109,6 +109,20 @@ def test_ending(ending: Ending, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("decorators", ["", "@retry(times=1, minutes_between_retries=0)"])
+def test_dagster_shows_the_error_of_the_user_alone(decorators: str, tmp_path: Path) -> None:
+    body = "try: {}['missing']\n        except KeyError as e: raise ValueError('no luck') from e"
+    run = run_flow(tmp_path, body, decorators)
+    assert len(run.errors) == (2 if decorators else 1)
+    for error in run.errors:
+        assert "KeyError: 'missing'" in error
+        assert "ValueError: no luck" in error
+        assert 'failing_flow.py", line 1' in error
+        assert "/dagster/" not in error
+        assert "/metaflow/" not in error
+        assert "failingflow_dagster.py" not in error
+
+
 def test_step_knows_its_run(tmp_path: Path) -> None:
     from metaflow import Run
 

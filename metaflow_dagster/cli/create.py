@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from metaflow.exception import MetaflowException
 from metaflow.plugins.aws.step_functions.production_token import store_token
 
 from metaflow_dagster.cli.compiling import compile_options
+from metaflow_dagster.cli.report import report_automation, report_flow, report_needs
 from metaflow_dagster.compilation import Compilation, hand_over
 from metaflow_dagster.compiler import compile_session
 from metaflow_dagster.deployment import (
@@ -24,10 +24,8 @@ from metaflow_dagster.deployment import (
     token_prefix,
 )
 from metaflow_dagster.diagnostics import CompileError
-from metaflow_dagster.executors import ImportedExecutor, find_executor
 from metaflow_dagster.files import difference, replaced_at_the_end
 from metaflow_dagster.frontend import Session
-from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
 from metaflow_dagster.operate.errors import DagsterUnavailable
 from metaflow_dagster.operate.home import dagster_home
@@ -132,7 +130,9 @@ def create(
         _check(compilation)
     else:
         _deploy(compilation, TokenOptions(authorize, new_token, generate_new_token))
-        report_executor(options, [compilation.flow])
+        report_automation([compilation.flow])
+        report_needs(options, [compilation.flow])
+        _report_commands(compilation)
         if deployer_attribute_file is not None:
             _write_attributes(Path(deployer_attribute_file), session, compilation)
 
@@ -162,7 +162,8 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
         raise NotCompiled(
             f"{output} cannot be written: {error.strerror}. It is as it was."
         ) from error
-    _report(compilation)
+    click.echo(f"Compiled {flow.name} to {output}, as the job {job_name}.")
+    report_flow(flow)
     if previous is None or deployment.production_token != previous.production_token:
         click.echo("\nThe flow has a new production token.")
     _report_namespace(deployment)
@@ -170,45 +171,11 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
     note(compilation)
 
 
-def _report(compilation: Compilation) -> None:
+def _report_commands(compilation: Compilation) -> None:
     file = file_word(str(compilation.output))
-    click.echo(f"Compiled to {compilation.output}. Open it in Dagster's UI, or run it:")
+    click.echo("\nOpen the job in Dagster's UI, or run it:")
     click.echo(f"    dagster dev -f {file}")
     click.echo(f"    dagster job execute -f {file} -j {compilation.job_name}")
-    report_automation([compilation.flow])
-
-
-def report_automation(flows: Iterable[Flow]) -> None:
-    """Say what starts runs of flows by itself, and what has to be up for that."""
-    causes = [
-        f"{flow.name} {cause}"
-        for flow in flows
-        for cause in (flow.schedule, *flow.triggers)
-        if cause
-    ]
-    if causes:
-        click.echo("\nWhere Dagster's daemon is up, as it is with `dagster dev`, runs start:")
-    for cause in causes:
-        click.echo(f"    {cause}")
-
-
-def report_executor(options: Options, flows: Iterable[Flow]) -> None:
-    """Say what an executor on other machines needs there, and what of it is missing."""
-    executor = find_executor(options.executor)
-    if not isinstance(executor, ImportedExecutor):
-        return
-    click.echo(
-        f"\nOps run by {executor.module}.{executor.attribute}. If that is on other machines:"
-    )
-    if executor.extra is not None:
-        click.echo(
-            f"    pip install 'metaflow-dagster[{executor.extra}]' wherever the file is loaded"
-        )
-    backends = [flow.backend for flow in flows]
-    if any(backend.datastore == "local" for backend in backends):
-        click.echo("    the datastore is local, so they have to share its disk, or use --datastore")
-    if any(backend.metadata == "local" for backend in backends):
-        click.echo("    the metadata is local, so each keeps what its own steps tell: --metadata")
 
 
 def _report_namespace(deployment: Deployment) -> None:

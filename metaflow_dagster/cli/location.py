@@ -14,7 +14,8 @@ from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.cli.compiling import compile_options
-from metaflow_dagster.cli.create import keep_token, note, report_automation, report_executor
+from metaflow_dagster.cli.create import keep_token, note
+from metaflow_dagster.cli.report import report_automation, report_needs
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import (
     Deployment,
@@ -63,7 +64,7 @@ def create(
             with _made(directory):
                 location = merged(flow_files, options, directory)
                 _deploy(location)
-                report_executor(options, [one.flow for one in location.compilations])
+                report_needs(options, [one.flow for one in location.compilations])
 
 
 class _NotDeployed(Exception):

@@ -65,7 +65,7 @@ def constant_values(
 def _step_sources(flow: Flow, scope: ModuleScope, place: Place) -> Iterator[tuple[str, Expression]]:
     """File and class of the steps that the flow's own class does not define."""
     for step in flow.steps:
-        if (step.location.file, step.class_name) != (flow.file, flow.name):
+        if step.class_name and (step.location.file, step.class_name) != (flow.file, flow.name):
             file = path_expression(step.location.file, scope, place)
             yield step.name, list_of([file, literal(step.class_name)])
 

@@ -35,7 +35,7 @@ from metaflow_dagster.emit.build import (
 )
 from metaflow_dagster.emit.scope import ModuleScope
 from metaflow_dagster.executors import ImportedExecutor, OwnExecutor, OwnName, find_executor
-from metaflow_dagster.ir.flow import Literal
+from metaflow_dagster.ir.flow import Flow, Literal
 from metaflow_dagster.ir.job import (
     Collected,
     FanIn,
@@ -88,13 +88,18 @@ def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expressio
         scope.ref("job"),
         keywords={
             "name": literal(plan.name),
-            "description": literal(plan.flow.description) if plan.flow.description else None,
+            "description": call(scope.ref("flow_description"), *_said(plan.flow)),
             "tags": literal(_tags(plan, options)),
             "metadata": text_dict({"code": _code_references(plan, scope)}),
             "executor_def": _executor(options, scope),
             "resource_defs": text_dict({"io_manager": scope.ref("datastore_io_manager")}),
         },
     )
+
+
+def _said(flow: Flow) -> Iterator[Expression]:
+    if flow.description:
+        yield literal(flow.description)
 
 
 def _code_references(plan: JobPlan, scope: ModuleScope) -> Expression:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,13 @@ from metaflow.plugins.timeout_decorator import TimeoutDecorator
 
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.credentials import is_secret_variable
-from metaflow_dagster.frontend.protocols import FlowObject, Graph, Node, StepDecorator
+from metaflow_dagster.frontend.protocols import (
+    FlowObject,
+    Graph,
+    Node,
+    StepDecorator,
+    UserStepDecorator,
+)
 from metaflow_dagster.frontend.texts import LONGEST_VARIABLE, fits_environment
 from metaflow_dagster.ir.flow import Location, Retries
 
@@ -45,6 +51,15 @@ def check_decorators(flow: FlowObject, graph: Graph) -> Iterator[Diagnostic]:
 def read_hooks(node: Node) -> tuple[str, ...]:
     """The decorators of a step that take part in how Metaflow's runtime starts its process."""
     return tuple(decorator.name for decorator in node.decorators if _is_hooked(decorator))
+
+
+def read_names(node: Node) -> tuple[str, ...]:
+    """The names of the decorators of a step, the user's own and step mutators included."""
+    own = (one.decorator_name for one in chain(node.wrappers, node.config_decorators))
+    return (
+        *(name.rpartition(".")[2] for name in own),  # without their module
+        *(decorator.name for decorator in node.decorators),
+    )
 
 
 def _is_hooked(decorator: StepDecorator) -> bool:
@@ -168,8 +183,10 @@ def read_environment(node: Node) -> tuple[tuple[str, str], ...]:
 
 def read_decospecs(node: Node) -> tuple[str, ...]:
     """Decorators the source does not hold, as `metaflow/runtime.py: CLIArgs` passes them on."""
+    decorators: Iterable[StepDecorator | UserStepDecorator]
+    decorators = chain(node.decorators, node.wrappers, node.config_decorators)
     return tuple(
         decorator.make_decorator_spec()
-        for decorator in chain(node.decorators, node.wrappers, node.config_decorators)
+        for decorator in decorators
         if not decorator.statically_defined and decorator.inserted_by is None
     )

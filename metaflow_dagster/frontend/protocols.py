@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 
 class StepDecorator(Protocol):
-    """`decorators.StepDecorator`, or a user's step decorator."""
+    """`decorators.StepDecorator`."""
 
     name: str
     attributes: Mapping[str, Any]
@@ -19,6 +19,16 @@ class StepDecorator(Protocol):
     inserted_by: list[str] | None
 
     def step_task_retry_count(self) -> tuple[int | None, int | None]: ...
+    def make_decorator_spec(self) -> str: ...
+
+
+class UserStepDecorator(Protocol):
+    """`user_decorators.user_step_decorator.UserStepDecoratorBase`."""
+
+    decorator_name: str
+    statically_defined: bool
+    inserted_by: list[str] | None
+
     def make_decorator_spec(self) -> str: ...
 
 
@@ -64,8 +74,8 @@ class Node(Protocol):
     parallel_foreach: bool
     condition: str | None
     decorators: list[StepDecorator]
-    wrappers: list[StepDecorator]
-    config_decorators: list[StepDecorator]
+    wrappers: list[UserStepDecorator]
+    config_decorators: list[UserStepDecorator]
 
 
 class Graph(Protocol):

@@ -43,6 +43,7 @@ def read_flow(session: Session) -> Flow:
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
+            applied=tuple(state.flow._flow_decorators),
         )
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error

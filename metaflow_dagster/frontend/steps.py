@@ -10,6 +10,7 @@ from metaflow_dagster.frontend.decorators import (
     read_decospecs,
     read_environment,
     read_hooks,
+    read_names,
     read_retries,
     read_timeout,
 )
@@ -49,6 +50,7 @@ def read_steps(flow: FlowObject, graph: Graph) -> Iterator[Step]:
             pod=read_pod(node),
             has_cards=any(decorator.name == "card" for decorator in node.decorators),
             class_name=_class_name(flow, node),
+            applied=read_names(node),
         )
 
 

@@ -139,6 +139,7 @@ class Step:
     how its process is started (`@kubernetes`, `@conda`), for which Metaflow needs the flow itself.
     `pod` is what `@kubernetes` or `@resources` ask for. `has_cards` says that its tasks may
     leave cards (`@card`). `class_name` is the qualified name of the class that defines it.
+    `applied` names all of its decorators, in the order in which Metaflow has them.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Step:
     pod: Pod | None = None
     has_cards: bool = False
     class_name: str = ""
+    applied: tuple[str, ...] = ()
 
 
 class ParameterKind(Enum):
@@ -319,7 +321,7 @@ class Flow:
     `top_options` are command line options that flow decorators (such as `@project`) need on every
     command; `given_options` are the top-level options the user gave, for the regenerate command.
     `decospecs` are the decorators that were added to every step, as they were given. `code` is the
-    package that machines take which do not have the file.
+    package that machines take which do not have the file. `applied` names the flow's decorators.
     """
 
     name: str
@@ -337,6 +339,7 @@ class Flow:
     given_options: tuple[str, ...] = ()
     decospecs: tuple[str, ...] = ()
     code: CodePackage | None = None
+    applied: tuple[str, ...] = ()
 
     @property
     def end_event(self) -> str:

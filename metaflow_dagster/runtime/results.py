@@ -43,9 +43,9 @@ def finished_task(
     num_splits = left.get("_foreach_num_splits") or 0
     metadata: dict[str, Any] = {
         **task_metadata(task, attempt),
+        **(execution or {}),
         "artifacts": artifact_table(datastore),
         "retrieve": MetadataValue.md(f"```python\n{retrieval_snippet(task, datastore)}\n```"),
-        **(execution or {}),
     }
     if task.step in STEPS_WITH_CARDS:
         metadata.update(card_links(task))

@@ -11,11 +11,22 @@ from metaflow_dagster.runtime.command import flow_file
 from metaflow_dagster.runtime.settings import FLOW_NAME, HERE, STEP_SOURCES
 
 
+def flow_description(text: str = "") -> str:
+    """What Dagster says of the job: what the flow says of itself, and where that is."""
+    file = flow_file()
+    place = named_place(file, source_lines(file).get(FLOW_NAME))
+    return f"{text.rstrip()}\n\nFlow {FLOW_NAME}, {place}".lstrip()
+
+
 def step_description(step: str, text: str = "") -> str:
     """What Dagster says of an op: what its step says of itself, and where that is."""
-    file, line = step_source(step)
-    place = os.path.relpath(file, HERE) + (f":{line}" if line else "")
-    return f"{text}\n\nStep `{step}` in `{place}`".lstrip()
+    return f"{text.rstrip()}\n\nStep {step}, {named_place(*step_source(step))}".lstrip()
+
+
+def named_place(file: str, line: int | None) -> str:
+    """A file, as seen from the generated one, and a line in it."""
+    place = os.path.relpath(file, HERE)
+    return f"{place}:{line}" if line else place
 
 
 def code_references(*steps: str) -> CodeReferencesMetadataValue:
@@ -34,12 +45,12 @@ def code_reference(step: str) -> LocalFileCodeReference:
 def step_source(step: str) -> tuple[str, int | None]:
     """The file of a step, and its line; None where the file is not on this machine."""
     file, class_name = STEP_SOURCES.get(step, [flow_file(), FLOW_NAME])
-    return file, method_lines(file).get(f"{class_name}.{step}")
+    return file, source_lines(file).get(f"{class_name}.{step}")
 
 
 @cache
-def method_lines(file: str) -> dict[str, int]:
-    """The line of each method in a file, by its qualified name."""
+def source_lines(file: str) -> dict[str, int]:
+    """The line of each class and method in a file, by its qualified name."""
     try:
         with open(file, "rb") as source:
             tree = ast.parse(source.read())
@@ -49,9 +60,9 @@ def method_lines(file: str) -> dict[str, int]:
     pending: list[tuple[str, list[ast.stmt]]] = [("", tree.body)]
     while pending:
         prefix, body = pending.pop()
-        for statement in body:
-            if isinstance(statement, ast.ClassDef):
-                pending.append((f"{prefix}{statement.name}.", statement.body))
-            elif isinstance(statement, ast.FunctionDef):
-                lines[prefix + statement.name] = statement.lineno
+        for one in body:
+            if isinstance(one, (ast.ClassDef, ast.FunctionDef)):
+                lines[prefix + one.name] = one.lineno
+            if isinstance(one, ast.ClassDef):
+                pending.append((f"{prefix}{one.name}.", one.body))
     return lines

@@ -62,8 +62,7 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
     with captured_process(context, command, environment) as process:
         process.wait(limit)
         if process.returncode:
-            shown = execution_metadata(command, process)
-            raise step_failure(context, "The run could not be initialised", process, True, shown)
+            raise step_failure(context, "The run could not be initialised", process, True, {})
     return str(task)
 
 
@@ -131,12 +130,11 @@ def run_step(
                 process.wait(limit)
             finally:
                 keep_logs(context, task, attempt, process)
-    shown = execution_metadata(command, process)
     if process.returncode:
         may_retry = attempt < last_of_user + error_retries
-        shown = {**task_metadata(task, attempt), **shown}
+        shown = task_metadata(task, attempt)
         raise step_failure(context, f"Step {step} failed", process, may_retry, shown)
-    return finished_task(task, attempt, shown)
+    return finished_task(task, attempt, execution_metadata(command, process))
 
 
 def step_command(task: Task, options: Sequence[str]) -> list[str]:

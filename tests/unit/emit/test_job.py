@@ -10,7 +10,7 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from metaflow_dagster.executors import ImportedExecutor, find_executor
-from metaflow_dagster.ir.flow import Flow
+from metaflow_dagster.ir.flow import Flow, Project
 from metaflow_dagster.options import Options, check_options, pool_of, run_tags
 from tests.unit.emit.test_module import SHAPES
 from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded
@@ -65,8 +65,17 @@ def test_tags_and_limits() -> None:
     flow = linear_flow(description='Fits\n"it".')
     job = job_of(loaded(emitted(flow, Options("nightly", workflow_timeout=60, max_workers=2))))
     assert job.name == "nightly"
-    assert job.description == 'Fits\n"it".'
+    assert job.description == 'Fits\n"it".\n\nFlow MyFlow, flows/my_flow.py'
     assert job.tags == {"metaflow/flow": "MyFlow", "dagster/max_runtime": "60"}
+
+
+def test_project_and_branch_are_tags() -> None:
+    flow = linear_flow(project=Project("shop", "user.ann"))
+    assert job_of(loaded(emitted(flow))).tags == {
+        "metaflow/flow": "MyFlow",
+        "metaflow/project": "shop",
+        "metaflow/branch": "user.ann",
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import io
 import os
 import resource
@@ -10,10 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, Failure, OpExecutionContext, build_op_context
+from dagster import (
+    DagsterInstance,
+    Failure,
+    OpExecutionContext,
+    RetryPolicy,
+    build_op_context,
+    job,
+    op,
+)
 
 from metaflow_dagster.runtime.limits import Limit
-from metaflow_dagster.runtime.logs import DIGEST_LINES, LONGEST_LINE, StreamLog, plain
+from metaflow_dagster.runtime.logs import LONGEST_LINE, StreamLog, plain
 from metaflow_dagster.runtime.process import (
     EXIT_DISALLOW_RETRY,
     CapturedProcess,
@@ -166,7 +172,9 @@ def test_limit(context: OpExecutionContext) -> None:
     process, stdout, _ = run(context, code, Limit(2, "it had its time.", is_final=True))
     assert process.ending() == ": it had its time."
     assert stdout == b"early\n"
-    assert step_failure("It failed", process, may_retry=True).allow_retries is False
+    failure = step_failure(context, "It failed", process, True, {})
+    assert isinstance(failure, Failure)
+    assert failure.allow_retries is False
 
 
 def test_limit_that_is_not_reached(context: OpExecutionContext) -> None:
@@ -203,27 +211,40 @@ def failed(context: OpExecutionContext, returncode: int, stderr: bytes = b"") ->
 
 
 @pytest.mark.parametrize(
-    ("returncode", "may_retry", "allowed"),
+    ("returncode", "may_retry", "most", "tries"),
     [
-        pytest.param(1, True, True, id="retries left"),
-        pytest.param(1, False, False, id="no retries left"),
-        pytest.param(202, True, False, id="Metaflow forbids it"),
+        pytest.param(1, True, 1, 2, id="retries left"),
+        pytest.param(1, False, 1, 1, id="no retries left"),
+        pytest.param(1, True, 0, 1, id="no retry policy"),
+        pytest.param(202, True, 1, 1, id="Metaflow forbids it"),
     ],
 )
-def test_step_failure(
-    context: OpExecutionContext, returncode: int, may_retry: bool, allowed: bool
-) -> None:
-    failure = step_failure("Step a failed", failed(context, returncode, b"1\nlast\n"), may_retry)
-    assert failure.description == f"Step a failed with exit code {returncode}.\n1\nlast"
-    assert failure.allow_retries is allowed
+def test_step_failure(returncode: int, may_retry: bool, most: int, tries: int) -> None:
+    @op(retry_policy=RetryPolicy(max_retries=most) if most else None)
+    def fails(context: OpExecutionContext) -> None:
+        process = failed(context, returncode, b"1\nlast\n")
+        raise step_failure(context, "Step a failed", process, may_retry, {"attempt": 0})
+
+    @job
+    def failing() -> None:
+        fails()
+
+    result = failing.execute_in_process(raise_on_error=False)
+    said = f"Step a failed with exit code {returncode}.\n1\nlast"
+    (failure,) = result.get_step_failure_events()
+    assert sum(one.is_step_up_for_retry for one in result.all_events) == tries - 1
+    shown = failure.step_failure_data.user_failure_data
+    assert shown is not None
+    assert shown.description == said
+    assert set(shown.metadata) == {"attempt", "exit code"}
 
 
-def test_digest_is_the_end(context: OpExecutionContext) -> None:
+def test_last_lines(context: OpExecutionContext) -> None:
     stderr = b"".join(b"%d\n" % i for i in range(1000)) + b"\xff end"
-    lines = failed(context, 1, stderr).stderr.digest().splitlines()
-    assert len(lines) == DIGEST_LINES
+    lines = failed(context, 1, stderr).stderr.last_lines(20)
+    assert len(lines) == 20
     assert lines[-1] == "\ufffd end"
-    assert failed(context, 1).stderr.digest() == ""
+    assert failed(context, 1).stderr.last_lines(20) == []
 
 
 def test_exit_code_is_that_of_metaflow() -> None:

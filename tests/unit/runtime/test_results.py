@@ -8,7 +8,12 @@ from dagster import Failure
 
 from metaflow_dagster.runtime import results
 from metaflow_dagster.runtime.command import SYSROOT
-from metaflow_dagster.runtime.results import metadata_provider, next_steps, refuse_other_steps
+from metaflow_dagster.runtime.results import (
+    metadata_provider,
+    next_steps,
+    refuse_other_steps,
+    task_metadata,
+)
 from metaflow_dagster.runtime.tasks import Task
 
 
@@ -74,3 +79,23 @@ def test_metadata_provider(
     for module in ("results", "command"):
         monkeypatch.setattr(f"metaflow_dagster.runtime.{module}.METAFLOW_STEP_ENV", settings)
     assert metadata_provider() == provider
+
+
+@pytest.mark.parametrize(
+    ("address", "link"),
+    [
+        pytest.param("https://ui.example/", "https://ui.example/Flow/run/start/t1", id="as given"),
+        pytest.param("https://ann:secret@ui.example", None, id="with a password"),
+        pytest.param(None, None, id="not configured"),
+    ],
+)
+def test_link_to_the_ui_of_metaflow(
+    address: str | None, link: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metaflow.metaflow_config.UI_URL", address)
+    shown = task_metadata(Task("run", "start", "t1"), 2)
+    assert {name: value.value for name, value in shown.items()} == {
+        "pathspec": "Flow/run/start/t1",
+        "attempt": 2,
+        **({"Metaflow UI": link} if link else {}),
+    }

@@ -1,0 +1,145 @@
+import pytest
+from dagster import ExecuteInProcessResult, Failure, OpExecutionContext, RetryPolicy, job, op
+
+from metaflow_dagster.runtime.failures import (
+    DIGEST_LINES,
+    StepError,
+    final_failure,
+    retry_request,
+    step_error,
+)
+
+HEAD = "Traceback (most recent call last):\n"
+METAFLOW = """\
+  File "/site-packages/metaflow/cli.py", line 739, in main
+    start(auto_envvar_prefix="METAFLOW", obj=state)
+  File "/site-packages/metaflow/_vendor/click/core.py", line 829, in __call__
+    return self.main(args, kwargs)
+           ^^^^^^^^^^^^^^^^^^^^^^^
+  File "/site-packages/metaflow/task.py", line 938, in run_step
+    self._exec_step_function(step_func, orig_step_func)
+  File "/site-packages/metaflow/task.py", line 113, in _exec_step_function
+    step_function()
+"""
+USERS = """\
+  File "/home/ann/metaflow/flow.py", line 4, in start
+    return d["x"]
+           ~^^^^^
+  File "/site-packages/metaflow/flowspec.py", line 607, in __getattr__
+    raise AttributeError
+"""
+REPORT = "warning: old\n<flow MyFlow step start> failed:\n    Internal error\n"
+CHAINED = "\nThe above exception was the direct cause of the following exception:\n\n"
+GROUP = "  + Exception Group Traceback (most recent call last):\n"
+
+
+def in_group(text: str) -> str:
+    return "".join(f"  | {line}\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("stderr", "expected"),
+    [
+        pytest.param("", StepError(""), id="nothing"),
+        pytest.param("a\nb", StepError("a\nb"), id="no report of Metaflow's"),
+        pytest.param(
+            REPORT + HEAD + METAFLOW + USERS + "KeyError: 'x'\n\n",
+            StepError(HEAD + USERS + "KeyError: 'x'\n", "KeyError: 'x'"),
+            id="exception",
+        ),
+        pytest.param(
+            REPORT + HEAD + METAFLOW + "ValueError: two\n  lines\n",
+            StepError(HEAD + "ValueError: two\n  lines", "ValueError: two"),
+            id="raised by Metaflow itself, in two lines",
+        ),
+        pytest.param(
+            REPORT + HEAD + USERS + "KeyError: 'x'\n" + CHAINED + HEAD + METAFLOW + USERS + "E: y",
+            StepError(HEAD + USERS + "KeyError: 'x'\n" + CHAINED + HEAD + USERS + "E: y", "E: y"),
+            id="one after the other",
+        ),
+        pytest.param(
+            REPORT + GROUP + in_group(METAFLOW + USERS + "ExceptionGroup: two (1)") + "  | E: z",
+            StepError(
+                GROUP + in_group(USERS + "ExceptionGroup: two (1)") + "  | E: z",
+                "ExceptionGroup: two (1)",
+            ),
+            id="group",
+        ),
+        pytest.param(
+            "<flow MyFlow step start> failed:\n    Object not found:\n    Task('A') is not\n",
+            StepError("Object not found:\nTask('A') is not"),
+            id="Metaflow's own error",
+        ),
+        pytest.param(
+            REPORT + HEAD + USERS + "E: first\n" + REPORT + "    No luck:\n    gone",
+            StepError("Internal error\nNo luck:\ngone"),
+            id="the last report counts",
+        ),
+    ],
+)
+def test_step_error(stderr: str, expected: StepError) -> None:
+    error = step_error(stderr.split("\n"))
+    assert StepError(error.said.strip("\n"), error.exception) == StepError(
+        expected.said.strip("\n"), expected.exception
+    )
+
+
+def test_of_other_output_the_end_is_shown() -> None:
+    assert step_error(list(map(str, range(100)))).said.split("\n") == [
+        str(index) for index in range(100 - DIGEST_LINES, 100)
+    ]
+
+
+ERROR = StepError(HEAD + USERS + "KeyError: 'x'", "KeyError: 'x'")
+
+
+def result_of(policy: RetryPolicy | None, is_final: bool) -> ExecuteInProcessResult:
+    """Run an op that fails in one of the two ways."""
+
+    @op(retry_policy=policy)
+    def fails(context: OpExecutionContext) -> None:
+        request = retry_request(context, "It failed.", ERROR, {"attempt": context.retry_number})
+        if is_final or request is None:
+            raise final_failure("It failed.", ERROR, {"attempt": context.retry_number})
+        raise request
+
+    @job
+    def failing() -> None:
+        fails()
+
+    return failing.execute_in_process(raise_on_error=False)
+
+
+@pytest.mark.parametrize("policy", [None, RetryPolicy(max_retries=2)])
+def test_final_failure_shows_the_error_of_the_step(policy: RetryPolicy | None) -> None:
+    (event,) = result_of(policy, is_final=True).get_step_failure_events()
+    data = event.step_failure_data
+    assert data.error is not None
+    assert data.error.message == "It failed.\nKeyError: 'x'\n"
+    assert data.error.stack == [f"{ERROR.said}\n"]
+    assert data.error.cause is None
+    assert data.user_failure_data is not None
+    assert data.user_failure_data.description == f"It failed.\n{ERROR.said}"
+    assert data.user_failure_data.metadata["attempt"].value == 0
+
+
+def test_retries_show_the_error_of_the_step() -> None:
+    result = result_of(RetryPolicy(max_retries=2), is_final=False)
+    retries = [one for one in result.all_events if one.is_step_up_for_retry]
+    (failure,) = result.get_step_failure_events()
+    assert len(retries) == 2
+    for one in (
+        *(retry.step_retry_data.error for retry in retries),
+        failure.step_failure_data.error,
+    ):
+        assert one is not None
+        assert one.cause is not None
+        assert ERROR.said in one.cause.message
+        assert one.cause.stack == []
+
+
+def test_is_a_failure_of_dagsters_for_hooks_and_callers() -> None:
+    failure = final_failure("It failed.")
+    assert isinstance(failure, Failure)
+    assert (str(failure), failure.description) == ("It failed.", "It failed.")
+    assert failure.allow_retries is False
