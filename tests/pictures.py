@@ -18,7 +18,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.pages import PATIENCE, Job, RunPage
+from tests.browser.pages import Job, RunPage
 from tests.browser.place import place_with
 from tests.golden import FLOWS, isolate
 from tests.operated import Place, Server, running_server
@@ -115,10 +115,11 @@ def failure(scene: Scene) -> bytes:
 
 
 def schedules_and_sensors(scene: Scene) -> bytes:
-    scene.resize(480)
+    scene.resize(560)
     scene.page.goto(f"{scene.server.url}/automation")
     expect(scene.page.get_by_text("SalesEtlFlow_schedule")).to_be_visible()
     expect(scene.page.get_by_text(" ago")).to_have_count(2)
+    expect(scene.page.locator("[class*=Spinner_spinner]")).to_have_count(0)
     return scene.picture()
 
 
@@ -140,7 +141,7 @@ def prepared(page: Page, server: Server) -> Mapping[str, str]:
     search = ended("WineSearchFlow", "Success")
     # The sales have started the forecast, and that its report.
     page.goto(f"{server.url}/locations/definitions.py/jobs/ForecastReportFlow/runs")
-    expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Success", exact=True)).to_be_visible()
     page.goto(f"{server.url}/locations/definitions.py/jobs/ForecastFlow/runs")
     forecast = page.get_by_role("link", name="View", exact=True).get_attribute("href")
     failed = ended("ForecastFlow", "Failure", day="2020-01-01")

@@ -13,6 +13,8 @@ from playwright.sync_api import Locator, Page, expect
 # How long a run may take, or Dagster to show what has become of it. In milliseconds.
 PATIENCE = 60_000
 
+expect.set_options(timeout=PATIENCE)
+
 # The location that `dagster dev -f definitions.py` makes.
 LOCATION = "definitions.py"
 
@@ -131,7 +133,7 @@ class RunPage:
 
     def wait_for(self, status: str) -> None:
         """Wait until the run is said to have a status, in Dagster's word."""
-        expect(self.page.get_by_text(status, exact=True).first).to_be_visible(timeout=PATIENCE)
+        expect(self.page.get_by_text(status, exact=True).first).to_be_visible()
 
     def reload(self) -> None:
         """See the latest: what happens just before a silence may not be told to an open page."""
