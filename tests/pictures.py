@@ -141,7 +141,7 @@ def prepared(page: Page, server: Server) -> Mapping[str, str]:
     search = ended("WineSearchFlow", "Success")
     # The sales have started the forecast, and that its report.
     page.goto(f"{server.url}/locations/definitions.py/jobs/ForecastReportFlow/runs")
-    expect(page.get_by_text("Success", exact=True)).to_be_visible()
+    RunPage(page).wait_for("Success")
     page.goto(f"{server.url}/locations/definitions.py/jobs/ForecastFlow/runs")
     forecast = page.get_by_role("link", name="View", exact=True).get_attribute("href")
     failed = ended("ForecastFlow", "Failure", day="2020-01-01")

@@ -196,7 +196,7 @@ def test_termination(orchard: Orchard) -> None:
     run = orchard.job.launch(trees=1, weather="fog")
     file = orchard.place.directory / "picking.pid"
     pid = int(until(lambda: file.exists() and file.read_text()))
-    run.reload()
+    run.page.reload()
     run.terminate()
     run.wait_for("Canceled")
     until(lambda: not is_alive(pid))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from playwright.sync_api import Locator, Page, expect
 
-# How long a run may take, or Dagster to show what has become of it. In milliseconds.
-PATIENCE = 60_000
+# How long Dagster may take to show something, in milliseconds, and a run, in that many times more.
+PATIENCE = 20_000
+RELOADS = 10
 
 expect.set_options(timeout=PATIENCE)
 
@@ -132,12 +134,17 @@ class RunPage:
         return self.url.rpartition("/")[2]
 
     def wait_for(self, status: str) -> None:
-        """Wait until the run is said to have a status, in Dagster's word."""
-        expect(self.page.get_by_text(status, exact=True).first).to_be_visible()
+        """Wait until the run is said to have a status, in Dagster's word.
 
-    def reload(self) -> None:
-        """See the latest: what happens just before a silence may not be told to an open page."""
-        self.page.reload()
+        What happens just before a silence is not always told to a page that is open.
+        """
+        shown = self.page.get_by_text(status, exact=True).first
+        for _ in range(RELOADS):
+            with suppress(AssertionError):
+                expect(shown).to_be_visible()
+                break
+            self.page.reload()
+        expect(shown).to_be_visible()
 
     def tags_and_config(self) -> Locator:
         """Open what the run was launched with."""
