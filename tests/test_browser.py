@@ -36,6 +36,7 @@ STEPS = {
     "op_weigh": "Weigh what has been picked.",
     "op_end": "Say what it is worth.",
 }
+PARAMETERS = ("baskets", "orchard", "organic", "price", "trees", "weather")
 DEFAULTS = """\
 ops:
   op_start:
@@ -160,25 +161,24 @@ def test_launchpad(orchard: Orchard) -> None:
     assert orchard.artifacts(end, *names) == [*given, "sun", 72.0]
 
 
-def test_metadata_of_a_step(orchard: Orchard) -> None:
-    run = orchard.job.launch(trees=2)
-    run.wait_for("Success")
+def test_metadata_of_a_step(orchard: Orchard, failed: str) -> None:
+    """A task says which it is, what it has made and how to get that, and how it was run."""
+    run = opened_run(orchard, failed)
     run_id = orchard.run_id(run)
-    dialog = run.opened(run.events("op_pick[1]", "STEP_OUTPUT").first)
-    for text in (f"OrchardFlow/{run_id}/pick/t1-1", "attempt"):
+    expect(run.tags_and_config()).to_contain_text(f"metaflow/run_id: {run_id}")
+
+    dialog = run.opened(run.events("op_start", "STEP_OUTPUT").first)
+    for text in (f"OrchardFlow/{run_id}/start/t1", "attempt", "foreach items"):
         expect(dialog.get_by_text(text, exact=True)).to_be_visible()
     table = cells(dialog.get_by_role("table").filter(has_text="bytes").last)
-    assert ["kilograms", "float", "21"] in table
-    assert {"baskets", "numbers", "orchard", "trees"} <= {name for name, *_ in table}
+    assert ["price", "float", "21"] in table
+    assert {name for name, *_ in table} == {*PARAMETERS, "numbers"}
 
     snippet = run.markdown(dialog, "retrieve")
-    code = "import sys; " + "exec(sys.argv[1] + '\\nprint(task[\"kilograms\"].data)')"
+    code = "import sys; exec(sys.argv[1] + '\\nprint(task[\"numbers\"].data)')"
     printed = checked([sys.executable, "-c", code, snippet], orchard.place.home)
-    assert printed.splitlines()[-1] == "24.0"
-    assert f" step pick --run-id={run_id} --task-id=t1-1 " in run.markdown(dialog, "command")
-
-    orchard.job.page.goto(run.url)
-    expect(run.tags_and_config()).to_contain_text(f"metaflow/run_id: {run_id}")
+    assert printed.splitlines()[-1] == "[1, 2]"
+    assert f" step start --run-id={run_id} --task-id=t1 " in run.markdown(dialog, "command")
 
 
 def test_failure(orchard: Orchard, failed: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Response, expect
 
 # How long Dagster may take to show something, in milliseconds, and a run, in that many times more.
 PATIENCE = 20_000
@@ -183,8 +183,9 @@ class RunPage:
         self.page.get_by_role("button", name="Terminate").click()
         dialog = self.page.get_by_role("dialog")
         expect(dialog.get_by_role("checkbox")).not_to_be_checked()
-        dialog.get_by_role("button", name="Terminate 1 run").click()
-        dialog.get_by_role("button", name="Done").click()
+        # The dialog goes as soon as the run has ended.
+        with self.page.expect_response(asks_to_terminate):
+            dialog.get_by_role("button", name="Terminate 1 run").click()
 
     def re_execute_from_failure(self) -> None:
         """Launch the run anew where it has failed, and go where Dagster then goes."""
@@ -193,6 +194,11 @@ class RunPage:
         button.locator("xpath=following::button[1]").click()
         self.page.get_by_role("menuitem", name="From failure").click()
         self.page.wait_for_url(lambda url: "/runs/" in url and not url.startswith(before))
+
+
+def asks_to_terminate(response: Response) -> bool:
+    """Whether this is the answer to a person's wish to end a run."""
+    return "mutation Terminate" in (response.request.post_data or "")
 
 
 def cells(table: Locator) -> list[list[str]]:
