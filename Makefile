@@ -19,7 +19,7 @@ setup: .venv/.installed  ## Make .venv with the package (editable) and everythin
 services:  ## Install what the tests start (PostgreSQL, Redis, a C compiler), if root.
 	@tests/services/install.sh
 
-demo: .venv/.installed  ## Compile a flow, run it with Dagster and show what came out; kept in build/demo.
+demo: .venv/.installed  ## Compile the example flows, run one with Dagster and show what came out; kept in build/demo.
 	$(BIN)/python fixtures/demo/demo.py build/demo
 
 test: .venv/.installed services  ## Run all tests.

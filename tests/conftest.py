@@ -31,7 +31,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 # Tests that share what is dear to make: the runs of one flow, an installed wheel, a server.
 _TOGETHER = re.compile(
     r"(tests/test_(?:runs|backends|remote)\.py)::\w+\[(\w+)|"
-    r"(tests/test_(?:celery|deployer|docker|events|faults|hostile|k8s|many|operate)\.py)::|"
+    r"(tests/test_(?:celery|deployer|docker|events|examples|faults|hostile|k8s|many|operate)\.py)::|"
     r"(tests/test_(?:packaging|publish|readme|resume|warm)\.py)::|"
     r"(tests/faults)/test_(?:dagster|production)\.py::"
 )

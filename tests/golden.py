@@ -161,7 +161,15 @@ POD_CASE = Case(
     },
 )
 
-CASES = (*FLOW_CASES, WARM_CASE, POD_CASE, *SHAPE_CASES)
+# Nor are these, whose runs depend on each other and on files; tests/test_examples.py runs them.
+EXAMPLE_CASES = (
+    Case("wine_search", "WineSearchFlow"),
+    Case("sales_etl", "SalesEtlFlow"),
+    Case("forecast", "ForecastFlow"),
+    Case("forecast_report", "ForecastReportFlow"),
+)
+
+CASES = (*FLOW_CASES, WARM_CASE, POD_CASE, *EXAMPLE_CASES, *SHAPE_CASES)
 
 
 def isolate() -> None:

@@ -435,4 +435,6 @@ def typed(value: Any) -> Any:
         return kind, sorted(repr(typed(one)) for one in value)
     if kind == "MetaflowExceptionWrapper":  # has no equality of its own
         return kind, str(value)
+    if kind == "ndarray":  # compares element by element
+        return kind, str(value.dtype), value.tolist()
     return kind, value

@@ -16,6 +16,7 @@ from metaflow_dagster.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "fixtures" / "demo"
+FLOWS = ROOT / "fixtures" / "flows"
 
 
 def slow(test: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +96,7 @@ def test_wheel_carries_the_license(wheel: Path) -> None:
 @slow
 def test_installed_wheel_adds_the_command_group(installed: Path, tmp_path: Path) -> None:
     shown = run(
-        [installed, DEMO / "stations_flow.py", "dagster", "--help"],
+        [installed, FLOWS / "linear.py", "dagster", "--help"],
         tmp_path,
         {**bare_environment(tmp_path / "home"), "METAFLOW_USER": "someone"},
     )
@@ -104,19 +105,30 @@ def test_installed_wheel_adds_the_command_group(installed: Path, tmp_path: Path)
 
 @slow
 def test_installed_wheel_compiles_and_runs_the_demo(installed: Path, tmp_path: Path) -> None:
+    """With what the flow itself needs: the package does not bring it."""
+    constraints = ROOT / "constraints.txt"
+    run([installed, "-m", "pip", "install", "-q", "-c", constraints, "scikit-learn"], tmp_path)
     environment = bare_environment(tmp_path / "home")
     shown = run([installed, DEMO / "demo.py", tmp_path / "demo"], tmp_path, environment)
     assert "SUCCESS" in shown
-    assert "op_measure[4]" in shown
+    assert "op_train[2_2]" in shown
+    assert {file.name for file in (tmp_path / "demo" / "defs").glob("*.py")} == {
+        "definitions.py",
+        "forecastflow_dagster.py",
+        "forecastreportflow_dagster.py",
+        "salesetlflow_dagster.py",
+        "winesearchflow_dagster.py",
+    }
 
 
 @slow
 def test_demo_says_what_failed(tmp_path: Path) -> None:
-    """In a copy of the demo whose flow cannot be compiled."""
-    shutil.copytree(DEMO, tmp_path / "copy")
-    (tmp_path / "copy" / "stations_flow.py").write_text("raise RuntimeError('no such flow')\n")
+    """In a copy of the demo with a flow that cannot be compiled."""
+    shutil.copytree(DEMO, tmp_path / "demo")
+    shutil.copytree(FLOWS, tmp_path / "flows")
+    (tmp_path / "flows" / "forecast.py").write_text("raise RuntimeError('no such flow')\n")
     finished = subprocess.run(
-        [sys.executable, tmp_path / "copy" / "demo.py", tmp_path / "demo"],
+        [sys.executable, tmp_path / "demo" / "demo.py", tmp_path / "made"],
         capture_output=True,
         text=True,
         check=False,
@@ -129,7 +141,7 @@ def test_demo_says_what_failed(tmp_path: Path) -> None:
 @slow
 def test_editable_install_adds_the_command_group(tmp_path: Path) -> None:
     shown = run(
-        [sys.executable, DEMO / "stations_flow.py", "dagster", "--help"],
+        [sys.executable, FLOWS / "linear.py", "dagster", "--help"],
         tmp_path,
         {**bare_environment(tmp_path / "home"), "METAFLOW_USER": "someone"},
     )
