@@ -41,6 +41,7 @@ NOT_COMPARED = ("model", "source", "_graph_info")
 DOCUMENT = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 SET_UP, SERVE, *COMMANDS = (text for language, text in BLOCKS if language == "sh")
+(LISTING,) = (block for block in COMMANDS if "list-runs" in block)
 SHOWN = {
     command: text
     for (language, command), (other, text) in pairwise(BLOCKS)
@@ -97,13 +98,26 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     found.give(SET_UP)
     make_databases(found.place)
     (file,) = re.findall(r"^dagster dev -f (\S+)\n$", SERVE)
-    (listing,) = (block for block in COMMANDS if "list-runs" in block)
     with running_server(found.place, file) as server:
         found.url = server.url
         for block in COMMANDS:
             found.give(block)
-        until(lambda: found.give(listing).count("Succeeded") == 6)
+        until(lambda: succeeded(found.place, FORECAST) == succeeded(found.place, REPORT) == 3)
+        found.give(LISTING)
     return found
+
+
+def succeeded(place: Place, case: Case) -> int:
+    """How many runs of a flow have succeeded."""
+    from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+    wanted = RunsFilter(job_name=case.class_name, statuses=[DagsterRunStatus.SUCCESS])
+    with DagsterInstance.from_config(str(place.home)) as instance:
+        return instance.get_runs_count(wanted)
+
+
+def test_runs_that_events_have_started_are_listed(reader: Reader) -> None:
+    assert reader.printed[LISTING].count("Succeeded") == 6
 
 
 @pytest.mark.parametrize("command", SHOWN, ids=lambda command: command.split()[-1])

@@ -22,7 +22,19 @@ def task_environment(context: OpExecutionContext) -> dict[str, str]:
         "METAFLOW_DAGSTER_JOB_NAME": context.job_name,
         "METAFLOW_DAGSTER_OP": str(context.op_handle),
         "METAFLOW_DAGSTER_TRIGGERS": context.run.tags.get(TRIGGERS_TAG, ""),
+        **dagster_variables(context),
     }
+
+
+def dagster_variables(context: OpExecutionContext) -> dict[str, str]:
+    """What lets a step publish events to the Dagster that runs it.
+
+    `dagster dev` without DAGSTER_HOME keeps its history where the environment does not say so.
+    """
+    is_named = any(os.environ.get(name) for name in ("DAGSTER_HOME", "METAFLOW_DAGSTER_URL"))
+    if is_named or not context.instance.is_persistent:
+        return {}
+    return {"DAGSTER_HOME": context.instance.root_directory}
 
 
 @cache

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import Failure, OpExecutionContext
+from dagster import DagsterInstance, Failure, OpExecutionContext
 
 from metaflow_dagster.deployment import DEPLOYMENTS, Deployment, deployments
 from metaflow_dagster.ir.flow import Backend
 from metaflow_dagster.runtime import identity
 from metaflow_dagster.runtime.identity import (
+    dagster_variables,
     deployed_identity,
     internal_decorators,
     task_environment,
@@ -103,3 +104,29 @@ def op_context() -> OpExecutionContext:
 
 def test_decorator_is_known_where_the_extension_is() -> None:
     assert internal_decorators() == ("dagster_internal",)
+
+
+class Context:
+    """What tells where a Dagster is."""
+
+    def __init__(self, instance: DagsterInstance) -> None:
+        self.instance = instance
+
+
+@pytest.mark.parametrize("variable", [None, "DAGSTER_HOME", "METAFLOW_DAGSTER_URL"])
+def test_step_knows_the_dagster_that_runs_it(
+    variable: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DAGSTER_HOME", "METAFLOW_DAGSTER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(variable, "named")
+    with DagsterInstance.from_config(str(tmp_path), config_filename="none.yaml") as instance:
+        found = dagster_variables(Context(instance))  # type: ignore[arg-type]
+    assert found == ({} if variable else {"DAGSTER_HOME": str(tmp_path)})
+
+
+def test_step_is_not_told_of_a_dagster_that_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    with DagsterInstance.ephemeral() as instance:
+        assert dagster_variables(Context(instance)) == {}  # type: ignore[arg-type]
