@@ -190,13 +190,14 @@ def test_failure(orchard: Orchard, failed: str) -> None:
     expect(dialog).to_contain_text("ZeroDivisionError: division by zero")
     expect(dialog).to_contain_text("in pick")
     expect(dialog).to_contain_text("self.kilograms = ")
+    expect(dialog).not_to_contain_text("step_cmd.py")
 
 
 def test_termination(orchard: Orchard) -> None:
     run = orchard.job.launch(trees=1, weather="fog")
     file = orchard.place.directory / "picking.pid"
     pid = int(until(lambda: file.exists() and file.read_text()))
-    run.page.reload()
+    run.wait_for_tasks(1)
     run.terminate()
     run.wait_for("Canceled")
     until(lambda: not is_alive(pid))

@@ -146,6 +146,10 @@ class RunPage:
             self.page.reload()
         expect(shown).to_be_visible()
 
+    def wait_for_tasks(self, count: int) -> None:
+        """Wait until so many tasks are said to be under way, without opening the page anew."""
+        expect(self.page.get_by_text(f"Executing ({count})")).to_be_visible()
+
     def tags_and_config(self) -> Locator:
         """Open what the run was launched with."""
         self.page.get_by_role("button", name="View tags and config").click()
