@@ -15,9 +15,6 @@ import pytest
 
 from tests.project import ROOT
 from tests.support import DagsterRun, checked, dagster_run, path_with_this_python, snapshot
-from tests.test_readme import FLOW as SCORES_FLOW
-
-DOCUMENT = ROOT / "docs" / "code-location.md"
 
 pytestmark = pytest.mark.slow
 
@@ -250,15 +247,3 @@ def test_jobs_whose_files_would_be_the_same(tmp_path: Path) -> None:
     assert texts.keys() == {"twin_dagster.py", "twin_dagster_.py", "definitions.py"}
     assert " dagster create twin_dagster_.py\n" in texts["twin_dagster_.py"]
     assert create(project, *flows(project), "--check").returncode == 0
-
-
-def test_commands_of_the_document(tmp_path: Path) -> None:
-    project = new_project(tmp_path)
-    (project / "flows" / "scores_flow.py").write_text(SCORES_FLOW)
-    shutil.copy(FLOWS / "linear.py", project / "flows")
-    blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    commands = [line for block in blocks for line in block.splitlines()]
-    assert len(commands) == 3
-    for command in commands:
-        checked(["bash", "-c", command], project, PATH=path_with_this_python())
-    assert (project / "defs" / "scoresflow_dagster.py").exists()
