@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.docs.pages import whole_page
 from tests.documents import check_or_write
-from tests.golden import FIXTURES, SHAPES, class_run_by, isolate
+from tests.golden import SHAPES, class_run_by, isolate
 
 DOCUMENT = whole_page("docs/graph-shapes.md")
 

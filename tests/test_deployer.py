@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from tests.operated import (
     running_server,
     step_process,
 )
-from tests.support import checked
 
 pytestmark = pytest.mark.slow
 

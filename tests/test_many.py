@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import ROOT
-from tests.support import DagsterRun, checked, dagster_run, path_with_this_python, snapshot
+from tests.support import DagsterRun, checked, dagster_run, snapshot
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,6 @@ from metaflow_dagster.operate.runs import JobChoice, Launch
 from metaflow_dagster.operate.server import ServerTarget
 from metaflow_dagster.runtime.tasks import metaflow_run_id
 from tests.operated import (
-    SECONDS,
     Place,
     Server,
     is_alive,
@@ -28,14 +26,14 @@ from tests.operated import (
     step_process,
     until,
 )
-from tests.support import checked, use_client
+from tests.support import use_client
 
 pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     result = new_place(tmp_path_factory.mktemp("operate"))
-    directory = result.directory
     assert result.dagster("create").returncode == 0
     yield result
     result.end_all_runs()

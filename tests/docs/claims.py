@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 from tests.docs import pages
 from tests.docs.pages import ROOT, Block
 
 # How the reader takes languages that are no files of their own.
 _RUN = ("sh", "python")
-_CLAIMING = {one.__name__: one for one in (pages.block_of, pages.blocks_of, pages.whole_page)}
+_CLAIMING: dict[str, Callable[..., Block | list[Block]]] = {
+    "block_of": pages.block_of,
+    "blocks_of": pages.blocks_of,
+    "whole_page": pages.blocks,
+}
 
 
 def claimed() -> set[str]:
@@ -18,15 +23,21 @@ def claimed() -> set[str]:
     return {place for call in _calls() for place in _claimed_by(call)}
 
 
-def _calls() -> Iterator[ast.Call]:
-    """The calls in the tests whose arguments are texts."""
-    for file in sorted((ROOT / "tests").rglob("*.py")):
-        text = file.read_text(encoding="utf-8")
-        if any(name in text for name in _CLAIMING):
-            for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                    if node.func.id in _CLAIMING and _texts(node):
-                        yield node
+@functools.cache
+def _calls() -> list[ast.Call]:
+    """The calls in the tests that take blocks by texts."""
+    texts = [file.read_text(encoding="utf-8") for file in sorted((ROOT / "tests").rglob("*.py"))]
+    trees = [ast.parse(text) for text in texts if any(name in text for name in _CLAIMING)]
+    return [
+        node
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and _name(node) in _CLAIMING and _texts(node)
+    ]
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else ""
 
 
 def _texts(call: ast.Call) -> list[str]:
@@ -35,12 +46,7 @@ def _texts(call: ast.Call) -> list[str]:
 
 
 def _claimed_by(call: ast.Call) -> Iterator[str]:
-    assert isinstance(call.func, ast.Name)
-    texts = _texts(call)
-    if call.func.id == pages.whole_page.__name__:
-        yield from (block.place for block in pages.blocks(*texts))
-        return
-    taken = _CLAIMING[call.func.id](*texts)
+    taken = _CLAIMING[_name(call)](*_texts(call))
     yield from (block.place for block in (taken if isinstance(taken, list) else [taken]))
 
 

@@ -19,11 +19,9 @@ Comments before a block say more:
 
 from __future__ import annotations
 
-import functools
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
@@ -50,6 +48,8 @@ _NOT_COMPARED = (
     (re.compile(r"[0-9a-f]{8}-(?:…|(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"), "…"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[+]00:00"), "…"),
 )
+
+_INSTALLED: set[str] = set()  # what has been tried; it takes a while
 
 
 class Reader(AbstractContextManager["Reader"]):
@@ -94,7 +94,7 @@ class Reader(AbstractContextManager["Reader"]):
                 if other.title:
                     self._write(other.title, other.text)
         for command in block.said("run"):
-            self._run(command)
+            self.run(command)
 
     def _take(self, block: Block) -> None:
         name = block.title or "".join(block.said("file"))
@@ -123,10 +123,10 @@ class Reader(AbstractContextManager["Reader"]):
 
     def _run_all(self, commands: Sequence[str], fails: bool) -> None:
         *first, last = commands
-        self.said = "".join([*map(self._run, first), self._run(last, fails)])
+        self.said = "".join([*map(self.run, first), self.run(last, fails)])
         self._again = last
 
-    def _run(self, command: str, fails: bool = False) -> str:
+    def run(self, command: str, fails: bool = False) -> str:
         """What a line prints; `fails` if it is to exit with an error."""
         match command.split():
             case ["dagster", "dev", *_]:
@@ -134,12 +134,20 @@ class Reader(AbstractContextManager["Reader"]):
             case ["make", *targets]:
                 _succeeds(self._start(["make", "--dry-run", *targets], ROOT))
             case ["pip", "install", *_]:
-                _install(command)
+                self._install(command)
             case ["export", assignment]:
                 self._export(assignment)
             case _:
                 return self._bash(command, fails)
         return ""
+
+    def _install(self, command: str) -> None:
+        """See that pip takes what is to be installed, and that its extras exist."""
+        if command not in _INSTALLED:
+            line = f"{sys.executable} -m {command} --dry-run --no-deps"
+            said = _succeeds(self._start(["bash", "-c", line]))
+            assert "does not provide the extra" not in said
+            _INSTALLED.add(command)
 
     def _export(self, assignment: str) -> None:
         name, _, value = assignment.partition("=")
@@ -189,7 +197,7 @@ class Reader(AbstractContextManager["Reader"]):
         """How the last block has not printed a text; None if it has."""
         if repeat:
             assert self._again is not None, "nothing to repeat"
-            self.said = self._run(self._again)
+            self.said = self.run(self._again)
         printed = self._normal(self.said)
         expected = self._normal(text).rstrip("\n")
         lines = [".*" if line.strip() == "…" else _pattern(line) for line in expected.split("\n")]
@@ -224,13 +232,3 @@ def _succeeds(result: subprocess.CompletedProcess[str]) -> str:
     printed = result.stdout + result.stderr
     assert result.returncode == 0, f"{result.args} fails:\n{printed}"
     return printed
-
-
-@functools.cache
-def _install(command: str) -> None:
-    """See that pip takes what is to be installed, and that its extras exist."""
-    line = f"{sys.executable} -m {command} --dry-run --no-deps --quiet"
-    with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / "metaflow-dagster").symlink_to(ROOT)
-        result = subprocess.run(["bash", "-c", line], cwd=directory, capture_output=True, text=True)
-    assert "does not provide the extra" not in _succeeds(result)

@@ -322,6 +322,7 @@ def _parts(project: Project, postgres: Postgres, instance: Any) -> Production:
     """The parts of a Dagster that is not started yet, and a native run."""
     code_port, port = free_port(), free_port()
     (project.directory / "workspace.yaml").write_text(WORKSPACE.format(port=code_port))
+
     def part(command: str) -> Part:
         return Part(project.directory, command, environment(project))
 

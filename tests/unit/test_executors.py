@@ -98,8 +98,3 @@ def test_the_docs_name_all_and_say_what_to_install() -> None:
     }
     del extras["--executor"]
     assert extras == {**known, "module:attribute": []}
-
-
-def test_the_readme_names_all() -> None:
-    (row,) = re.findall(r"^\| `--executor NAME`.*$", (ROOT / "README.md").read_text(), re.M)
-    assert {name for name in NAMED if f"`{name}`" not in row} == set()
