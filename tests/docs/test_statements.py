@@ -40,7 +40,8 @@ def test_workflow_and_hook_for_ci(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in used)
     with Reader(tmp_path) as reader:
         reader.exported.update(job["env"])
-        (tmp_path / "flows").mkdir()
+        for name in ("flows", "defs"):
+            (tmp_path / name).mkdir()
         (tmp_path / "flows" / "scores_flow.py").write_text(file_of("README.md", "scores_flow.py"))
         (tmp_path / "requirements.txt").write_text("./metaflow-dagster\n")
         assert "scoresflow_dagster.py" in reader.run(commands[1], fails=True)
