@@ -32,7 +32,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 _TOGETHER = re.compile(
     r"(tests/test_(?:runs|backends|remote)\.py)::\w+\[(\w+)|"
     r"(tests/test_(?:celery|deployer|docker|events|faults|hostile|k8s|many|operate)\.py)::|"
-    r"(tests/test_(?:packaging|publish|readme|resume|warm)\.py)::|"
+    r"(tests/test_(?:packaging|publish|resume|warm)\.py|tests/docs/test_site\.py)::|"
     r"(tests/faults)/test_(?:dagster|production)\.py::"
 )
 

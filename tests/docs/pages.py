@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 _FENCE = re.compile(r"```(\w*)$")
+_OTHER_FENCE = re.compile(r"```|^\s*~~~|<pre>")
 _HEADING = re.compile(r"#+ (.+)$")
 _COMMENT = re.compile(r"<!-- test: (.+) -->$")
 # A first line that is a comment, and a name with a suffix in it: `# flows/scores_flow.py`.
@@ -73,6 +74,8 @@ def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
             text = "".join(f"{one[indent:]}\n" for one in _inside(numbered))
             yield Block(page, number, heading, match.group(1), text, tuple(comments))
             comments.clear()
+        else:
+            assert not _OTHER_FENCE.search(line), f"{page}:{number}: not a fence that is known"
     assert not comments, f"{page}: no block comes after the comment {comments}"
 
 
