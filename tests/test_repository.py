@@ -73,7 +73,7 @@ def test_all_versions_of_python_are_tested() -> None:
 
 def test_workflow_does_what_has_to_pass() -> None:
     steps = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
-    run = {step["run"].removeprefix("sudo ") for step in steps if "run" in step}
+    run = {step["run"] for step in steps if "run" in step}
     required = re.findall(r"^make .*$", (ROOT / ".ci" / "run").read_text(), re.M)
     assert {*required} < run
     assert all(
