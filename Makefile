@@ -9,7 +9,7 @@ FORMATTED := metaflow_dagster tests fixtures/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup services demo test test-fast test-deep test-oldest lint lock golden docs bench load clean
+.PHONY: help setup services demo test test-fast test-deep test-oldest lint lock golden docs docs-site bench load clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ docs: .venv/.installed services  ## Write docs/graph-shapes.md and docs/reliabil
 	$(BIN)/python -m tests.shapes_doc --write
 	$(BIN)/python -m tests.faults_doc --write
 	$(BIN)/python -m tests.pictures --write
+
+docs-site: .venv/.installed  ## Build the documentation as a site, in build/site.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/.installed  ## Time and weigh flows under Metaflow and under Dagster; options in ARGS, such as --help.
 	$(BIN)/python -m tests.bench $(ARGS)

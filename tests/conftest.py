@@ -32,7 +32,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 _TOGETHER = re.compile(
     r"(tests/test_(?:runs|backends|remote)\.py)::\w+\[(\w+)|"
     r"(tests/test_(?:browser|celery|deployer|docker|events|examples|faults|hostile|k8s|many)\.py)::|"
-    r"(tests/test_(?:operate|packaging|publish|readme|resume|warm)\.py)::|"
+    r"(tests/test_(?:operate|packaging|publish|resume|warm)\.py|tests/docs/test_site\.py)::|"
     r"(tests/faults)/test_(?:dagster|production)\.py::"
 )
 

@@ -29,24 +29,7 @@ FILES = (
     "tests/faults/test_definitions.py",
 )
 
-# The tests run their Dagster with it, but look more often and wait for less time.
-SETTINGS = """\
-storage:
-  postgres:
-    postgres_url:
-      env: DAGSTER_POSTGRES_URL
-run_monitoring:
-  enabled: true
-  poll_interval_seconds: 30
-  start_timeout_seconds: 180
-  cancel_timeout_seconds: 60
-run_retries:
-  enabled: true
-  max_retries: 2
-  retry_on_asset_or_op_failure: false
-"""
-
-INTRODUCTION = f"""\
+INTRODUCTION = """\
 # Reliability
 
 A compiled flow keeps nothing of its own: what its tasks have made is in Metaflow's datastore, and
@@ -67,7 +50,20 @@ They share a `dagster.yaml` in their `DAGSTER_HOME`, for which `dagster-postgres
 installed:
 
 ```yaml
-{SETTINGS}```
+storage:
+  postgres:
+    postgres_url:
+      env: DAGSTER_POSTGRES_URL
+run_monitoring:
+  enabled: true
+  poll_interval_seconds: 30
+  start_timeout_seconds: 180
+  cancel_timeout_seconds: 60
+run_retries:
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false
+```
 
 * Without PostgreSQL, Dagster keeps its history in SQLite files, which one machine can use.
 * `run_monitoring` lets the daemon end what does not start or does not end when it is told to.

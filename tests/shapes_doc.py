@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.docs.pages import whole_page
 from tests.documents import check_or_write
-from tests.golden import FIXTURES, SHAPES, class_run_by, isolate
+from tests.golden import SHAPES, class_run_by, isolate
 
-DOCUMENT = FIXTURES.parent / "docs" / "graph-shapes.md"
+DOCUMENT = whole_page("docs/graph-shapes.md")
 
 # What the document shows, in its order.
 SHOWN = (

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.bench.__main__ import parser
 from tests.bench.peer import ROOT
+from tests.docs.pages import block_of
 
-pytestmark = pytest.mark.slow
+COMMANDS = block_of("docs/performance.md", "Performance", "sh").text.splitlines()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_documentation_are_understood(command: str) -> None:
+    """They take up to a quarter of an hour."""
+    words = shlex.split(command, comments=True)
+    said = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    arguments = shlex.split(said.stdout.splitlines()[-1].partition("-m tests.bench")[2])
+    parser().parse_args(arguments)
+    assert arguments == shlex.split(" ".join(words[2:]).removeprefix("ARGS="))
+
+
+@pytest.mark.slow
 def test_the_smallest_flow_is_measured(tmp_path: Path) -> None:
     numbers, tables = tmp_path / "numbers.json", tmp_path / "tables.md"
     chosen = ["--flow=foreach-8", "--runner=native", "--runner=threads", "--repetitions=1"]

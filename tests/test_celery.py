@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ from typing import Any
 import psutil
 import pytest
 import redis
+import yaml
 
+from tests.docs.pages import block_of
 from tests.operated import until
 from tests.project import Project, new_project
 from tests.services.machine import machine
@@ -30,6 +33,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs mount namespaces"),
 ]
 
+WORKER = block_of("docs/executors.md", "Celery", "sh").text
+SURVIVING = block_of("docs/executors.md", "Celery", "yaml").text
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "tester"}
 MACHINES = ("ash", "oak")
 SECONDS = 120  # the longest that a run may take
@@ -111,7 +116,7 @@ class Forest:
         When it starts, it takes over what has been with another one for as many seconds.
         """
         self.configure(seconds)
-        options = ["-A", "dagster_celery.app", "-n", name, "-y", "celery.yaml"]
+        options = ["-n", name, "-y", "celery.yaml"]
         variables = {
             "PATH": path_with_this_python(),
             "MACHINE": name,
@@ -120,7 +125,7 @@ class Forest:
         self.machines[name] = machine(
             self.project.directory,
             ["definitions.py", "celery.yaml"],
-            ["dagster-celery", "worker", "start", *options, "--", "--concurrency=2"],
+            [*shlex.split(WORKER), *options, "--", "--concurrency=2"],
             {**variables, **CREDENTIALS},
             self.project.directory.with_name(f"{name}.log"),
         )
@@ -128,15 +133,11 @@ class Forest:
 
     def configure(self, seconds: int) -> None:
         """Write the configuration of the next worker, by which nothing that it does is lost."""
-        surviving = {
-            "task_acks_late": True,
-            "task_reject_on_worker_lost": True,
-            "broker_transport_options": {"visibility_timeout": seconds},
-        }
-        url = self.redis.url
-        celery = {"broker": url, "backend": url, "config_source": surviving}
-        file = self.project.directory / "celery.yaml"
-        file.write_text(json.dumps({"execution": {"config": celery}}))
+        found = yaml.safe_load(SURVIVING)
+        celery = found["execution"]["config"]
+        celery.update(broker=self.redis.url, backend=self.redis.url)
+        celery["config_source"]["broker_transport_options"] = {"visibility_timeout": seconds}
+        (self.project.directory / "celery.yaml").write_text(json.dumps(found))
 
     def _is_ready(self, name: str) -> bool:
         assert self.machines[name].poll() is None, self.said(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,16 +9,16 @@ from pathlib import Path
 import dagster
 import pytest
 
+from tests.docs.pages import block_of, file_of
 from tests.project import ROOT
 from tests.support import checked, snapshot
-from tests.test_readme import FLOW as SCORES_FLOW
 
 has_components = pytest.mark.skipif(
     not hasattr(dagster, "Component"), reason="this Dagster has no components"
 )
 
-DOCUMENT = ROOT / "docs" / "code-location.md"
-(DEFS,) = re.findall(r"^```yaml\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+DEFS = block_of("docs/code-location.md", "A component", "yaml").text
+SCORES_FLOW = file_of("README.md", "scores_flow.py")
 
 # Loads the project from elsewhere, and runs the job that is named, if one is.
 _LOAD = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,10 +20,6 @@ from tests.operated import (
     running_server,
     step_process,
 )
-from tests.support import checked
-from tests.test_readme import FLOW as SCORES_FLOW
-
-DOCUMENT = Path(__file__).parent.parent / "docs" / "operate.md"
 
 pytestmark = pytest.mark.slow
 
@@ -326,15 +321,3 @@ def test_suspend_on_a_server(place: Place, server: Server) -> None:
     off = place.dagster("suspend", *arguments)
     assert off.stdout == "The schedule nightly is suspended.\nThe sensor new_prices is suspended.\n"
     assert automations(place) == {"nightly": "STOPPED", "new_prices": "STOPPED"}
-
-
-def test_scripts_of_the_documentation(place: Place) -> None:
-    (place.directory / "scores_flow.py").write_text(SCORES_FLOW, encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S)
-    assert len(blocks) == 3
-    said = []
-    for block in blocks:
-        said.append(checked([sys.executable, "-c", block], place.directory, **place.environment()))
-    assert "Succeeded Run('ScoresFlow/dagster-" in said[0]
-    assert "Failed Running [" in said[1]
-    assert f"{place.directory}/scoresflow_dagster.py:ScoresFlow" in said[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import ROOT
-from tests.support import DagsterRun, checked, dagster_run, path_with_this_python, snapshot
-from tests.test_readme import FLOW as SCORES_FLOW
-
-DOCUMENT = ROOT / "docs" / "code-location.md"
+from tests.support import DagsterRun, checked, dagster_run, snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -250,15 +246,3 @@ def test_jobs_whose_files_would_be_the_same(tmp_path: Path) -> None:
     assert texts.keys() == {"twin_dagster.py", "twin_dagster_.py", "definitions.py"}
     assert " dagster create twin_dagster_.py\n" in texts["twin_dagster_.py"]
     assert create(project, *flows(project), "--check").returncode == 0
-
-
-def test_commands_of_the_document(tmp_path: Path) -> None:
-    project = new_project(tmp_path)
-    (project / "flows" / "scores_flow.py").write_text(SCORES_FLOW)
-    shutil.copy(FLOWS / "linear.py", project / "flows")
-    blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    commands = [line for block in blocks for line in block.splitlines()]
-    assert len(commands) == 3
-    for command in commands:
-        checked(["bash", "-c", command], project, PATH=path_with_this_python())
-    assert (project / "defs" / "scoresflow_dagster.py").exists()

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,6 @@ from metaflow_dagster.operate.runs import JobChoice, Launch
 from metaflow_dagster.operate.server import ServerTarget
 from metaflow_dagster.runtime.tasks import metaflow_run_id
 from tests.operated import (
-    SECONDS,
     Place,
     Server,
     is_alive,
@@ -28,21 +26,15 @@ from tests.operated import (
     step_process,
     until,
 )
-from tests.support import checked, use_client
-from tests.test_readme import FLOW as SCORES_FLOW
+from tests.support import use_client
 
 pytestmark = pytest.mark.slow
-
-DOCUMENT = Path(__file__).parent.parent / "docs" / "operate.md"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     result = new_place(tmp_path_factory.mktemp("operate"))
-    directory = result.directory
     assert result.dagster("create").returncode == 0
-    (directory / "scores_flow.py").write_text(SCORES_FLOW, encoding="utf-8")
-    checked([sys.executable, "scores_flow.py", "dagster", "create"], directory)
     yield result
     result.end_all_runs()
 
@@ -203,7 +195,7 @@ def test_what_cannot_be_triggered(place: Place) -> None:
 
 @pytest.fixture(scope="module")
 def server(place: Place) -> Iterator[Server]:
-    with running_server(place, "operatedflow_dagster.py", "scoresflow_dagster.py") as found:
+    with running_server(place, "operatedflow_dagster.py") as found:
         yield found
 
 
@@ -290,25 +282,3 @@ def test_user_interface_terminates_an_embedded_run(server: Server, place: Place)
     assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
     assert place.ended(run_id) == "CANCELED"
     assert not is_alive(pid)
-
-
-def test_commands_of_the_documentation(server: Server, place: Place) -> None:
-    blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    commands = [line for block in blocks for line in block.splitlines()]
-    assert len(commands) >= 8
-    run_id = "none yet"
-    for command in commands:
-        here = command.replace("http://127.0.0.1:3000", server.url)
-        here = re.sub(r"dagster-[0-9a-f]{12}", run_id, here)
-        result = subprocess.run(
-            ["bash", "-c", here],
-            cwd=place.directory,
-            env=place.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert result.returncode == 0, f"{here}\n{result.stdout}\n{result.stderr}"
-        if "--wait" in command:
-            (run_id,) = re.findall(r"Metaflow run (dagster-\w+)", result.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import block_of
 from tests.project import Project, new_project
 from tests.support import DagsterRun, checked, use_client
 
 pytestmark = pytest.mark.slow
+
+RESUME = block_of("docs/semantics.md", "Carrying on after a failure", "sh").text
 
 # Fails in a foreach in a foreach, and in a loop, as long as there are no files `…_ok`.
 FLOW = """
@@ -234,7 +238,8 @@ def test_command_that_resumes(failed: FailedRun) -> None:
     project, run = failed.project, failed.run
     allow(project, "fit_ok", "loop_ok")
     options = ["--definitions-file", project.definitions.name, "--run-id-file", "resumed-id"]
-    project.metaflow("dagster", "resume", "--run-id", run.metaflow_run_id, *options, "--wait")
+    *_, command, option, _ = shlex.split(RESUME)
+    project.metaflow("dagster", command, option, run.metaflow_run_id, *options, "--wait")
     resumed = (project.directory / "resumed-id").read_text()
     assert_result(project, resumed)
     assert Counter(project.counted()) == REST

@@ -23,8 +23,8 @@ import pytest
 import yaml
 
 from tests.automated import accepts
+from tests.docs.pages import block_of, blocks_of
 from tests.faults.waiting import is_running
-from tests.faults_doc import SETTINGS
 from tests.operated import SECONDS, WORKSPACE, Server, answers, free_port, stop, until
 from tests.project import Project, new_project
 from tests.services.postgres import Postgres, postgres_server
@@ -82,6 +82,9 @@ class ProductionFlow(FlowSpec):
 if __name__ == "__main__":
     ProductionFlow()
 """
+
+SETTINGS = block_of("docs/reliability.md", "In production", "yaml").text
+PARTS, RESUME = (one.text for one in blocks_of("docs/reliability.md", "In production", "sh"))
 
 # What a run waits for is not the same in any two runs.
 LEFT_OUT = ("go",)
@@ -224,6 +227,11 @@ class Production:
         """Start a run, and return its Metaflow id."""
         return self.started("trigger", *arguments)
 
+    def resume(self, run_id: str) -> str:
+        """Resume a run as the document says, and return the Metaflow id of the new one."""
+        *_, name, option, _ = shlex.split(RESUME)
+        return self.started(name, option, run_id)
+
     def started(self, name: str, *arguments: str) -> str:
         """Start a run by a command that has to succeed, and return its Metaflow id."""
         file = self.project.directory / "run-id"
@@ -314,13 +322,20 @@ def _parts(project: Project, postgres: Postgres, instance: Any) -> Production:
     """The parts of a Dagster that is not started yet, and a native run."""
     code_port, port = free_port(), free_port()
     (project.directory / "workspace.yaml").write_text(WORKSPACE.format(port=code_port))
-    code_server = f"dagster code-server start -f definitions.py -h 127.0.0.1 -p {code_port}"
 
     def part(command: str) -> Part:
         return Part(project.directory, command, environment(project))
 
-    # A connection to the database that is older than this is not used again.
-    webserver = f"dagster-webserver -w workspace.yaml --db-pool-recycle 1 -h 127.0.0.1 -p {port}"
+    # A connection to the database that is older than a second is not used again.
+    here = {
+        "scoresflow_dagster.py": "definitions.py",
+        "0.0.0.0": "127.0.0.1",
+        "4000": str(code_port),
+        "3000": str(port),
+        "recycle 60": "recycle 1",
+    }
+    commands = re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], PARTS)
+    code_server, daemon, webserver = map(part, commands.splitlines())
     return Production(
         project,
         postgres,
@@ -328,7 +343,7 @@ def _parts(project: Project, postgres: Postgres, instance: Any) -> Production:
         instance,
         project.run_natively(),
         code_port,
-        part(code_server),
-        part("dagster-daemon run -w workspace.yaml"),
-        part(webserver),
+        code_server,
+        daemon,
+        webserver,
     )

@@ -29,6 +29,6 @@ def test_run_is_terminated_and_resumed(dagster: Production) -> None:
     assert dagster.statuses(run.id) == ["CANCELED"]
     until(run.is_gone)
     run.let_go()
-    again = dagster.started("resume", f"--run-id={run.id}")
+    again = dagster.resume(run.id)
     assert dagster.statuses(again) == ["SUCCESS"]
     dagster.assert_whole(again)

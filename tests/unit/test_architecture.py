@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from metaflow_dagster.cli import dagster
 
 PACKAGE = Path(metaflow_dagster.__file__).parent
 OWN = "metaflow_dagster"
+
+UNMAPPED = ("__init__", "version")  # parts that are no part of the map
 
 # What of the runtime needs no Dagster.
 PLAIN_RUNTIME = {f"{OWN}.runtime.{one}" for one in ("command", "identities", "settings", "tasks")}
@@ -128,6 +131,17 @@ def test_imports_go_one_way(path: Path) -> None:
         known = module.partition(".")[0] in {*sys.stdlib_module_names, "typing_extensions", OWN}
         known = known and not module.startswith(f"{OWN}.")
         assert known or is_within(module, allowed), f"{path.name} imports {module}"
+
+
+def test_the_map_says_what_each_part_may_import() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", text, re.M)
+    in_map = {part: set(re.findall(r"`(\w+)`", others)) for part, others in rows}
+    own = {
+        part: {one.split(".")[1] for one in names if one.startswith(f"{OWN}.")}
+        for part, names in ALLOWED.items()
+    }
+    assert in_map == {part: names for part, names in own.items() if part not in UNMAPPED}
 
 
 def test_the_extension_goes_without_the_package() -> None:

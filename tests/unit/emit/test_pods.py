@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from dagster import DagsterInstance
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import create_execution_plan
@@ -15,12 +16,12 @@ from dagster._core.system_config.objects import ResolvedRunConfig
 
 from metaflow_dagster.ir.flow import Flow, Pod
 from metaflow_dagster.options import Options
+from tests.docs.pages import block_of, file_of
 from tests.services.kubernetes_api import KubernetesApi
 from tests.unit.samples import emitted, job_of, linear_flow, loaded
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
 RESOURCES = {"requests": {"cpu": "2"}, "limits": {}}
 
 
@@ -90,11 +91,16 @@ def test_the_executor_is_that_of_celery_on_kubernetes(tmp_path: Path) -> None:
 
 
 def test_the_executor_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "docs" / "executors.md").read_text(encoding="utf-8")
-    example = text[text.index("# platform_executors.py") :].partition("```")[0]
+    example = file_of("docs/executors.md", "platform_executors.py")
     (tmp_path / "platform_executors.py").write_text(example)
     monkeypatch.syspath_prepend(tmp_path)
     job = job_for("platform_executors:in_our_network")
     config = ResolvedRunConfig.build(job, {}).execution.execution_engine_config
     assert job.executor_def.name == "docker"
     assert config["networks"] == ["flows"]
+
+
+def test_the_configuration_of_a_run_in_the_docs() -> None:
+    config = yaml.safe_load(block_of("docs/executors.md", "Configuring `k8s`", "yaml").text)
+    taken = ResolvedRunConfig.build(job_for("k8s"), config).execution.execution_engine_config
+    assert config["execution"]["config"].items() <= taken.items()
