@@ -94,7 +94,7 @@ def test_runs_need_the_graphql_package(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "DagsterUnavailable" in result.stderr.splitlines()[-1]
-    assert "pip install 'metaflow-dagster[server]'" in result.stderr.splitlines()[-1]
+    assert "pip install dagster-graphql" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("path", ["", "/nowhere"])

@@ -214,7 +214,7 @@ def test_cards_are_shown(runs: Runs, way: str) -> None:
     cards = {name for name in shown["op_end"] if name.startswith("card ")}
     assert cards == {"card blank-summary", "card blank-details"}
     assert "<html" in Path(shown["op_end"]["card blank-summary"]).read_text()
-    command = shlex.split(shown["op_end"]["view cards"].strip("`").removeprefix("sh"))
+    command = shlex.split(shown["op_end"]["view cards"])
     listing = [*command[:-2], "list", "--as-json", command[-1]]
     assert "blank" in checked(listing, runs.workspace.flows)
 

@@ -26,6 +26,7 @@ from metaflow_dagster.deployment import (
 from metaflow_dagster.diagnostics import CompileError
 from metaflow_dagster.files import difference, replaced_at_the_end
 from metaflow_dagster.frontend import Session
+from metaflow_dagster.ir.flow import Required
 from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
 from metaflow_dagster.operate.errors import DagsterUnavailable
 from metaflow_dagster.operate.home import dagster_home
@@ -173,9 +174,17 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
 
 def _report_commands(compilation: Compilation) -> None:
     file = file_word(str(compilation.output))
+    required = [
+        f"{shell_word(f'--{one.name}')} VALUE"
+        for one in compilation.flow.parameters
+        if isinstance(one.default, Required)
+    ]
     click.echo("\nOpen the job in Dagster's UI, or run it:")
     click.echo(f"    dagster dev -f {file}")
-    click.echo(f"    dagster job execute -f {file} -j {compilation.job_name}")
+    if required:
+        click.echo(f"    python {file_word(sys.argv[0])} dagster trigger {' '.join(required)}")
+    else:
+        click.echo(f"    dagster job execute -f {file} -j {compilation.job_name}")
 
 
 def _report_namespace(deployment: Deployment) -> None:

@@ -191,7 +191,7 @@ def _needs_of_instance(options: Options) -> Iterator[str]:
 
 def _needs_elsewhere(executor: ImportedExecutor, backends: Sequence[Backend]) -> Iterator[str]:
     if executor.extra is not None:
-        yield f"pip install 'metaflow-dagster[{executor.extra}]' wherever the file is loaded"
+        yield f"pip install {executor.module.replace('_', '-')} wherever the file is loaded"
     if any(backend.datastore == "local" for backend in backends):
         yield "the datastore is local, so they have to share its disk, or use --datastore"
     if any(backend.metadata == "local" for backend in backends):

@@ -253,7 +253,7 @@ def _client(address: Address) -> DagsterGraphQLClient:
     except ImportError as error:
         raise DagsterUnavailable(
             "A Dagster webserver is talked to with the package dagster-graphql, which is not "
-            "installed. Install it: pip install 'metaflow-dagster[server]'."
+            "installed. Install it: pip install dagster-graphql."
         ) from error
     try:
         return DagsterGraphQLClient(

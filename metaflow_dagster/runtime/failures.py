@@ -1,5 +1,6 @@
 """What Dagster shows of a step that failed: the user's error, not the stack of the op."""
 
+import linecache
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,10 @@ from dagster import Failure, OpExecutionContext, RetryRequested
 
 ERROR_LINES = 200  # in which an error is looked for, and how many are shown of one
 DIGEST_LINES = 20
-METAFLOW_REPORTS = re.compile(r"<flow \S+( step \S+)?> failed:")  # metaflow/cli.py: main
+# metaflow/task.py: run_step; of a foreach, the step has its input in it, which may go over lines.
+METAFLOW_REPORTS = re.compile(r"<flow \S+ step .*> failed:|.*\)> failed:")
 TRACEBACK = re.compile(r"[\s+|]*(Exception Group )?Traceback \(most recent call last\):")
-FRAME = re.compile(r'[\s|]*File "')
+FRAME = re.compile(r'[\s|]*File "(?P<file>.+)", line (?P<line>\d+)')
 CALL_OF_STEP = re.compile(r'[\s|]*File ".*[/\\]metaflow[/\\]task\.py", line \d+, in _?\w+_step')
 
 
@@ -33,7 +35,7 @@ def step_error(lines: Sequence[str]) -> StepError:
     begin = next((index for index, line in enumerate(report) if TRACEBACK.match(line)), None)
     if begin is None:
         return StepError(textwrap.dedent("\n".join(report)).strip())
-    traceback = without_metaflow(report[begin:])
+    traceback = with_asterisks(without_metaflow(report[begin:]))
     return StepError("\n".join(traceback), exception_line(traceback))
 
 
@@ -52,6 +54,24 @@ def without_metaflow(traceback: Sequence[str]) -> list[str]:
         elif in_call and not FRAME.match(line) and indentation(line) > margin:
             continue
         in_call = False
+        shown.append(line)
+    return shown
+
+
+def with_asterisks(traceback: Sequence[str]) -> list[str]:
+    """A traceback with the lines of the source as they are.
+
+    Metaflow has taken their asterisks for marks of bold text (metaflow/cli.py: echo_always).
+    """
+    shown: list[str] = []
+    file, number = "", 0
+    for line in traceback:
+        if frame := FRAME.match(line):
+            file, number = frame["file"], int(frame["line"])
+        margin = line[: indentation(line)]
+        source = linecache.getline(file, number).strip() if file else ""
+        if "*" in source and line == margin + source.replace("*", ""):
+            line, number = margin + source, number + 1
         shown.append(line)
     return shown
 

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dagster import DagsterEvent
+
+SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
 
 
 def wanted_internals() -> dict[str, dict[str, str]]:
@@ -182,7 +185,35 @@ def kept_open(context: Any) -> Iterator[None]:
                 connection = sqlite3.connect(path_of(context.run_id), check_same_thread=False)
                 stack.callback(connection.close)
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+                stack.enter_context(announced(path_of(context.run_id)))
         yield
+
+
+@contextmanager
+def announced(database: str) -> Iterator[None]:
+    """Let those see what is written to a database of SQLite who watch its file for changes.
+
+    Dagster's UI does so to follow a run, but events go to the write-ahead log first.
+    """
+    over = threading.Event()
+    announcer = threading.Thread(target=announce, args=(database, over), daemon=True)
+    announcer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        announcer.join()
+
+
+def announce(database: str, over: threading.Event) -> None:
+    """Touch a database whenever its write-ahead log has changed."""
+    announced_last = 0
+    while not over.wait(SECONDS_BETWEEN_NEWS):
+        with suppress(OSError):
+            changed = os.stat(f"{database}-wal").st_mtime_ns
+            if changed != announced_last:
+                announced_last = changed
+                os.utime(database)
 
 
 def step_events(context: Any) -> Iterator[DagsterEvent]:

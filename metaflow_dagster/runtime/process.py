@@ -127,7 +127,7 @@ def captured_process(
         captured = CapturedProcess(command, environment, marker)
         guardian.watch(marker, captured.process.pid)
         try:
-            context.log.info(f"$ {shlex.join(command)}")  # after the start, as it takes a while
+            context.log.debug(f"$ {shlex.join(command)}")  # after the start, as it takes a while
             yield captured
         finally:
             captured.stop()

@@ -106,7 +106,7 @@ def card_links(task: Task) -> dict[str, Any]:
     command = shlex.join([sys.executable, flow_file(), "card", "view", str(task)])
     return {
         **{f"card {card_name(path)}": card_link(cards.create_full_path(path)) for path in paths},
-        "view cards": MetadataValue.md(f"```sh\n{command}\n```"),
+        "view cards": MetadataValue.text(command),
     }
 
 

@@ -44,12 +44,22 @@ def test_create(flow_file: Path) -> None:
     assert files(flow_file.parent) == {flow_file.name, "myflow_dagster.py"}
 
 
+def test_command_for_a_flow_that_needs_values(flow_file: Path) -> None:
+    body = "city = Parameter('city', required=True)\nsize = Parameter('size', default=1)"
+    flow_file.write_text(flow_source(body=body), encoding="utf-8")
+    result = create(flow_file)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith(f"    python '{flow_file.name}' dagster trigger --city VALUE\n")
+    assert "    city  str, required\n" in result.stdout
+    assert "dagster job execute" not in result.stdout
+
+
 @pytest.mark.slow
 def test_create_for_other_machines(flow_file: Path) -> None:
     result = create(flow_file, "--executor=celery")
     assert result.returncode == 0, result.stderr
     assert "Ops run by dagster_celery.celery_executor." in result.stdout
-    assert "pip install 'metaflow-dagster[celery]'" in result.stdout
+    assert "pip install dagster-celery wherever" in result.stdout
     assert "the datastore is local" in result.stdout
     assert "the metadata is local" in result.stdout
     assert "Ops run by" not in create(flow_file).stdout

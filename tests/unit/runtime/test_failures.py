@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from dagster import ExecuteInProcessResult, Failure, OpExecutionContext, RetryPolicy, job, op
 
@@ -82,6 +84,31 @@ def test_step_error(stderr: str, expected: StepError) -> None:
     assert StepError(error.said.strip("\n"), error.exception) == StepError(
         expected.said.strip("\n"), expected.exception
     )
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "<flow MyFlow step pick[0] (input: 1)> failed:",
+        "<flow MyFlow step pick[1] (input: a\nb)> failed:",
+        "<flow MyFlow step a > b> failed:",
+    ],
+)
+def test_report_of_a_foreach(report: str) -> None:
+    stderr = f"{report}\n    Internal error\n{HEAD}{METAFLOW}{USERS}KeyError: 'x'"
+    assert step_error(stderr.split("\n")).said == f"{HEAD}{USERS}KeyError: 'x'"
+
+
+def test_asterisks_of_the_source_are_shown(tmp_path: Path) -> None:
+    lines = ["area = 2 * 3", "total = area(*sizes,", "             **kinds)"]
+    (tmp_path / "flow.py").write_text("\n".join(lines))
+    frames = "".join(
+        f'  File "{tmp_path}/flow.py", line {number}, in f\n    {lines[number - 1]}\n    ~~^^\n'
+        for number in (1, 2)
+    )
+    whole = f"{HEAD}{frames}    {lines[2].strip()}\n    ^^^^^\nValueError: bad"
+    told = f"{REPORT}{whole.replace('*', '')}"
+    assert step_error(told.split("\n")).said == whole
 
 
 def test_of_other_output_the_end_is_shown() -> None:

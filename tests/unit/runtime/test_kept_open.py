@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, job, op
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, EventLogEntry, job, op
 from dagster._core.events import EngineEventData
 
 from metaflow_dagster.runtime.internals import kept_open
@@ -75,3 +76,24 @@ def files() -> set[str]:
     directory = Path("/proc/self/fd")
     paths = (os.path.realpath(one) for one in directory.iterdir()) if directory.exists() else ()
     return {path for path in paths if not path.startswith("/proc/")}
+
+
+def test_who_watches_the_run_sees_its_events_meanwhile(instance: DagsterInstance) -> None:
+    context = context_of(instance)
+    report(context)
+    seen: list[str] = []
+
+    def see(entry: EventLogEntry, _cursor: str) -> None:
+        seen.append(entry.message)
+
+    instance.event_log_storage.watch(context.run_id, None, see)
+    try:
+        with kept_open(context):
+            for count in (2, 3):
+                report(context)
+                deadline = time.monotonic() + 20
+                while len(seen) < count and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                assert len(seen) == count
+    finally:
+        instance.event_log_storage.end_watch(context.run_id, see)
