@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.docs.pages import blocks, whole_page
 from tests.golden import EXAMPLE_CASES, FLOWS, Case
 from tests.operated import Place, make_databases, running_server, until
 from tests.project import ROOT
@@ -38,8 +39,8 @@ BAD_DAY = "2026-03-09.csv"
 # What has no equality, and what names a run or the directory of the flow.
 NOT_COMPARED = ("model", "source", "_graph_info")
 
-DOCUMENT = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+PAGE = whole_page("docs/examples.md").relative_to(ROOT).as_posix()
+BLOCKS = [(block.language, block.text) for block in blocks(PAGE)]
 SET_UP, SERVE, *COMMANDS = (text for language, text in BLOCKS if language == "sh")
 (LISTING,) = (block for block in COMMANDS if "list-runs" in block)
 SHOWN = {

@@ -37,7 +37,7 @@ def test_images_are_referred_to() -> None:
 
 
 def test_images_are_those_that_are_taken() -> None:
-    assert {image.name for image in IMAGES.iterdir()} == set(PICTURES)
+    assert {image.name for image in IMAGES.glob("*.png")} == set(PICTURES)
 
 
 @pytest.mark.parametrize("name", PICTURES)
