@@ -286,10 +286,13 @@ def _errors(entries: Sequence[Any]) -> Iterator[str]:
     """What Dagster shows as the errors of steps, whether they are tried again or not."""
     for entry in entries:
         event = entry.dagster_event
+        error = None
         if event is not None and event.is_step_failure:
-            yield event.step_failure_data.error.to_string()
+            error = event.step_failure_data.error
         if event is not None and event.is_step_up_for_retry:
-            yield event.step_retry_data.error.cause.to_string()
+            error = event.step_retry_data.error.cause
+        if error is not None:
+            yield error.to_string()
 
 
 def _metadata(entries: Sequence[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -21,7 +21,8 @@ COMMANDS = block_of("docs/performance.md", "Performance", "sh").text.splitlines(
 def test_commands_of_the_documentation_are_understood(command: str) -> None:
     """They take up to a quarter of an hour."""
     words = shlex.split(command, comments=True)
-    said = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    make = ["make", "--no-print-directory", "-n", *words[1:]]
+    said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     arguments = shlex.split(said.stdout.splitlines()[-1].partition("-m tests.bench")[2])
     parser().parse_args(arguments)

@@ -50,7 +50,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(3))
 @examples(30)
 @given(tree=trees())
 def test_a_flow_becomes_a_job_of_the_same_graph(directory: Path, part: int, tree: FlowTree) -> None:

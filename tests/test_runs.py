@@ -94,32 +94,44 @@ def with_runs_of(*names: str) -> Callable[[Any], Any]:
     return lambda test: pytest.mark.slow(cases(test))
 
 
+# Dagster's own execution in one process makes no difference to most flows, and takes a while.
+IN_PROCESS = ("linear", "linear_options", "foreach", "nested_branches", "retries", "cards")
+WAYS = [
+    (str(case), way)
+    for case in FLOW_CASES
+    for way in ("in_process", "executed", "warm")
+    if way != "in_process" or str(case) in IN_PROCESS
+]
+
+
+def every_case_each_way(test: Any) -> Any:
+    """Decorate a test that takes every case, in each of its ways."""
+    ways = pytest.mark.parametrize(("runs", "way"), WAYS, indirect=["runs"])
+    return pytest.mark.slow(ways(test))
+
+
 every_case = with_runs_of(*map(str, FLOW_CASES))
 each_way = pytest.mark.parametrize("way", ["in_process", "executed", "warm"])
 
 
-@each_way
-@every_case
+@every_case_each_way
 def test_leaves_the_same_tasks_artifacts_and_tags(runs: Runs, way: str) -> None:
     assert differences(runs.native, runs.snapshot(way)) == []
 
 
-@each_way
-@every_case
+@every_case_each_way
 def test_metaflow_sees_a_successful_run(runs: Runs, way: str) -> None:
     assert runs.snapshot(way).successful is True
     assert runs.snapshot(way).finished is True
 
 
-@each_way
-@every_case
+@every_case_each_way
 def test_keeps_the_same_logs(runs: Runs, way: str) -> None:
     assert any(task.stdout for step in runs.native.tasks.values() for task in step.values())
     assert log_differences(runs.native, runs.snapshot(way)) == []
 
 
-@each_way
-@every_case
+@every_case_each_way
 def test_every_task_is_a_dagster_step_that_succeeded(runs: Runs, way: str) -> None:
     statuses = runs.dagster(way).statuses
     tasks = [task for step in runs.native.tasks.values() for task in step]
@@ -127,8 +139,7 @@ def test_every_task_is_a_dagster_step_that_succeeded(runs: Runs, way: str) -> No
     assert len(statuses) == len(tasks)
 
 
-@each_way
-@every_case
+@every_case_each_way
 def test_every_command_is_in_the_dagster_log(runs: Runs, way: str) -> None:
     commands = [shlex.split(command) for command in runs.dagster(way).commands]
     steps = [command[command.index("step") + 1] for command in commands if "step" in command]

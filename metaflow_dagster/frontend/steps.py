@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -66,7 +67,7 @@ def _parents(nodes: Iterable[Node]) -> Mapping[str, Iterable[str]]:
 
 def location(node: Node) -> Location:
     """Where the step is defined."""
-    return Location(node.source_file, node.func_lineno)
+    return Location(os.path.abspath(node.source_file), node.func_lineno)
 
 
 def _class_name(flow: FlowObject, node: Node) -> str:

@@ -14,7 +14,7 @@ import pytest
 from metaflow_dagster.emit import emit_module
 from metaflow_dagster.frontend import library_session
 from metaflow_dagster.frontend.lint import has_loop
-from metaflow_dagster.frontend.protocols import Graph
+from metaflow_dagster.frontend.protocols import FlowObject, Graph
 from metaflow_dagster.frontend.steps import read_steps
 from metaflow_dagster.ir.flow import End, Flow, Foreach, Linear, Split, Switch, Transition
 from tests.unit.flows import HEADER, flow_class
@@ -138,10 +138,16 @@ def source(size: int) -> Iterator[str]:
     yield "    @step\n    def end(self):\n        pass\n"
 
 
-@pytest.mark.parametrize("work", [lambda graph: list(read_steps(graph)), has_loop])
-def test_read(work: Callable[[Graph], object], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param(lambda flow, graph: list(read_steps(flow, graph)), id="steps"),
+        pytest.param(lambda _flow, graph: has_loop(graph), id="loops"),
+    ],
+)
+def test_read(work: Callable[[FlowObject, Graph], object], tmp_path: Path) -> None:
     def of_size(size: int) -> Callable[[], object]:
         with library_session(flow_class(tmp_path, "".join(source(size)))) as session:
-            return lambda: work(session.state.graph)
+            return lambda: work(session.state.flow, session.state.graph)
 
     assert growth(of_size, 40) < MOST_GROWTH
