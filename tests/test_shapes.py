@@ -146,7 +146,7 @@ def test_a_shape_runs_in_dagster_as_in_metaflow(workspace: Shapes, case: Case) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(2))
-@settings(examples(3), phases=[Phase.reuse, Phase.generate])
+@settings(examples(2), phases=[Phase.reuse, Phase.generate])
 @given(tree=trees(Limits(steps=6, foreaches=2, depth=3), nasty=False))
 def test_random_flows_run_in_dagster_as_in_metaflow(
     tmp_path_factory: pytest.TempPathFactory, part: int, tree: FlowTree
