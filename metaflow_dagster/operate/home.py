@@ -17,8 +17,9 @@ from metaflow_dagster.operate.errors import DagsterUnavailable
 
 OWN_HOME = "~/.metaflow-dagster"
 
-# Whoever triggers a flow has not decided to send usage data; Dagster would by default.
-_OWN_CONFIGURATION = "telemetry:\n  enabled: false\n"
+# Whoever triggers a flow has not decided to send usage data; Dagster would by default. Nor is there
+# anything to see in its UI until they have answered whether they want its newsletter (`nux`).
+_OWN_CONFIGURATION = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
 
 def dagster_home(environment: Mapping[str, str] = os.environ) -> Path:
