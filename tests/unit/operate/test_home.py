@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from metaflow_dagster.operate.errors import DagsterUnavailable
 from metaflow_dagster.operate.home import dagster_home
@@ -22,7 +23,8 @@ def test_own_home_sends_no_telemetry(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HOME", str(tmp_path))
     home = dagster_home()
     assert home == tmp_path / ".metaflow-dagster"
-    assert "enabled: false" in (home / "dagster.yaml").read_text()
+    configuration = yaml.safe_load((home / "dagster.yaml").read_text())
+    assert configuration == {"telemetry": {"enabled": False}, "nux": {"enabled": False}}
     (home / "dagster.yaml").write_text("{}")
     assert dagster_home() == home
     assert (home / "dagster.yaml").read_text() == "{}"
