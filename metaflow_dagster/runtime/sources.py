@@ -24,9 +24,8 @@ def step_description(step: str, text: str = "") -> str:
 
 
 def named_place(file: str, line: int | None) -> str:
-    """A file, as seen from the generated one, and a line in it."""
-    place = os.path.relpath(file, HERE)
-    return f"{place}:{line}" if line else place
+    """A file, as seen from the generated one, and a line in it; its name if it is not here."""
+    return f"{os.path.relpath(file, HERE)}:{line}" if line else os.path.basename(file)
 
 
 def code_references(*steps: str) -> CodeReferencesMetadataValue:
@@ -52,9 +51,10 @@ def step_source(step: str) -> tuple[str, int | None]:
 def source_lines(file: str) -> dict[str, int]:
     """The line of each class and method in a file, by its qualified name."""
     try:
-        with open(file, "rb") as source:
+        with open(file, "rb") as source, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the flow itself is warned of
             tree = ast.parse(source.read())
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError):
         return {}
     lines: dict[str, int] = {}
     pending: list[tuple[str, list[ast.stmt]]] = [("", tree.body)]

@@ -55,14 +55,15 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
         return str(task)
     # What is added to every step belongs to the description of the flow that is stored.
     decorators = [f"--with={spec}" for spec in FLOW_WITH_DECORATORS]
-    what = resume_command(context, task, origin) if origin else init_command(task)
-    command = metaflow_command(decorators, [*what, *tag_options()])
+    begin = resume_command(context, task, origin) if origin else init_command(task)
+    command = metaflow_command(decorators, [*begin, *tag_options()])
     environment = {**parameter_variables(parameters), **task_environment(context)}
     limit = limit_of(context, None)
     with captured_process(context, command, environment) as process:
         process.wait(limit)
         if process.returncode:
-            raise step_failure(context, "The run could not be initialised", process, True, {})
+            what = "The run could not be initialised"
+            raise step_failure(context, what, process, may_retry=True, metadata={})
     return str(task)
 
 

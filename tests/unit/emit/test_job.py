@@ -65,7 +65,7 @@ def test_tags_and_limits() -> None:
     flow = linear_flow(description='Fits\n"it".')
     job = job_of(loaded(emitted(flow, Options("nightly", workflow_timeout=60, max_workers=2))))
     assert job.name == "nightly"
-    assert job.description == 'Fits\n"it".\n\nFlow MyFlow, flows/my_flow.py'
+    assert job.description == 'Fits\n"it".\n\nFlow MyFlow, my_flow.py'
     assert job.tags == {"metaflow/flow": "MyFlow", "dagster/max_runtime": "60"}
 
 

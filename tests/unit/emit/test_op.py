@@ -108,7 +108,7 @@ def test_description_environment_and_decorators() -> None:
     )
     module = loaded(emitted(replace(flow, steps=(step, *flow.steps[1:]))))
     first, _ = sorted(job_of(module).nodes, key=lambda node: str(node.name), reverse=True)
-    assert first.definition.description == 'Say "ü"\n\nStep start, flows/my_flow.py'
+    assert first.definition.description == 'Say "ü"\n\nStep start, my_flow.py'
     assert module.STEP_WITH_DECORATORS == {"start": ["retry"]}
 
 

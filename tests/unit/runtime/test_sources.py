@@ -40,6 +40,14 @@ def test_descriptions_say_where_the_code_is() -> None:
     assert step_description("end") == "Step end, base.py:3"
 
 
+def test_code_that_python_warns_of_is_read_in_silence(
+    directory: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (directory / "flow.py").write_text(FLOW.replace("pass", "'\\d'"))
+    assert step_description("start") == "Step start, flow.py:8"
+    assert not recwarn.list
+
+
 def test_code_can_be_opened(directory: Path, recwarn: pytest.WarningsRecorder) -> None:
     start, end = code_references("start", "end").code_references
     assert (start.file_path, start.line_number) == (str(directory / "flow.py"), 8)  # type: ignore[union-attr]
