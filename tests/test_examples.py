@@ -36,6 +36,7 @@ pytestmark = pytest.mark.slow
 WINE, ETL, FORECAST, REPORT = EXAMPLE_CASES
 WAYS = ("load", "nothing_new", "quarantine")  # of the switch
 BAD_DAY = "2026-03-09.csv"
+DAILY, NEVER_NOW = "30 6 * * *", "30 6 29 2 *"  # lest the schedule starts a run of its own
 # What has no equality, and what names a run or the directory of the flow.
 NOT_COMPARED = ("model", "source", "_graph_info")
 
@@ -95,6 +96,10 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """A reader who has given all commands, and has waited for what events have started."""
     found = Reader(tmp_path_factory.mktemp("checkout"))
     shutil.copytree(FLOWS, found.directory / "fixtures" / "flows")
+    etl = found.directory / "fixtures" / "flows" / ETL.flow_file
+    source = etl.read_text(encoding="utf-8")
+    assert DAILY in source
+    etl.write_text(source.replace(DAILY, NEVER_NOW), encoding="utf-8")
     (found.directory / ".metaflow").mkdir()
     found.give(SET_UP)
     make_databases(found.place)
