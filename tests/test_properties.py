@@ -50,8 +50,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.parametrize("part", range(3))
-@examples(20)
+@pytest.mark.parametrize("part", range(2))
+@examples(30)
 @given(tree=trees())
 def test_a_flow_becomes_a_job_of_the_same_graph(directory: Path, part: int, tree: FlowTree) -> None:
     compiled(directory, tree, steps(tree))

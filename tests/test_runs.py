@@ -94,13 +94,22 @@ def with_runs_of(*names: str) -> Callable[[Any], Any]:
     return lambda test: pytest.mark.slow(cases(test))
 
 
-# Dagster's own execution in one process makes no difference to most flows, and takes a while.
-IN_PROCESS = ("linear", "linear_options", "foreach", "nested_branches", "retries", "cards")
+# To most flows it makes no difference what executes the ops. Every shape of graph is run warm.
+SEVERAL_WAYS = (
+    "linear",
+    "linear_options",
+    "foreach",
+    "nested_branches",
+    "params",
+    "environment_vars",
+    "retries",
+    "cards",
+)
 WAYS = [
     (str(case), way)
     for case in FLOW_CASES
     for way in ("in_process", "executed", "warm")
-    if way != "in_process" or str(case) in IN_PROCESS
+    if way == "executed" or str(case) in SEVERAL_WAYS
 ]
 
 
@@ -149,7 +158,7 @@ def test_every_command_is_in_the_dagster_log(runs: Runs, way: str) -> None:
     assert all(Path(command[1]).name == runs.case.flow_file for command in commands)
 
 
-@every_case
+@with_runs_of(*SEVERAL_WAYS)
 def test_all_processes_of_warm_steps_are_forked(runs: Runs) -> None:
     assert runs.dagster("warm").commands
     assert started_afresh(runs.workspace.starts(runs.case), runs.case.flow_file) == []

@@ -145,11 +145,10 @@ def test_a_shape_runs_in_dagster_as_in_metaflow(workspace: Shapes, case: Case) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(2))
-@settings(examples(2), phases=[Phase.reuse, Phase.generate])
+@settings(examples(3), phases=[Phase.reuse, Phase.generate])
 @given(tree=trees(Limits(steps=6, foreaches=2, depth=3), nasty=False))
 def test_random_flows_run_in_dagster_as_in_metaflow(
-    tmp_path_factory: pytest.TempPathFactory, part: int, tree: FlowTree
+    tmp_path_factory: pytest.TempPathFactory, tree: FlowTree
 ) -> None:
     workspace = Shapes(tmp_path_factory.mktemp("random") / "shapes")
     (workspace.flows / "random_flow.py").write_text(source(tree), encoding="utf-8")

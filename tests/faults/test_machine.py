@@ -20,12 +20,12 @@ from tests.services.s3 import S3
 
 pytestmark = pytest.mark.slow
 
-SECONDS_AWAY = 20
+SECONDS_AWAY = 10
 HOUR = 3600
 
 
 def test_datastore_cannot_be_reached(tmp_path: Path, s3: S3) -> None:
-    """S3 refuses all connections for 20 seconds. Metaflow tries again for about two minutes, within
+    """S3 refuses all connections for 10 seconds. Metaflow tries again for about two minutes, within
     the same attempt of the task, and the run succeeds."""
     credentials = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "tester"}
     with gate_before(s3.endpoint) as gate:
