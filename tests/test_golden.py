@@ -12,7 +12,6 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 import dagster
 import pytest
@@ -126,11 +125,6 @@ def test_importing_it_does_not_import_metaflow(tmp_path: Path) -> None:
     checked([sys.executable, "-c", _IMPORT_ALL, *files], tmp_path)
 
 
-def _of_command_line(case: Case) -> Any:
-    marks = [] if case.options else [pytest.mark.slow]
-    return pytest.param(case, id=str(case), marks=marks)
-
-
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The flows in a project that is somewhere else."""
@@ -141,7 +135,8 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
-@pytest.mark.parametrize("case", [_of_command_line(case) for case in (*FLOW_CASES, POD_CASE)])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [*FLOW_CASES, POD_CASE], ids=str)
 def test_the_command_line_writes_the_same(case: Case, copied: Path) -> None:
     flow, output = (Path("fixtures", "flows", case.flow_file), f"fixtures/golden/{case.output}")
     options = ["dagster", "create", output, *case.command_line_options()]

@@ -243,6 +243,7 @@ def test_what_is_not_used_is_left_out() -> None:
         assert absent not in module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AWKWARD)
 def test_flow_name(name: str) -> None:
     flow = replace(linear_flow(name), parameters=PARAMETERS)
@@ -260,6 +261,7 @@ def test_flow_name(name: str) -> None:
     assert helpers["metaflow_command"]([], ["x"])[-1] == "x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [*AWKWARD, "context", "config", "self", "input", "output", "type"])
 def test_step_name(step: str) -> None:
     transitions: Mapping[str, Transition] = {
