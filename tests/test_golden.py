@@ -120,6 +120,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_importing_it_does_not_import_metaflow(tmp_path: Path) -> None:
     files = [str(GOLDEN / case.output) for case in CASES]
     checked([sys.executable, "-c", _IMPORT_ALL, *files], tmp_path)

@@ -53,6 +53,7 @@ def compiled_file(directory: Path, text: str = COMPILED) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
 def test_what_a_compiled_file_says(file: Path) -> None:
     compiled = read_compiled(file)
