@@ -210,9 +210,16 @@ class Server:
 @contextmanager
 def running_server(place: Place, *files: str) -> Iterator[Server]:
     """A server that has loaded some definitions files, with the home of the place."""
-    port = free_port()
     options = " ".join(f"-f {file}" for file in files)
-    with running(place, f"dagster dev {options} --host 127.0.0.1 --port {port}"):
+    with served(place, f"dagster dev {options}") as server:
+        yield server
+
+
+@contextmanager
+def served(place: Place, command: str, **environment: str) -> Iterator[Server]:
+    """What a command such as `dagster dev` serves, once it answers, at a port of its own."""
+    port = free_port()
+    with running(place, f"{command} --host 127.0.0.1 --port {port}", **environment):
         found = Server(f"http://127.0.0.1:{port}")
         until(lambda: answers(found))
         yield found

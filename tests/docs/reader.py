@@ -28,16 +28,7 @@ from pathlib import Path
 
 from tests.docs import pages
 from tests.docs.pages import ROOT, Block
-from tests.operated import (
-    SECONDS,
-    Place,
-    Server,
-    answers,
-    free_port,
-    make_databases,
-    running,
-    until,
-)
+from tests.operated import SECONDS, Place, make_databases, served, until
 
 USUAL_URL = "http://127.0.0.1:3000"
 HOME = "/home/ann"
@@ -186,12 +177,8 @@ class Reader(AbstractContextManager["Reader"]):
         self._servers.close()
         if self.url == USUAL_URL:
             make_databases(self.place)
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        line = f"{command} --host 127.0.0.1 --port {port}"
-        self._servers.enter_context(running(self.place, line, **self.environment))
-        server = Server(self.url)
-        until(lambda: answers(server))
+        server = served(self.place, command, **self.environment)
+        self.url = self._servers.enter_context(server).url
 
     def _compare(self, text: str, repeat: bool = False) -> str | None:
         """How the last block has not printed a text; None if it has."""
