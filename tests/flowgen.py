@@ -13,7 +13,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -304,6 +304,19 @@ def _opening(opening: Opening, following: Next) -> Iterator[StepText]:
         yield StepText(head, following)
 
 
+@dataclass(frozen=True)
+class Stumble:
+    """A task that fails as long as there is no file `go`, by step, indices and repetition.
+
+    The last index of a node of a parallel step is its number. A flow with a stumble notes each
+    task that begins in the file `ran`: the run id and these three, as JSON.
+    """
+
+    step: str
+    indices: Indices
+    turn: int = 0
+
+
 _PRELUDE = """\
 import zlib
 
@@ -322,10 +335,12 @@ def _indices(flow):
 
 
 def _seen(flow, step):
+    _stumble(flow, step)
     flow.trail = (*getattr(flow, "trail", ()), (step, _indices(flow)))
 
 
 def _joined(flow, step, inputs, in_order):
+    _stumble(flow, step)
     trails = [one.trail for one in inputs]
     flow.trail = ((step, trails if in_order else sorted(trails, key=repr)),)
 
@@ -345,14 +360,35 @@ def _chosen(flow, step, keys, *again):
 """
 
 
-def source(tree: FlowTree) -> str:
+_NO_STUMBLE = """\
+
+
+def _stumble(flow, step):
+    pass
+"""
+
+_STUMBLE = """\
+
+
+def _stumble(flow, step):
+    import json, os
+    place = (step, _indices(flow), getattr(flow, "turn_" + step, -1) + 1)
+    with open("ran", "a") as file:
+        file.write(json.dumps([_mf.current.run_id, *place]) + "\\n")
+    if place == {place!r} and not os.path.exists("go"):
+        raise ValueError("stumbled")
+"""
+
+
+def source(tree: FlowTree, stumble: Stumble | None = None) -> str:
     """The text of a file that runs the flow."""
-    return file_text(tree, steps(tree))
+    return file_text(tree, steps(tree), stumble)
 
 
-def file_text(tree: FlowTree, texts: Sequence[StepText]) -> str:
+def file_text(tree: FlowTree, texts: Sequence[StepText], stumble: Stumble | None = None) -> str:
     """The text of a file that runs the flow, made of these steps."""
     prelude = _PRELUDE.format(numbers=tree.play.numbers, most_turns=MOST_TURNS)
+    prelude += _STUMBLE.format(place=astuple(stumble)) if stumble else _NO_STUMBLE
     lines = [prelude, "", f"class {tree.name}(_mf.FlowSpec):", f"    {tree.doc!r}"]
     for index, parameter in enumerate(tree.parameters):
         arguments = "".join(f", {name}={text}" for name, text in parameter.arguments)

@@ -184,7 +184,7 @@ class _Recorder:
         setattr(
             self.module,
             self._named("start_run"),
-            lambda _context, _parameters: "run/_parameters/t1",
+            lambda _context, _parameters: "run/_parameters/run-parameters",
         )
         setattr(self.module, self._named("run_step"), self.run_step)
 
@@ -199,12 +199,12 @@ class _Recorder:
         step: str,
         input_paths: Sequence[str],
         options: Sequence[str] = (),
-        repetition: int = 0,
+        part: str = "",
         **_: Any,
     ) -> Any:
         """Stand in for the helper of that name."""
         own = vars(self.module)
-        path = str(own[self._named("task_of")](context, step, input_paths, repetition))
+        path = str(own[self._named("task_of")](context, step, part))
         task = parsed(path)
         self.tasks.append(Ran(task, tuple(map(parsed, input_paths)), _item(options)))
         assert ("--ubf-context=ubf_control" in options) == self.steps[step].is_parallel
@@ -240,7 +240,9 @@ class _Recorder:
 def parsed(path: str) -> Task:
     """The task of a path that travels between ops."""
     _, step, task_id = path.split("/")
-    match = re.fullmatch(r"t1((?:-\d+)*)(?:-r(\d+))?(?:_node_(\d+))?", task_id)
+    if step == START.step:
+        return START
+    match = re.fullmatch(rf"{step}((?:-\d+)*)(?:-r(\d+))?(?:-control(?:_node_(\d+))?)?", task_id)
     assert match is not None, path
     indices = tuple(int(index) for index in match[1].split("-")[1:])
     return Task(step, indices, int(match[2] or 0), int(match[3] or 0))

@@ -257,11 +257,10 @@ def _run(op: StepOp, config: ConfigUse | None, scope: ModuleScope) -> Iterator[S
     if not op.inputs:
         given = call(scope.ref("start_run"), name("context"), _given(config, scope))
         yield assign(name("parameters"), given)
-    run = scope.ref("run_recursive_step" if _is_recursive(op) else "run_step")
     yield assign(
         name("task"),
         call(
-            run,
+            scope.ref(_runner(op)),
             name("context"),
             literal(op.step.name),
             _input_paths(op, scope),
@@ -273,6 +272,13 @@ def _run(op: StepOp, config: ConfigUse | None, scope: ModuleScope) -> Iterator[S
             },
         ),
     )
+
+
+def _runner(op: StepOp) -> str:
+    """The helper that runs the tasks of the op."""
+    if isinstance(op.output, NodesOutput):
+        return "run_parallel_step"
+    return "run_recursive_step" if _is_recursive(op) else "run_step"
 
 
 def _published(op: StepOp, scope: ModuleScope) -> Iterator[Statement]:
@@ -304,8 +310,6 @@ def _input_paths(op: StepOp, scope: ModuleScope) -> Expression:
 
 
 def _options(op: StepOp, scope: ModuleScope) -> Expression | None:
-    if isinstance(op.output, NodesOutput):
-        return scope.ref("CONTROL_OPTIONS")
     return call(scope.ref("foreach_options"), name("context")) if op.follows_foreach else None
 
 

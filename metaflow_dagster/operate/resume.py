@@ -157,9 +157,9 @@ def _stored_parameters(
     state: CliState, run_id: str, kinds: Mapping[str, ParameterKind]
 ) -> Iterator[tuple[str, object]]:
     """The parameters as Metaflow has stored them, without reading any file."""
-    from metaflow import Task
+    from metaflow import Step
 
-    task = Task(f"{state.flow.name}/{run_id}/_parameters/params", _namespace_check=False)
+    task = Step(f"{state.flow.name}/{run_id}/_parameters", _namespace_check=False).task
     for variable, parameter in state.flow._get_parameters():
         if kinds.get(parameter.name) is ParameterKind.FILE:
             if parameter.kwargs.get("required"):

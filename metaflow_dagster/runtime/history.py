@@ -2,7 +2,9 @@
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 
 from dagster import OpExecutionContext
 
@@ -13,21 +15,42 @@ from metaflow_dagster.runtime.settings import (
     ORIGIN_TAG,
     RUN_ID_TAG,
 )
-from metaflow_dagster.runtime.store import completed_datastore, next_attempt
-from metaflow_dagster.runtime.tasks import Task, metaflow_run_id
+from metaflow_dagster.runtime.store import is_task_ok, next_attempt
+from metaflow_dagster.runtime.tasks import (
+    EARLIER_PARAMETERS_ID,
+    PARAMETERS_ID,
+    PARAMETERS_STEP,
+    Task,
+    earlier_id,
+    metaflow_run_id,
+    parse_task,
+    repeatable_id,
+)
 
 RUN_ID = r"dagster-\w+"
 NAMING_LOCK = threading.Lock()  # since two threads that give a run the same tag give it twice
 
 
 def run_id_of(context: OpExecutionContext) -> str:
-    """The Metaflow run of a Dagster run: a new one, unless the op has failed to start it before."""
+    """The Metaflow run of the Dagster run that an op belongs to; no input tells it.
+
+    A run that re-executes ops of another continues the Metaflow run of that, unless it repeats the
+    first op, which had succeeded: then it is a new one.
+    """
     parent_id = context.run.parent_run_id
-    if parent_id and is_selected(context) and not has_succeeded(context, parent_id):
-        parent = context.instance.get_run_by_id(parent_id)
-        if parent and (known := tagged_run_id(parent.tags)):
-            return known
-    return metaflow_run_id(context.run_id)
+    if parent_id is None or not is_selected(context) or begins_anew(context, parent_id):
+        return metaflow_run_id(context.run_id)
+    parent = context.instance.get_run_by_id(parent_id)
+    known = (tagged_run_id(run.tags) for run in (parent, context.run) if run is not None)
+    return next(filter(None, known), metaflow_run_id(context.run_id))
+
+
+def begins_anew(context: OpExecutionContext, parent_id: str) -> bool:
+    """Whether a run re-executes the first op although that has succeeded in the run before."""
+    (first,) = (node.name for node in context.job_def.nodes if not node.definition.input_defs)
+    return first in (context.run.step_keys_to_execute or ()) and has_succeeded(
+        context, parent_id, first
+    )
 
 
 def tagged_run_id(tags: Mapping[str, str]) -> str | None:
@@ -62,19 +85,55 @@ def is_selected(context: OpExecutionContext) -> bool:
     return bool(context.run.parent_run_id and context.run.step_keys_to_execute)
 
 
-def has_succeeded(context: OpExecutionContext, dagster_run_id: str) -> bool:
+def has_succeeded(context: OpExecutionContext, dagster_run_id: str, step_key: str) -> bool:
     """Whether an op has succeeded in another run."""
+    stats = context.instance.get_run_step_stats(dagster_run_id, [step_key])
+    return any(found.status and found.status.value == "SUCCESS" for found in stats)
+
+
+def step_key_of(context: OpExecutionContext) -> str:
+    """Dagster's key of what an op executes, as in `op_fit[0_2]`."""
     mapping_key = context.get_mapping_key()
-    key = f"{context.op_handle}[{mapping_key}]" if mapping_key else str(context.op_handle)
-    stats = context.instance.get_run_step_stats(dagster_run_id, [key])
-    return any(one.status and one.status.value == "SUCCESS" for one in stats)
+    return f"{context.op_handle}[{mapping_key}]" if mapping_key else str(context.op_handle)
 
 
 def is_to_be_repeated(context: OpExecutionContext) -> bool:
     """Whether a user has chosen this op to be executed again, though it has succeeded."""
     parent_id = context.run.parent_run_id
     is_first = context.retry_number == 0 and is_selected(context)
-    return bool(is_first and parent_id and has_succeeded(context, parent_id))
+    return bool(is_first and parent_id and has_succeeded(context, parent_id, step_key_of(context)))
+
+
+def task_of(context: OpExecutionContext, step: str, part: str = "") -> Task:
+    """The task that an op runs; in a run that a file compiled earlier began, with its id there."""
+    run_id, mapping_key = run_id_of(context), context.get_mapping_key()
+    if may_be_known(context) and has_earlier_ids(run_id):
+        return Task(run_id, step, earlier_id(mapping_key, part))
+    return Task(run_id, step, repeatable_id(step, mapping_key, part))
+
+
+def parameters_task(context: OpExecutionContext) -> Task:
+    """Metaflow's task that holds the parameters of the run; clones have the id of their origin."""
+    task = Task(run_id_of(context), PARAMETERS_STEP, PARAMETERS_ID)
+    earlier = replace(task, id=EARLIER_PARAMETERS_ID)
+    return earlier if known_attempts(context, earlier) else task
+
+
+@cache
+def has_earlier_ids(run_id: str) -> bool:
+    """Whether a run, which has been started, names its tasks as files compiled earlier did."""
+    return next_attempt(Task(run_id, PARAMETERS_STEP, EARLIER_PARAMETERS_ID)) > 0
+
+
+def refuse_foreign_input(task: Task, input_paths: Sequence[str]) -> None:
+    """Fail where an op has got a task of another run, as its result would end up in that."""
+    foreign = [path for path in input_paths if parse_task(path).run_id != task.run_id]
+    if foreign:
+        raise final_failure(
+            f"Step {task.step} is to run in {task.run_id}, but has got {foreign[0]}, a task of "
+            f"another run. Re-execute the op of {parse_task(foreign[0]).step} as well, or run the "
+            "whole job anew."
+        )
 
 
 def known_attempts(context: OpExecutionContext, task: Task) -> int:
@@ -84,11 +143,7 @@ def known_attempts(context: OpExecutionContext, task: Task) -> int:
 
 def has_finished(context: OpExecutionContext, task: Task, attempts: int) -> bool:
     """Whether a task, which has had some attempts or was cloned, need not run again."""
-    return (
-        attempts > 0
-        and completed_datastore(task, attempts - 1) is not None
-        and not is_to_be_repeated(context)
-    )
+    return attempts > 0 and is_task_ok(task, attempts - 1) and not is_to_be_repeated(context)
 
 
 def refuse_more_attempts(task: Task, attempts: int) -> None:

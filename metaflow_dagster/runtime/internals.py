@@ -1,5 +1,6 @@
 """What of Dagster's internals it takes to run ops in threads; nothing else here relies on them."""
 
+import logging
 import os
 import sqlite3
 import sys
@@ -22,6 +23,8 @@ def wanted_internals() -> dict[str, dict[str, str]]:
     """What is used to execute ops, by module: each with the parameters it is called with."""
     return {
         "dagster._core.events": {
+            "DagsterEvent": "event_type_value job_name step_handle node_handle step_kind_value "
+            "message",
             "DagsterEvent.capture_logs": "job_context step_keys log_key log_context",
             "DagsterEvent.engine_event": "plan_context message event_specific_data",
             "EngineEventData": "error",
@@ -55,8 +58,12 @@ def wanted_internals() -> dict[str, dict[str, str]]:
             "_trigger_hook": "step_context step_event_list",
             "dagster_event_sequence_for_step": "step_context",
         },
+        "dagster._core.execution.plan.handle": {"StepHandle": "node_handle key"},
         "dagster._core.execution.plan.instance_concurrency_context": {
             "InstanceConcurrencyContext": "instance dagster_run",
+        },
+        "dagster._core.execution.plan.step": {
+            "UnresolvedMappedExecutionStep.resolved_by_step_keys.fget": "self",
         },
         "dagster._core.execution.retries": {
             "RetryMode.from_config": "config_value",
@@ -228,6 +235,30 @@ def step_events(context: Any) -> Iterator[DagsterEvent]:
         events.append(event)
         yield event
     yield from _trigger_hook(context, events)
+
+
+def mapped_skips(context: Any, skipped: str) -> Iterator[DagsterEvent]:
+    """The skips of the ops that would have run once for each item of an op that is skipped.
+
+    Dagster records none, and when it re-executes the run from a failure it takes some of them for
+    ops that are still to run, and refuses (dagster/_core/execution/plan/state.py:
+    _derive_state_of_past_run).
+    """
+    from dagster._core.events import DagsterEventType
+    from dagster._core.execution.plan.handle import StepHandle
+
+    for step in context.execution_plan.step_dict.values():
+        if step.kind.value == "UNRESOLVED_MAPPED" and skipped in step.resolved_by_step_keys:
+            event = DagsterEvent(
+                event_type_value=DagsterEventType.STEP_SKIPPED.value,
+                job_name=context.job_name,
+                step_handle=StepHandle(step.node_handle, step.key),
+                node_handle=step.node_handle,
+                step_kind_value=step.kind.value,
+                message=f"Skipped {step.key}, since {skipped} is skipped.",
+            )
+            context.log.log_dagster_event(logging.DEBUG, event.message, event)
+            yield event
 
 
 def engine_event(context: Any, message: str, *interrupted: str) -> DagsterEvent:

@@ -5,9 +5,17 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from dagster import Failure, MetadataValue, TableColumn, TableRecord, TableSchema
+from dagster import (
+    Failure,
+    MetadataValue,
+    OpExecutionContext,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+)
 
 from metaflow_dagster.runtime.command import flow_file, local_sysroot
 from metaflow_dagster.runtime.failures import final_failure
@@ -19,27 +27,40 @@ from metaflow_dagster.runtime.settings import (
     NEXT_STEPS,
     STEPS_WITH_CARDS,
 )
-from metaflow_dagster.runtime.store import completed_datastore, datastore_root, readable
-from metaflow_dagster.runtime.tasks import FinishedTask, Task
+from metaflow_dagster.runtime.store import datastore_root, readable, stored_attempt
+from metaflow_dagster.runtime.tasks import FinishedTask, Task, parse_task
 
 CARD_DIRECTORY = "mf.cards"  # metaflow.metaflow_config.CARD_SUFFIX
-RESULT_ARTIFACTS = ("_foreach_num_splits", "_transition", "_control_mapper_tasks")
+RESULT_ARTIFACTS = (
+    "_control_mapper_tasks",
+    "_foreach_num_splits",
+    "_task_ok",  # not set where the step has ended the process before Metaflow's task was over
+    "_transition",
+)
 
 
 def finished_task(
-    task: Task, attempt: int, execution: Mapping[str, Any] | None = None
+    context: OpExecutionContext,
+    task: Task,
+    attempt: int,
+    execution: Mapping[str, Any] | None = None,
 ) -> FinishedTask:
     """Read from the datastore what a task has left there.
 
     `execution` is what Dagster shows of how it was run, if it was run just now.
     """
-    datastore = completed_datastore(task, attempt)
+    datastore = stored_attempt(task, attempt)
     if datastore is None:
         raise no_result(task)
     with readable(task):
         left = dict(datastore.load_artifacts([one for one in RESULT_ARTIFACTS if one in datastore]))
     chosen = next_steps(left.get("_transition"))
-    refuse_other_steps(task, chosen)
+    if left.get("_task_ok"):
+        refuse_other_steps(task, chosen)
+    elif chosen in NEXT_STEPS.get(task.step, [chosen]):
+        context.log.warning(early_exit(task))
+    else:
+        raise no_transition(task)
     num_splits = left.get("_foreach_num_splits") or 0
     metadata: dict[str, Any] = {
         **task_metadata(task, attempt),
@@ -55,9 +76,14 @@ def finished_task(
         path=str(task),
         num_splits=num_splits,
         target=chosen[0] if chosen else "",
-        nodes=left.get("_control_mapper_tasks") or [],
+        nodes=own_nodes(task, left.get("_control_mapper_tasks") or []),
         metadata=metadata,
     )
+
+
+def own_nodes(task: Task, paths: Sequence[str]) -> list[str]:
+    """The tasks of all nodes of a parallel step; a clone holds the paths of its origin's."""
+    return [str(replace(parse_task(path), run_id=task.run_id)) for path in paths]
 
 
 def task_metadata(task: Task, attempt: int) -> dict[str, Any]:
@@ -121,10 +147,27 @@ def card_link(location: str) -> Any:
 
 
 def no_result(task: Task) -> Failure:
-    """What Dagster shows of a process that ended well, but not by way of Metaflow."""
+    """The failure of a step whose process exited with 0 before Metaflow stored the task."""
     return final_failure(
-        f"Step {task.step} has ended its process, with exit code 0, before Metaflow could finish "
-        "the task. Let the step return instead of calling sys.exit or os._exit."
+        f"Step {task.step} has ended its process, with exit code 0, before Metaflow could store "
+        "the task. Let the step return instead of calling os._exit."
+    )
+
+
+def no_transition(task: Task) -> Failure:
+    """The failure of a step whose process exited with 0 before `self.next`."""
+    return final_failure(
+        f"Step {task.step} has ended its process, with exit code 0, before it called self.next. "
+        "Let the step return instead of calling sys.exit."
+    )
+
+
+def early_exit(task: Task) -> str:
+    """The warning of a step that exited with 0 after `self.next`, whose run goes on natively."""
+    return (
+        f"Step {task.step} has ended its process by sys.exit(0). The run goes on with what it has "
+        "stored, but Metaflow does not count the task as finished: a resumed run runs it again. "
+        "Let the step return instead."
     )
 
 

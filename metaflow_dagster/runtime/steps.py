@@ -17,8 +17,10 @@ from metaflow_dagster.runtime.history import (
     known_attempts,
     name_run,
     origin_run_id,
+    parameters_task,
+    refuse_foreign_input,
     refuse_more_attempts,
-    run_id_of,
+    task_of,
 )
 from metaflow_dagster.runtime.identity import internal_decorators, task_environment
 from metaflow_dagster.runtime.limits import limit_of
@@ -33,14 +35,8 @@ from metaflow_dagster.runtime.settings import (
     STEP_COMMANDS,
     STEP_WITH_DECORATORS,
 )
-from metaflow_dagster.runtime.tasks import (
-    FinishedTask,
-    Task,
-    parse_task,
-    repeatable_id,
-)
+from metaflow_dagster.runtime.tasks import CONTROL_PART, FinishedTask, Task
 
-PARAMETERS_STEP = "_parameters"  # Metaflow's own task that holds the parameters of a run
 MANY_RETRIES = 10_000  # of a recursive step, whose repetitions count their retries each
 CONTROL_OPTIONS = ["--ubf-context=ubf_control", "--split-index=0"]  # of a parallel step's task
 
@@ -48,7 +44,7 @@ CONTROL_OPTIONS = ["--ubf-context=ubf_control", "--split-index=0"]  # of a paral
 def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str:
     """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
     adopt_settings()
-    task = Task(run_id_of(context), PARAMETERS_STEP, "params")
+    task = parameters_task(context)
     context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: task.run_id})
     origin = origin_run_id(context)
     if origin is None and known_attempts(context, task):
@@ -64,7 +60,7 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
         if process.returncode:
             what = "The run could not be initialised"
             raise step_failure(context, what, process, may_retry=True, metadata={})
-    return str(task)
+    return str(parameters_task(context) if origin else task)
 
 
 def init_command(task: Task) -> list[str]:
@@ -101,22 +97,23 @@ def run_step(
     error_retries: int = 0,
     timeout: float | None = None,
     environment: Mapping[str, str] | None = None,
-    repetition: int = 0,
+    part: str = "",
 ) -> FinishedTask:
     """Run one task of a Metaflow step and wait for it; `dagster.Failure` if it fails.
 
     `input_paths` are the paths of the tasks before it, `options` more options of Metaflow's `step`,
     `user_retries` how often the user's code may be retried and `error_retries` how often Metaflow
     may handle its failure after that, `timeout` the seconds that the user's code may take,
-    `environment` variables for the process, `repetition` which run of a recursive step this is.
+    `environment` variables for the process, `part` which of the tasks of the op this is.
     """
     adopt_settings()
-    task = task_of(context, step, input_paths, repetition)
+    task = task_of(context, step, part)
+    refuse_foreign_input(task, input_paths)
     name_run(context, task.run_id)
     attempt = known_attempts(context, task)
     if has_finished(context, task, attempt):
         context.log.info(f"Task {task} has finished already and is not run again.")
-        return finished_task(task, attempt - 1)
+        return finished_task(context, task, attempt - 1)
     refuse_more_attempts(task, attempt)
     # What earlier runs have used up of the retries, this one has got anew.
     last_of_user = max(0, attempt - context.retry_number) + user_retries
@@ -135,7 +132,7 @@ def run_step(
         may_retry = attempt < last_of_user + error_retries
         shown = task_metadata(task, attempt)
         raise step_failure(context, f"Step {step} failed", process, may_retry, shown)
-    return finished_task(task, attempt, execution_metadata(command, process))
+    return finished_task(context, task, attempt, execution_metadata(command, process))
 
 
 def step_command(task: Task, options: Sequence[str]) -> list[str]:
@@ -146,6 +143,13 @@ def step_command(task: Task, options: Sequence[str]) -> list[str]:
     command = [*STEP_COMMANDS.get(task.step, ["step"]), task.step]
     ids = [f"--run-id={task.run_id}", f"--task-id={task.id}"]
     return metaflow_command(decorators, [*command, *ids, *options, *namespace, *tag_options()])
+
+
+def run_parallel_step(
+    context: OpExecutionContext, step: str, input_paths: Sequence[str], **how: Any
+) -> FinishedTask:
+    """Run Metaflow's control task of a parallel step, which starts the others; `how` as above."""
+    return run_step(context, step, input_paths, CONTROL_OPTIONS, part=CONTROL_PART, **how)
 
 
 def run_recursive_step(
@@ -160,22 +164,27 @@ def run_recursive_step(
     A retry goes on with the repetition that had been started last.
     """
     adopt_settings()
-    repetition = last_started(context, step, input_paths)
+    repetition = last_started(context, step)
     if repetition:
-        input_paths, options = [str(task_of(context, step, input_paths, repetition - 1))], ()
-    task = run_step(context, step, input_paths, options, repetition=repetition, **how)
+        input_paths, options = [str(task_of(context, step, repeated(repetition - 1)))], ()
+    task = run_step(context, step, input_paths, options, part=repeated(repetition), **how)
     while task.target == step:
         repetition += 1
         context.log.info(f"Step {step} has chosen itself and runs again: repetition {repetition}.")
-        task = run_step(context, step, [task.path], repetition=repetition, **how)
+        task = run_step(context, step, [task.path], part=repeated(repetition), **how)
     task.metadata["repetitions"] = MetadataValue.int(repetition)
     return task
 
 
-def last_started(context: OpExecutionContext, step: str, input_paths: Sequence[str]) -> int:
+def repeated(repetition: int) -> str:
+    """The part of a task id that tells the repetitions of a recursive step apart."""
+    return f"r{repetition}" if repetition else ""
+
+
+def last_started(context: OpExecutionContext, step: str) -> int:
     """The last repetition of a recursive step that an earlier attempt of this op has started."""
     repetition = 0
-    while known_attempts(context, task_of(context, step, input_paths, repetition + 1)):
+    while known_attempts(context, task_of(context, step, repeated(repetition + 1))):
         repetition += 1
     return repetition
 
@@ -183,11 +192,3 @@ def last_started(context: OpExecutionContext, step: str, input_paths: Sequence[s
 def foreach_options(context: OpExecutionContext) -> list[str]:
     """What tells a task which item of the innermost foreach around it is its."""
     return [f"--split-index={(context.get_mapping_key() or '').split('_')[-1]}"]
-
-
-def task_of(
-    context: OpExecutionContext, step: str, input_paths: Sequence[str], repetition: int
-) -> Task:
-    """The task that an op runs after the tasks before it."""
-    run_id = parse_task(input_paths[0]).run_id
-    return Task(run_id, step, repeatable_id(context.get_mapping_key(), repetition))

@@ -62,16 +62,22 @@ def next_attempt(task: Task) -> int:
     return int(MAX_ATTEMPTS)
 
 
-def completed_datastore(task: Task, attempt: int) -> Any:
-    """The datastore of an attempt that has succeeded; None if it has not."""
+def stored_attempt(task: Task, attempt: int) -> Any:
+    """The datastore of an attempt that Metaflow has stored to its end; None if it has not."""
     from metaflow.datastore.exceptions import DataException
 
     with readable(task):
         try:
-            datastore = task_datastore(task, attempt, "r")
+            return task_datastore(task, attempt, "r")
         except DataException:
             return None
-        return datastore if datastore.get("_task_ok") else None
+
+
+def is_task_ok(task: Task, attempt: int) -> bool:
+    """Whether an attempt of a task has succeeded, in Metaflow's eyes."""
+    datastore = stored_attempt(task, attempt)
+    with readable(task):
+        return datastore is not None and bool(datastore.get("_task_ok"))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from metaflow_dagster.runtime.internals import (
     engine_event,
     kept_open,
     log_streams,
+    mapped_skips,
     step_events,
     with_resources,
 )
@@ -188,7 +189,14 @@ class RunningOps:
             if one.is_successful_output:
                 self.leave_place(str(one.step_key))
         if len(self.threads) < self.max_concurrent:
-            yield from self.active.plan_events_iterator(self.context)
+            yield from self.skip()
+
+    def skip(self) -> Iterator[DagsterEvent]:
+        """Skip the ops without an input, and those that would have run once an item of theirs."""
+        for event in self.active.plan_events_iterator(self.context):
+            yield event
+            if event.is_step_skipped:
+                yield from mapped_skips(self.context, str(event.step_key))
 
     def leave_place(self, step_key: str) -> None:
         """Let another op start while this one, whose processes have ended, tells what came out."""

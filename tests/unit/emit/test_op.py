@@ -61,7 +61,9 @@ def retried(retries: Retries, flow: Flow) -> Flow:
         pytest.param("nested", "fan_out_a", ["yield from fanned_out(paths)"], id="fan-out"),
         pytest.param("nested", "regroup_inner", ["yield from regrouped(paths, 1)"], id="regroup"),
         pytest.param("recursive", "op_a", ['run_recursive_step( context, "a"'], id="recursive"),
-        pytest.param("parallel", "op_a", ["CONTROL_OPTIONS", "nodes_output(task)"], id="parallel"),
+        pytest.param(
+            "parallel", "op_a", ["run_parallel_step(context, ", "nodes_output(task)"], id="parallel"
+        ),
     ],
 )
 def test_op(shape: str, op: str, parts: list[str]) -> None:

@@ -24,7 +24,7 @@ from metaflow_dagster.runtime.tasks import FinishedTask, index_path, repeatable_
 
 def task_path(index_path: Sequence[int], step: str = "step") -> str:
     key = "_".join(map(str, index_path)) or None
-    return f"run/{step}/{repeatable_id(key, 0)}"
+    return f"run/{step}/{repeatable_id(step, key)}"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaflow_dagster.runtime.tasks import (
+    CONTROL_PART,
+    PARAMETERS_ID,
     Task,
+    earlier_id,
     index_path,
     metaflow_run_id,
     parse_task,
@@ -16,6 +19,9 @@ indices = st.lists(st.integers(0, 99), max_size=3)
 
 
 plain = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
+parts = st.sampled_from(["", "r1", "r20", CONTROL_PART])
+# Names that look like ids, or like what is added to them.
+names = plain | st.sampled_from(["a", "a_node_1", "a_0", "control", "a_control", "r1", "t1", "run"])
 
 
 @pytest.mark.parametrize("path", ["", "run/step", "run/step/task/more"])
@@ -33,33 +39,44 @@ def test_task_survives_its_text(run_id: str, step: str, task_id: str) -> None:
 @pytest.mark.parametrize(
     ("task_id", "path"),
     [
-        pytest.param("params", (), id="parameters"),
-        pytest.param("t1", (), id="outside any foreach"),
-        pytest.param("t1-0", (0,), id="foreach"),
-        pytest.param("t1-0-12", (0, 12), id="nested foreach"),
-        pytest.param("t1-3-r2", (3,), id="repetition"),
-        pytest.param("t1-r2", (), id="repetition outside"),
-        pytest.param("t1-4_node_1", (4,), id="node of a parallel step"),
+        pytest.param("run-parameters", (), id="parameters"),
+        pytest.param("fit", (), id="outside any foreach"),
+        pytest.param("fit-0", (0,), id="foreach"),
+        pytest.param("fit_2-0-12", (0, 12), id="nested foreach"),
+        pytest.param("fit-3-r2", (3,), id="repetition"),
+        pytest.param("fit-r2", (), id="repetition outside"),
+        pytest.param("fit-4-control", (4,), id="parallel step"),
+        pytest.param("fit-4-control_node_1", (4,), id="node of a parallel step"),
+        pytest.param("fit-4-control-worker-1", (4,), id="node on Kubernetes"),
+        pytest.param("fit-control-node-1", (), id="node on Batch"),
+        pytest.param("params", (), id="parameters as they were"),
+        pytest.param("t1-0-12", (0, 12), id="id as it was"),
+        pytest.param("t1-4_node_1", (4,), id="node as it was"),
     ],
 )
 def test_index_path(task_id: str, path: tuple[int, ...]) -> None:
     assert index_path(f"run/step/{task_id}") == path
 
 
-@given(indices, st.integers(0, 20))
-def test_ids_hold_the_index_path(path: list[int], repetition: int) -> None:
+@given(plain, indices, parts)
+def test_ids_hold_the_index_path(step: str, path: list[int], part: str) -> None:
     key = "_".join(map(str, path)) or None
-    task_id = repeatable_id(key, repetition)
+    task_id = repeatable_id(step, key, part)
     assert index_path(f"run/step/{task_id}") == tuple(path)
+    assert index_path(f"run/step/{earlier_id(key, part)}") == tuple(path)
     # Metaflow takes an integer for a task it knows, and compresses paths with these.
     assert not task_id.isdigit()
     assert not set(task_id) & set(",:!/")
 
 
-@given(st.lists(st.tuples(indices, st.integers(0, 3)), unique_by=str))
-def test_ids_are_distinct(tasks: list[tuple[list[int], int]]) -> None:
-    ids = {repeatable_id("_".join(map(str, i)) or None, r) for i, r in tasks}
-    assert len(ids) == len(tasks)
+@given(st.lists(st.tuples(names, indices, parts), unique_by=str))
+def test_ids_are_distinct(tasks: list[tuple[str, list[int], str]]) -> None:
+    ids = [PARAMETERS_ID]
+    for step, path, part in tasks:
+        ids.append(repeatable_id(step, "_".join(map(str, path)) or None, part))
+        if part == CONTROL_PART:
+            ids += [f"{ids[-1]}_node_{index}" for index in range(1, 3)]
+    assert len(set(ids)) == len(ids)
 
 
 def test_run_id_depends_on_the_dagster_run_alone() -> None:
