@@ -167,7 +167,9 @@ NOT_CHOSEN = Choice(
 
 
 def flow_with(node: Loop | Choice) -> FlowTree:
-    return FlowTree("RandomFlow", (node, Plain("after")), "end", play=Play((0, 0, 1)))
+    """A flow that goes through a foreach of two items, or chooses the first case."""
+    number = 1 if isinstance(node, Loop) else 0
+    return FlowTree("RandomFlow", (node, Plain("after")), "end", play=Play((number,)))
 
 
 @pytest.mark.parametrize("part", range(2))
