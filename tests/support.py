@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class RunSnapshot:
     finished: bool = True
     user_tags: frozenset[str] = frozenset()
     system_tags: frozenset[str] = frozenset()
+    shared_ids: frozenset[str] = frozenset()  # that several tasks have, of whatever step
 
 
 @dataclass(frozen=True)
@@ -323,6 +325,7 @@ def run_snapshot(path: str, left_out: Collection[str] = ()) -> RunSnapshot:
     from metaflow import Run
 
     run = Run(path)
+    ids = Counter(task.id for step in run for task in step)
     return RunSnapshot(
         tasks={step.id: dict(_task_snapshot(task, left_out) for task in step) for step in run},
         successful=run.successful,
@@ -331,6 +334,7 @@ def run_snapshot(path: str, left_out: Collection[str] = ()) -> RunSnapshot:
         system_tags=frozenset(
             tag for tag in run.system_tags if not tag.startswith(NOT_COMPARED_TAGS)
         ),
+        shared_ids=frozenset(task_id for task_id, count in ids.items() if count > 1),
     )
 
 
@@ -371,6 +375,7 @@ def differences(expected: RunSnapshot, actual: RunSnapshot) -> list[str]:
         *_different("steps", set(expected.tasks), set(actual.tasks)),
         *_different("user tags", expected.user_tags, actual.user_tags),
         *_different("system tags", expected.system_tags, actual.system_tags),
+        *_different("ids of several tasks", expected.shared_ids, actual.shared_ids),
         *(
             line
             for step in sorted(set(expected.tasks) & set(actual.tasks))

@@ -156,7 +156,7 @@ def test_launchpad(orchard: Orchard) -> None:
     run = launchpad.launch()
     run.wait_for("Success")
     names = ("orchard", "trees", "price", "organic", "baskets", "weather", "kilograms")
-    end = f"{orchard.run_id(run)}/end/t1"
+    end = f"{orchard.run_id(run)}/end/end"
     given = [*changed.values(), {"size": [1, None]}]
     assert orchard.artifacts(end, *names) == [*given, "sun", 72.0]
 
@@ -168,7 +168,7 @@ def test_metadata_of_a_step(orchard: Orchard, failed: str) -> None:
     expect(run.tags_and_config()).to_contain_text(f"metaflow/run_id: {run_id}")
 
     dialog = run.opened(run.events("op_start", "STEP_OUTPUT").first)
-    for text in (f"OrchardFlow/{run_id}/start/t1", "attempt", "foreach items"):
+    for text in (f"OrchardFlow/{run_id}/start/start", "attempt", "foreach items"):
         expect(dialog.get_by_text(text, exact=True)).to_be_visible()
     table = cells(dialog.get_by_role("table").filter(has_text="bytes").last)
     assert ["price", "float", "21"] in table
@@ -178,7 +178,7 @@ def test_metadata_of_a_step(orchard: Orchard, failed: str) -> None:
     code = "import sys; exec(sys.argv[1] + '\\nprint(task[\"numbers\"].data)')"
     printed = checked([sys.executable, "-c", code, snippet], orchard.place.home)
     assert printed.splitlines()[-1] == "[1, 2]"
-    assert f" step start --run-id={run_id} --task-id=t1 " in run.markdown(dialog, "command")
+    assert f" step start --run-id={run_id} --task-id=start " in run.markdown(dialog, "command")
 
 
 def test_failure(orchard: Orchard, failed: str) -> None:
@@ -212,6 +212,6 @@ def test_re_execution_from_failure(orchard: Orchard, failed: str) -> None:
     run.re_execute_from_failure()
     run.wait_for("Success")
     assert orchard.run_id(run) == run_id
-    picked = ["pick/t1-0", "pick/t1-0", "pick/t1-1", "pick/t1-1"]
-    assert orchard.tasks(run_id) == [*picked, "start/t1", "weigh/t1"]
-    assert orchard.artifacts(f"{run_id}/end/t1", "kilograms") == [36.0]
+    picked = ["pick/pick-0", "pick/pick-0", "pick/pick-1", "pick/pick-1"]
+    assert orchard.tasks(run_id) == [*picked, "start/start", "weigh/weigh"]
+    assert orchard.artifacts(f"{run_id}/end/end", "kilograms") == [36.0]

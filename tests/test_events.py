@@ -198,8 +198,8 @@ def test_run_starts_when_others_have_ended(
     read, events = dagster.artifacts("ReportFlow", report, "upstream", "events", step="end")
     assert read == {paths["ArticlesFlow"]: "articles", paths["BasketsFlow"]: "baskets"}
     assert {(event["type"], event["name"], event["id"]) for event in events} == {
-        ("run", "metaflow.ArticlesFlow.end", f"{paths['ArticlesFlow']}/start/t1"),
-        ("run", BASKETS_END, f"{paths['BasketsFlow']}/start/t1"),
+        ("run", "metaflow.ArticlesFlow.end", f"{paths['ArticlesFlow']}/start/start"),
+        ("run", BASKETS_END, f"{paths['BasketsFlow']}/start/start"),
     }
 
     dagster.kill_daemon()
@@ -245,7 +245,7 @@ def test_ends_are_assets(dagster: Automated, upstream: Mapping[str, Any], report
     path = f"ReportFlow/{report.tags['metaflow/run_id']}"
     assert end["runId"] == report.run_id
     assert metadata["pathspec"]["text"] == path
-    assert metadata["id"]["text"] == f"{path}/end/t1"
+    assert metadata["id"]["text"] == f"{path}/end/end"
     records = map(json.loads, metadata["artifacts"]["table"]["records"])
     assert {record["name"] for record in records} == {"events", "upstream"}
 

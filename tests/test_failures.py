@@ -47,8 +47,8 @@ class Ending:
 
 ENDINGS = [
     pytest.param(Ending("raise ValueError('no luck')", message="ValueError: no luck"), id="raise"),
-    pytest.param(Ending("sys.exit(0)", message="before Metaflow could finish"), id="exit 0"),
-    pytest.param(Ending("os._exit(0)", message="before Metaflow could finish"), id="_exit 0"),
+    pytest.param(Ending("sys.exit(0)", message="before it called self.next"), id="exit 0"),
+    pytest.param(Ending("os._exit(0)", message="before Metaflow could store"), id="_exit 0"),
     pytest.param(Ending("sys.exit(3)", message="exit code 3"), id="exit 3"),
     pytest.param(
         Ending("os.kill(os.getpid(), signal.SIGKILL)", message="ended by SIGKILL"), id="killed"

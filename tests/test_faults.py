@@ -130,7 +130,7 @@ def test_run_is_interrupted(
     assert running.wait(60) != 0
     run = project.dagster_run()
     use_client(project.directory)
-    task = Task(f"WaitingFlow/{run.metaflow_run_id}/wait/t1", attempt=0)
+    task = Task(f"WaitingFlow/{run.metaflow_run_id}/wait/wait", attempt=0)
     assert task.stdout == "waiting\n"
     assert "waiting\n" in shown_by_dagster(project, run)["op_wait"]
     assert_unfinished(project)

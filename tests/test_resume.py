@@ -87,8 +87,8 @@ if __name__ == "__main__":
 """
 
 PARAMETERS = {"ops": {"op_start": {"config": {"size": 3, "word": "given"}}}}
-FITS = {f"fit/t1-{outer}-{inner}" for outer in range(3) for inner in range(2)}
-LOOP = [f"loop/t1{repetition}" for repetition in ("", "-r1", "-r2", "-r3")]
+FITS = {f"fit/fit-{outer}-{inner}" for outer in range(3) for inner in range(2)}
+LOOP = [f"loop/loop{repetition}" for repetition in ("", "-r1", "-r2", "-r3")]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def failed(template: FailedRun, tmp_path: Path) -> FailedRun:
 
 
 # What has to run after `fit` may succeed: the loop fails in its third round at first.
-REST = Counter(["fit/t1-1-1", "best/t1-0", "best/t1-1", "best/t1-2", "join/t1", *LOOP, "end/t1"])
+BEST = [f"best/best-{outer}" for outer in range(3)]
+REST = Counter(["fit/fit-1-1", *BEST, "join/join", *LOOP, "end/end"])
 
 
 def allow(project: Project, *names: str) -> None:
@@ -147,9 +148,11 @@ def test_re_execution_from_failure_continues_the_run(failed: FailedRun) -> None:
     assert third.succeeded, third.failures
     assert {second.metaflow_run_id, third.metaflow_run_id} == {run.metaflow_run_id}
     assert_result(project, run.metaflow_run_id)
-    assert Counter(project.counted()) == REST + Counter(["loop/t1-r2"])
+    assert Counter(project.counted()) == REST + Counter(["loop/loop-r2"])
     commands = [*second.commands, *third.commands]
-    assert [" --retry-count=1 " in one for one in commands if " --task-id=t1-1-1 " in one] == [True]
+    assert [" --retry-count=1 " in one for one in commands if " --task-id=fit-1-1 " in one] == [
+        True
+    ]
 
 
 def test_re_execution_finds_the_outputs_of_the_run_in_the_datastore(failed: FailedRun) -> None:
@@ -172,7 +175,7 @@ def test_op_that_is_chosen_runs_again(failed: FailedRun) -> None:
     project, run = failed.project, failed.run
     again = project.run(after=run.dagster_run_id, config=PARAMETERS, steps=["op_load[0]"])
     assert again.succeeded, again.failures
-    assert project.counted() == ["load/t1-0"]
+    assert project.counted() == ["load/load-0"]
     (command,) = again.commands
     assert f"--run-id={run.metaflow_run_id} " in command
     assert " --retry-count=1 " in command
@@ -190,10 +193,10 @@ def test_resumed_run_clones_what_has_finished(failed: FailedRun) -> None:
     assert third.succeeded, third.failures
     assert len({one.metaflow_run_id for one in (run, second, third)}) == 3
     assert_result(project, third.metaflow_run_id)
-    assert Counter(project.counted()) == REST + Counter(["loop/t1-r2"])
+    assert Counter(project.counted()) == REST + Counter(["loop/loop-r2"])
     metaflow_run = Run(f"ResumedFlow/{third.metaflow_run_id}")
     origin = f"ResumedFlow/{second.metaflow_run_id}"
-    assert metaflow_run["start"].task.origin_pathspec == f"{origin}/start/t1"
+    assert metaflow_run["start"].task.origin_pathspec == f"{origin}/start/start"
     assert metaflow_run["end"].task.origin_pathspec is None
     assert metaflow_run["end"].task["origin"].data == second.metaflow_run_id
 
@@ -208,7 +211,7 @@ def test_resume_from_a_step(failed: FailedRun) -> None:
     resumed = project.run(tags=tags)
     assert resumed.succeeded, resumed.failures
     assert Counter(project.counted()) == REST | Counter(
-        [*FITS, *(f"load/t1-{i}" for i in range(3))]
+        [*FITS, *(f"load/load-{i}" for i in range(3))]
     )
     assert_result(project, resumed.metaflow_run_id)
     assert Run(f"ResumedFlow/{resumed.metaflow_run_id}")["end"].task["text"].data == "second"

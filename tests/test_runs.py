@@ -215,7 +215,7 @@ def test_metaflows_commands_take_the_run(runs: Runs) -> None:
         return checked(command, runs.workspace.flows)
 
     assert metaflow("logs", "--stdout", f"{run_id}/fit") == "slope 2.0\n"
-    assert "Größe" in metaflow("logs", "--stderr", f"{run_id}/fit/t1")
+    assert "Größe" in metaflow("logs", "--stderr", f"{run_id}/fit/fit")
     metaflow("dump", "--private", "--file", "artifacts", f"{run_id}/fit")
     artifacts = pickle.loads((runs.workspace.flows / "artifacts").read_bytes())
     assert [one["slope"] for one in artifacts.values()] == [2.0]

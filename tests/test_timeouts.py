@@ -50,7 +50,7 @@ def test_alarm_in_the_step(tmp_path: Path) -> None:
     assert run.succeeded, run.failures
     assert len([one for one in run.commands if " step start " in one]) == 2
     use_client(tmp_path)
-    task = Task(f"SlowFlow/{run.metaflow_run_id}/start/t1")
+    task = Task(f"SlowFlow/{run.metaflow_run_id}/start/start")
     assert "timed out after 0 hours, 0 minutes, 2 seconds" in str(task["failure"].data)
     assert task.stdout.startswith("attempt 1\n")
 
@@ -69,7 +69,7 @@ def test_step_that_is_deaf_to_its_alarm_is_stopped(tmp_path: Path) -> None:
     assert time.monotonic() - started < 60
     assert len([one for one in run.commands if " step start " in one]) == 3
     use_client(tmp_path)
-    task = Task(f"SlowFlow/{run.metaflow_run_id}/start/t1")
+    task = Task(f"SlowFlow/{run.metaflow_run_id}/start/start")
     assert "FailureHandledByCatch" in repr(task["failure"].data)
     assert [Task(task.pathspec, attempt=one).stdout for one in (0, 1)] == [
         "attempt 0\n",

@@ -236,4 +236,4 @@ def test_many_at_once(tmp_path: Path) -> None:
     run = Run(f"ManyFlow/{many.run.metaflow_run_id}")
     assert run["join"].task["results"].data == [number**2 for number in range(60)]
     outputs = {task.id: task.stdout for task in run["work"]}
-    assert outputs == {f"t1-{index}": f"item {index}\n" for index in range(60)}
+    assert outputs == {f"work-{index}": f"item {index}\n" for index in range(60)}

@@ -31,7 +31,7 @@ def assert_not_done(dagster: Production, run_id: str) -> None:
     run = Run(f"ProductionFlow/{run_id}")
     assert not run.successful
     assert run["start"].task.data.items == ["a", "b", "c"]
-    assert not run["work"]["t1-2"].successful
+    assert not run["work"]["work-2"].successful
 
 
 def test_run_worker_is_killed(dagster: Production) -> None:
@@ -129,8 +129,8 @@ def test_database_is_away_for_longer(dagster: Production) -> None:
     assert dagster.statuses(again) == ["SUCCESS"]
     dagster.assert_whole(again)
     assert (
-        Task(f"ProductionFlow/{again}/work/t1-2").origin_pathspec
-        == f"ProductionFlow/{run.id}/work/t1-2"
+        Task(f"ProductionFlow/{again}/work/work-2").origin_pathspec
+        == f"ProductionFlow/{run.id}/work/work-2"
     )
 
 

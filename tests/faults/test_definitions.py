@@ -55,4 +55,4 @@ def test_flow_gets_another_step(tmp_path: Path) -> None:
     resumed = (tmp_path / "resumed").read_text()
     assert_whole(project, resumed)
     assert Run(f"WaitingFlow/{resumed}")["more"].task.data.more == "made"
-    assert project.counted() == ["wait/t1"]
+    assert project.counted() == ["wait/wait"]

@@ -38,7 +38,7 @@ def test_datastore_cannot_be_reached(tmp_path: Path, s3: S3) -> None:
             assert run.process.poll() is None
             gate.open()
             assert run.ended() == 0
-        assert project.counted() == ["wait/t1"]
+        assert project.counted() == ["wait/wait"]
         settings["METAFLOW_DATASTORE_SYSROOT_LOCAL"] = str(tmp_path)
         path = f"WaitingFlow/{project.dagster_run().metaflow_run_id}"
         found = read_elsewhere(path, settings).snapshot
@@ -105,5 +105,5 @@ def test_clock_is_set_back(tmp_path: Path, executor: str) -> None:
         assert run.ended() == 0
     run_id = project.dagster_run().metaflow_run_id
     assert_whole(project, run_id)
-    assert project.counted() == ["wait/t1"]
+    assert project.counted() == ["wait/wait"]
     assert Run(f"WaitingFlow/{run_id}")["wait"].task.data.clock < begun - HOUR / 2

@@ -19,7 +19,7 @@ from metaflow_extensions.dagster.plugins.dagster_internal import (
 
 RUN = {
     "timestamp": 1700000000,
-    "id": "Upstream/argo-1/end/t1",
+    "id": "Upstream/argo-1/end/end",
     "name": "metaflow.Upstream.end",
     "type": "run",
 }

@@ -47,7 +47,7 @@ def received(module: ModuleType, given_values: Mapping[str, Any]) -> dict[str, A
         return "run/_parameters/params"
 
     def run_step(*_: object, **__: object) -> Any:
-        return module.FinishedTask("run/start/t1", 0, "", [], {})
+        return module.FinishedTask("run/start/start", 0, "", [], {})
 
     vars(module).update(start_run=start_run, run_step=run_step)
     with DagsterInstance.ephemeral() as instance:

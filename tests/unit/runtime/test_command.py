@@ -22,7 +22,7 @@ from metaflow_dagster.runtime.settings import FLOW_FILE
 
 @pytest.mark.parametrize("count", [1, 2, 3, 50_000])
 def test_input_options(count: int) -> None:
-    paths = [f"dagster-{i:06}/step{i % 7}/t1-{i}" for i in range(count)]
+    paths = [f"dagster-{i:06}/step{i % 7}/fit-{i}" for i in range(count)]
     with input_options(paths) as (option,):
         assert len(option.encode()) < 128 * 1024
         name, _, value = option.partition("=")
@@ -34,7 +34,7 @@ def test_input_options(count: int) -> None:
 
 def test_input_options_of_very_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metaflow_dagster.runtime.command.LONGEST_ARGUMENT", 20)
-    paths = [f"run/step/t1-{i}" for i in range(100)]
+    paths = [f"run/step/step-{i}" for i in range(100)]
     with input_options(paths) as (option,):
         name, _, file = option.partition("=")
         assert name == "--input-paths-filename"

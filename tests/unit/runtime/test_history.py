@@ -7,7 +7,7 @@ from metaflow.metaflow_config import MAX_ATTEMPTS
 from metaflow_dagster.runtime.history import refuse_more_attempts
 from metaflow_dagster.runtime.tasks import Task
 
-TASK = Task("dagster-1", "fit", "t1")
+TASK = Task("dagster-1", "fit", "fit")
 
 
 def test_metaflow_takes_six_attempts() -> None:

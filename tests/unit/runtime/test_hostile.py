@@ -200,10 +200,10 @@ def test_path_of_a_task_is_one_or_refused(value: Any) -> None:
 
 
 def test_damaged_store_is_told() -> None:
-    with pytest.raises(Failure) as refusal, readable(Task("dagster-1", "start", "t1")):
+    with pytest.raises(Failure) as refusal, readable(Task("dagster-1", "start", "start")):
         json.loads("{")
     said = str(refusal.value.description)
-    assert "task dagster-1/start/t1 cannot be read (JSONDecodeError: " in said
+    assert "task dagster-1/start/start cannot be read (JSONDecodeError: " in said
 
 
 class FlowConfig(Config):

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from metaflow_dagster.runtime.io_manager import DatastoreIOManager, datastore_io_manager
 from metaflow_dagster.runtime.settings import OUTPUTS
 
-PATH = "dagster-1/start/t1"
+PATH = "dagster-1/start/start"
 VALUES = [PATH, "", "ü ✓\n\0", [], [PATH, "dagster-1/start/t2"], None, True, 0, -1.5, {"a": [None]}]
 
 

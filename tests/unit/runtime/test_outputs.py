@@ -32,10 +32,10 @@ def task_path(index_path: Sequence[int], step: str = "step") -> str:
     [
         pytest.param([], [], id="nothing"),
         pytest.param([[], []], [], id="empty lists"),
-        pytest.param(["r/a/t1-10", "r/a/t1-9"], ["r/a/t1-9", "r/a/t1-10"], id="by number"),
-        pytest.param([["r/a/t1-1"], ["r/b/t1-0"]], ["r/b/t1-0", "r/a/t1-1"], id="several lists"),
-        pytest.param([[["r/a/t1-0-1"]], [["r/a/t1-0-0"]]], ["r/a/t1-0-0", "r/a/t1-0-1"], id="deep"),
-        pytest.param(["r/b/t1", "r/a/t1"], ["r/b/t1", "r/a/t1"], id="order is kept otherwise"),
+        pytest.param(["r/a/a-10", "r/a/a-9"], ["r/a/a-9", "r/a/a-10"], id="by number"),
+        pytest.param([["r/a/a-1"], ["r/b/b-0"]], ["r/b/b-0", "r/a/a-1"], id="several lists"),
+        pytest.param([[["r/a/a-0-1"]], [["r/a/a-0-0"]]], ["r/a/a-0-0", "r/a/a-0-1"], id="deep"),
+        pytest.param(["r/b/b", "r/a/a"], ["r/b/b", "r/a/a"], id="order is kept otherwise"),
     ],
 )
 def test_flat(paths: list[Any], result: list[str]) -> None:
@@ -71,7 +71,7 @@ def test_regrouped_by_outer_indices(paths: list[tuple[int, int, int]], depth: in
 
 def finished(**values: Any) -> FinishedTask:
     return FinishedTask(
-        **{"path": "r/s/t1", "num_splits": 0, "target": "", "nodes": []}
+        **{"path": "r/s/s", "num_splits": 0, "target": "", "nodes": []}
         | values
         | {"metadata": {"n": 1}}
     )
@@ -84,11 +84,11 @@ def test_unbounded_foreach_is_refused() -> None:
 
 
 def test_outputs() -> None:
-    assert task_output(finished()).value == "r/s/t1"
-    assert foreach_list(finished(num_splits=2)).value == ["r/s/t1", "r/s/t1"]
-    assert nodes_output(finished(nodes=["r/s/t1", "x"])).value == ["r/s/t1", "x"]
+    assert task_output(finished()).value == "r/s/s"
+    assert foreach_list(finished(num_splits=2)).value == ["r/s/s", "r/s/s"]
+    assert nodes_output(finished(nodes=["r/s/s", "x"])).value == ["r/s/s", "x"]
     (chosen,) = switch_output(finished(target="b"), {"a": "to_a", "b": "to_b"})
-    assert (chosen.output_name, chosen.value) == ("to_b", "r/s/t1")
+    assert (chosen.output_name, chosen.value) == ("to_b", "r/s/s")
 
 
 def test_metadata_goes_with_the_first_output_only() -> None:

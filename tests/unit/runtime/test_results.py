@@ -50,7 +50,7 @@ def test_another_way_than_the_job_is_refused(
     monkeypatch.setattr(results, "NEXT_STEPS", WAYS)
     expected = pytest.raises(Failure, match=said) if said else nullcontext()
     with expected as caught:
-        refuse_other_steps(Task("run", step, "t1"), steps)
+        refuse_other_steps(Task("run", step, step), steps)
     assert caught is None or caught.value.allow_retries is False
 
 
@@ -84,7 +84,9 @@ def test_metadata_provider(
 @pytest.mark.parametrize(
     ("address", "link"),
     [
-        pytest.param("https://ui.example/", "https://ui.example/Flow/run/start/t1", id="as given"),
+        pytest.param(
+            "https://ui.example/", "https://ui.example/Flow/run/start/start", id="as given"
+        ),
         pytest.param("https://ann:secret@ui.example", None, id="with a password"),
         pytest.param(None, None, id="not configured"),
     ],
@@ -93,9 +95,9 @@ def test_link_to_the_ui_of_metaflow(
     address: str | None, link: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("metaflow.metaflow_config.UI_URL", address)
-    shown = task_metadata(Task("run", "start", "t1"), 2)
+    shown = task_metadata(Task("run", "start", "start"), 2)
     assert {name: value.value for name, value in shown.items()} == {
-        "pathspec": "Flow/run/start/t1",
+        "pathspec": "Flow/run/start/start",
         "attempt": 2,
         **({"Metaflow UI": link} if link else {}),
     }
