@@ -15,6 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from metaflow.exception import MetaflowException
 from metaflow.runner.deployer import DeployedFlow
 from metaflow.runner.utils import get_lower_level_group, handle_timeout, temporary_fifo
 
@@ -26,7 +27,7 @@ from metaflow_dagster.operate.deployed import (
     job_in_file,
     read_compiled,
 )
-from metaflow_dagster.operate.errors import DeploymentNotFound, RunNotStarted
+from metaflow_dagster.operate.errors import DeploymentNotFound, LaunchNotKnown, RunNotStarted
 from metaflow_dagster.operate.find import known_run
 from metaflow_dagster.operate.server import ServerTarget
 from metaflow_dagster.operate.stand_in import write_stand_in
@@ -104,7 +105,8 @@ class DagsterDeployedFlow(DeployedFlow):
         TypeError, ValueError
             If a parameter is not the flow's or not of its type, or a required one is missing.
         MetaflowException
-            If the run was not started; it says what to do.
+            If the run was not started, or if that is not known (`LaunchNotKnown`); it says what to
+            do.
         """
         pairs = [f"{name}={_text(parameters[name])}" for name in sorted(_OPTIONS & {*parameters})]
         rest = {name: value for name, value in parameters.items() if name not in _OPTIONS}
@@ -279,7 +281,7 @@ class DagsterDeployedFlow(DeployedFlow):
             try:
                 content = handle_timeout(descriptor, process, self.deployer.file_read_timeout)
             except RuntimeError:
-                raise RunNotStarted(_said(process)) from None  # which has said it before
+                raise _launch_error(_said(process)) from None  # which has said it before
             process.sync_wait()
         return DagsterTriggeredRun(deployer=self.deployer, content=content)
 
@@ -307,6 +309,12 @@ def _said(process: Any) -> str:
         line.strip() for line in text.splitlines() if line.strip() and " executing " not in line
     ]
     return "\n".join(said) or "The command ended without a word."
+
+
+def _launch_error(said: str) -> MetaflowException:
+    """The error that a command has shown, which begins with its headline."""
+    kind = LaunchNotKnown if LaunchNotKnown.headline in said else RunNotStarted
+    return kind(said)
 
 
 def _text(value: object) -> str:

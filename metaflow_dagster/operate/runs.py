@@ -15,6 +15,8 @@ from metaflow_dagster.runtime.tasks import metaflow_run_id
 
 FLOW_TAG = "metaflow/flow"  # a tag of the job, and of its runs
 
+LAUNCH_TAG = "metaflow/launch"  # a key by which a launch is found if its answer is lost
+
 EXAMPLE_RUN_ID = "dagster-0123456789ab"
 
 FOREACH_ITEMS = "foreach items"  # in the metadata of the first output of a foreach's op

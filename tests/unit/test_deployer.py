@@ -25,7 +25,7 @@ from metaflow_dagster.operate.deployed import (
     read_compiled,
 )
 from metaflow_dagster.operate.errors import DeploymentNotFound, NotDeleted
-from metaflow_dagster.operate.server import ServedParameter, _parameters
+from metaflow_dagster.operate.served import ServedParameter, served_parameters
 from metaflow_dagster.triggered_run import DagsterTriggeredRun
 from tests.golden import FIXTURES
 
@@ -143,13 +143,13 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def test_parameters_of_a_job_on_a_server() -> None:
-    assert list(_parameters(SCHEMA, "op_start")) == [
+    assert list(served_parameters(SCHEMA, "op_start")) == [
         ServedParameter("city", "String", True),
         ServedParameter("my-count", "Int", False),
         ServedParameter("options", "Any", False),
     ]
-    assert list(_parameters(SCHEMA, "op_other")) == []
-    assert list(_parameters({"__typename": "PythonError"}, "op_start")) == []
+    assert list(served_parameters(SCHEMA, "op_other")) == []
+    assert list(served_parameters({"__typename": "PythonError"}, "op_start")) == []
 
 
 def test_stand_in_holds_what_a_server_says_as_values(tmp_path: Path) -> None:
