@@ -14,12 +14,12 @@ from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import store_code
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
 from metaflow_dagster.emit import emit_module
-from metaflow_dagster.emit.header import is_generated_file
 from metaflow_dagster.emit.place import place_of
 from metaflow_dagster.executors import ImportedExecutor, find_executor
-from metaflow_dagster.files import check_output
+from metaflow_dagster.files import check_module_name, check_output
 from metaflow_dagster.frontend import Session, flow_class, library_session, pack_code, read_flow
 from metaflow_dagster.frontend.read import metaflow_diagnostic
+from metaflow_dagster.generated import is_generated_file
 from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.names import is_dagster_name
 from metaflow_dagster.options import Options, check_options, pooled_steps
@@ -120,6 +120,7 @@ def compile_session(
     raise_if_any(_check_job_name(flow, options, job_name))
     path = Path(directory, output if output is not None else default_output(job_name))
     raise_if_any(check_output(path, flow.file))
+    raise_if_any(check_module_name(path, flow.file, _executor_module(options)))
     code = None
     if options.package:
         package, code = pack_code(session, is_generated_file)
@@ -149,6 +150,14 @@ def _check_pooled_steps(flow: Flow, options: Options) -> Iterator[Diagnostic]:
                 f"--pool {step}=… is for a step that {flow.name} does not have.",
                 f"Its steps are {', '.join(names)}.",
             )
+
+
+def _executor_module(options: Options) -> str | None:
+    match find_executor(options.executor):
+        case ImportedExecutor(module=module):
+            return module.partition(".")[0]
+        case _:
+            return None
 
 
 def default_output(job_name: str) -> str:
