@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -26,6 +27,9 @@ from metaflow_dagster.ir.flow import Location, Retries
 
 # What `metaflow/runtime.py: NativeRuntime` calls of a step's decorators.
 _RUNTIME_HOOKS = ("runtime_init", "runtime_task_created", "runtime_step_cli", "runtime_finished")
+
+# What `os.getenv(NAME, "")` and `os.getenv(NAME)` make of a variable that is not set.
+_OF_NO_VARIABLE = ("", "None")
 
 _LONGEST_PAUSE = 60 * 24 * 366  # minutes, a year
 _LONGEST_SHOWN = 50  # characters of a value
@@ -105,7 +109,8 @@ def _environment(node: Node) -> Iterator[Diagnostic]:
                 node,
                 f"@environment sets {variable}, which looks like a credential; its value would "
                 "stand in the generated file.",
-                "Set it in the environment where Dagster runs the steps, or use @secrets.",
+                "Set it in the environment where Dagster runs the steps, and let its value here be "
+                f"os.getenv({variable!r}, ''), or use @secrets.",
             )
 
 
@@ -174,11 +179,39 @@ def read_timeout(node: Node) -> int | None:
 def read_environment(node: Node) -> tuple[tuple[str, str], ...]:
     """The variables of `@environment`, which have to be set before the step's process starts."""
     return tuple(
-        (str(variable), str(value))
-        for decorator in node.decorators
-        if decorator.name == "environment"
-        for variable, value in sorted(decorator.attributes["vars"].items())
+        (variable, value)
+        for decorator, variable, value in _variables(node)
+        if not _is_passed_on(decorator, variable, value)
     )
+
+
+def read_inherited(node: Node) -> tuple[str, ...]:
+    """The credentials that `@environment` only passes on."""
+    return tuple(
+        variable
+        for decorator, variable, value in _variables(node)
+        if _is_passed_on(decorator, variable, value)
+    )
+
+
+def _variables(node: Node) -> Iterator[tuple[StepDecorator, str, str]]:
+    for decorator in node.decorators:
+        if decorator.name == "environment":
+            for variable, value in sorted(decorator.attributes["vars"].items()):
+                yield decorator, str(variable), str(value)
+
+
+def _is_passed_on(decorator: StepDecorator, variable: str, value: str) -> bool:
+    """Whether a credential is what this process has of that name, as of `os.getenv` in the flow.
+
+    What a command gives by `--with` stands in the file as it was given.
+    """
+    if not is_secret_variable(variable, value):
+        return False
+    if not decorator.statically_defined and decorator.inserted_by is None:
+        return False
+    held = os.environ.get(variable)
+    return value in _OF_NO_VARIABLE if held is None else value == held
 
 
 def read_decospecs(node: Node) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from metaflow.includefile import FilePathClass
 from metaflow.parameters import DeployTimeField, JSONTypeClass, deploy_time_eval
 
 from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.frontend.credentials import secret_entries
 from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import FlowObject, FlowParameter
 from metaflow_dagster.frontend.texts import fits_environment, shown
@@ -108,6 +109,15 @@ def _kind(parameter: FlowParameter) -> ParameterKind:
 
 
 def _default(parameter: FlowParameter, kind: ParameterKind) -> Default:
+    """The default; one that looks like a credential must not stand in a file."""
+    match _known_default(parameter, kind):
+        case DefaultValue(value) if any(secret_entries(parameter.name, value)):
+            return LeftToMetaflow()
+        case default:
+            return default
+
+
+def _known_default(parameter: FlowParameter, kind: ParameterKind) -> Default:
     default = parameter.kwargs.get("default")
     if default is None:
         return Required() if _is_required(parameter) else LeftToMetaflow()

@@ -135,6 +135,7 @@ class Step:
     `parents` are in the flow's topological order. `joins` names the split or foreach step whose
     branches this step joins, or is None. `decorators` are the specs of decorators that the flow's
     source does not hold (`--with`), which Metaflow has to be told again when the step runs.
+    `inherited` are the variables that `@environment` only passes on from whoever starts the step.
     `timeout` is in seconds (`@timeout`). `hooks` names the decorators of the step that take part in
     how its process is started (`@kubernetes`, `@conda`), for which Metaflow needs the flow itself.
     `pod` is what `@kubernetes` or `@resources` ask for. `has_cards` says that its tasks may
@@ -151,6 +152,7 @@ class Step:
     retries: Retries = Retries()
     timeout: int | None = None
     environment: tuple[tuple[str, str], ...] = ()
+    inherited: tuple[str, ...] = ()
     decorators: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
     pod: Pod | None = None
