@@ -118,7 +118,8 @@ class Pod:
 
     Pairs of an attribute and its value: of the container, of the pod's specification and of its
     metadata. `beyond_dagster` names what is asked for that only pods of Metaflow's have.
-    `by_kubernetes` is whether `@kubernetes` asks for it, and not `@resources` alone.
+    `by_kubernetes` is whether `@kubernetes` asks for it, and not `@resources` alone. `faults` say
+    why no pod can be made of the attributes, which matters only where one is.
     """
 
     container: tuple[tuple[str, Literal], ...] = ()
@@ -126,6 +127,7 @@ class Pod:
     metadata: tuple[tuple[str, Literal], ...] = ()
     beyond_dagster: tuple[str, ...] = ()
     by_kubernetes: bool = False
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
