@@ -36,6 +36,7 @@ ALLOWED = {
     "events": set(),
     "executors": set(),
     "options": {f"{OWN}.{one}" for one in ("diagnostics", "executors", "names")},
+    "forked": set(),
     "generated": set(),
     "files": {f"{OWN}.diagnostics", f"{OWN}.generated"},
     "compilation": {f"{OWN}.ir"},
@@ -53,8 +54,8 @@ ALLOWED = {
     "compiler": {
         "metaflow.exception",
         *(f"{OWN}.{one}" for one in ("deployment", "emit", "frontend", "planner")),
-        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "executors", "files", "ir")),
-        *(f"{OWN}.{one}" for one in ("generated", "names", "options")),
+        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "executors", "files", "forked")),
+        *(f"{OWN}.{one}" for one in ("generated", "ir", "names", "options")),
     },
     "location": {
         *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "emit", "generated")),
