@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from metaflow_dagster.runtime.settings import LAUNCH_TAGS_TAG as LAUNCH_TAGS_TAG
 from metaflow_dagster.runtime.settings import ORIGIN_TAG as ORIGIN_TAG
 from metaflow_dagster.runtime.settings import RESUME_STEP_TAG as RESUME_STEP_TAG
 from metaflow_dagster.runtime.settings import RUN_ID_TAG as RUN_ID_TAG
