@@ -13,13 +13,14 @@ from metaflow.exception import MetaflowException
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import store_code
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
-from metaflow_dagster.emit import emit_module
-from metaflow_dagster.emit.header import is_generated_file
+from metaflow_dagster.emit import emit_module, runtime_library
 from metaflow_dagster.emit.place import place_of
 from metaflow_dagster.executors import ImportedExecutor, find_executor
-from metaflow_dagster.files import check_output
+from metaflow_dagster.files import check_module_name, check_output
+from metaflow_dagster.forked import can_fork, in_child
 from metaflow_dagster.frontend import Session, flow_class, library_session, pack_code, read_flow
 from metaflow_dagster.frontend.read import metaflow_diagnostic
+from metaflow_dagster.generated import is_generated_file
 from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.names import is_dagster_name
 from metaflow_dagster.options import Options, check_options, pooled_steps
@@ -83,8 +84,20 @@ def synthesize(
         notify_on_error=notify_on_error,
         notify_on_success=notify_on_success,
     )
+    flow = flow_class(flow_cls)
+    if not can_fork():
+        return _compiled_text(flow, options, output)
+    runtime_library()  # kept for the next flow
+    return in_child(lambda: _compiled_text(flow, options, output))
+
+
+def _compiled_text(flow: type, options: Options, output: str | os.PathLike[str] | None) -> str:
+    """The text for a flow class, and its code stored if that is to be packed.
+
+    What decorators and extensions remember of a flow stays in the process.
+    """
     try:
-        with library_session(flow_class(flow_cls)) as session:
+        with library_session(flow) as session:
             compilation = compile_session(session, options, output)
             store_code(compilation)
             return compilation.text
@@ -120,6 +133,7 @@ def compile_session(
     raise_if_any(_check_job_name(flow, options, job_name))
     path = Path(directory, output if output is not None else default_output(job_name))
     raise_if_any(check_output(path, flow.file))
+    raise_if_any(check_module_name(path, flow.file, _executor_module(options)))
     code = None
     if options.package:
         package, code = pack_code(session, is_generated_file)
@@ -149,6 +163,14 @@ def _check_pooled_steps(flow: Flow, options: Options) -> Iterator[Diagnostic]:
                 f"--pool {step}=… is for a step that {flow.name} does not have.",
                 f"Its steps are {', '.join(names)}.",
             )
+
+
+def _executor_module(options: Options) -> str | None:
+    match find_executor(options.executor):
+        case ImportedExecutor(module=module):
+            return module.partition(".")[0]
+        case _:
+            return None
 
 
 def default_output(job_name: str) -> str:

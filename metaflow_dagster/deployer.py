@@ -10,11 +10,12 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from metaflow.exception import MetaflowException
 from metaflow.runner.deployer import DeployedFlow
 from metaflow.runner.utils import get_lower_level_group, handle_timeout, temporary_fifo
 
@@ -26,7 +27,7 @@ from metaflow_dagster.operate.deployed import (
     job_in_file,
     read_compiled,
 )
-from metaflow_dagster.operate.errors import DeploymentNotFound, RunNotStarted
+from metaflow_dagster.operate.errors import DeploymentNotFound, LaunchNotKnown, RunNotStarted
 from metaflow_dagster.operate.find import known_run
 from metaflow_dagster.operate.server import ServerTarget
 from metaflow_dagster.operate.stand_in import write_stand_in
@@ -84,12 +85,14 @@ class DagsterDeployedFlow(DeployedFlow):
         deployment = compiled.deployments.load()
         return deployment.production_token if deployment else None
 
-    def trigger(self, **parameters: Any) -> DagsterTriggeredRun:
+    def trigger(self, *, tags: Sequence[str] = (), **parameters: Any) -> DagsterTriggeredRun:
         """
         Start a run, and return as soon as it has started.
 
         Parameters
         ----------
+        tags : List[str], optional, default ()
+            Tag the Metaflow run with these, besides those of the deployment.
         **parameters : Any
             Parameters of the flow, in their Python types: a dict or list for one of JSON, the path
             of a file for an `IncludeFile`. Those not given are left to their defaults.
@@ -104,26 +107,43 @@ class DagsterDeployedFlow(DeployedFlow):
         TypeError, ValueError
             If a parameter is not the flow's or not of its type, or a required one is missing.
         MetaflowException
-            If the run was not started; it says what to do.
+            If the run was not started, or if that is not known (`LaunchNotKnown`); it says what to
+            do.
         """
         pairs = [f"{name}={_text(parameters[name])}" for name in sorted(_OPTIONS & {*parameters})]
         rest = {name: value for name, value in parameters.items() if name not in _OPTIONS}
         if pairs:
             rest["run_params"] = pairs
-        return self._launch("trigger", rest)
+        return self._launch("trigger", {**rest, **_given(tags=list(tags))})
 
     run = trigger
 
-    def resume(self, run_id: str, step: str | None = None) -> DagsterTriggeredRun:
+    def resume(
+        self,
+        origin_run_id: str | None = None,
+        step_to_rerun: str | None = None,
+        tags: Sequence[str] = (),
+        *,
+        run_id: str | None = None,
+        step: str | None = None,
+    ) -> DagsterTriggeredRun:
         """
         Start a run that continues one that has failed.
 
+        Its parameters are those of that run, as under Metaflow's own `resume`.
+
         Parameters
         ----------
-        run_id : str
+        origin_run_id : str
             Metaflow id of the run to continue, such as dagster-1a2b3c4d5e6f.
-        step : str, optional, default None
+        step_to_rerun : str, optional, default None
             Run this step and all after it again. Whatever has not succeeded if not specified.
+        tags : List[str], optional, default ()
+            Tag the Metaflow run with these, besides those of the deployment.
+        run_id : str, optional, default None
+            Another name of `origin_run_id`.
+        step : str, optional, default None
+            Another name of `step_to_rerun`.
 
         Returns
         -------
@@ -132,10 +152,16 @@ class DagsterDeployedFlow(DeployedFlow):
 
         Raises
         ------
+        TypeError
+            If no run is named, or one thing is given two values.
         MetaflowException
             If the run cannot be resumed; it says what to do.
         """
-        return self._launch("resume", {"origin": run_id, **({"step": step} if step else {})})
+        origin = _same("origin_run_id", origin_run_id, run_id)
+        if origin is None:
+            raise TypeError("resume() takes the run to continue: origin_run_id='dagster-…'")
+        chosen = _same("step_to_rerun", step_to_rerun, step)
+        return self._launch("resume", _given(origin=origin, step=chosen, tags=list(tags)))
 
     def delete(self, authorize: str | None = None) -> bool:
         """
@@ -279,7 +305,7 @@ class DagsterDeployedFlow(DeployedFlow):
             try:
                 content = handle_timeout(descriptor, process, self.deployer.file_read_timeout)
             except RuntimeError:
-                raise RunNotStarted(_said(process)) from None  # which has said it before
+                raise _launch_error(_said(process)) from None  # which has said it before
             process.sync_wait()
         return DagsterTriggeredRun(deployer=self.deployer, content=content)
 
@@ -307,6 +333,24 @@ def _said(process: Any) -> str:
         line.strip() for line in text.splitlines() if line.strip() and " executing " not in line
     ]
     return "\n".join(said) or "The command ended without a word."
+
+
+def _given(**options: object) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value}
+
+
+def _same(name: str, *values: str | None) -> str | None:
+    """The one value of something that has two names."""
+    given = {value for value in values if value is not None}
+    if len(given) > 1:
+        raise TypeError(f"resume() got two values for {name}: {' and '.join(sorted(given))}")
+    return next(iter(given), None)
+
+
+def _launch_error(said: str) -> MetaflowException:
+    """The error that a command has shown, which begins with its headline."""
+    kind = LaunchNotKnown if LaunchNotKnown.headline in said else RunNotStarted
+    return kind(said)
 
 
 def _text(value: object) -> str:

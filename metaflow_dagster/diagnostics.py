@@ -34,14 +34,16 @@ class CompileError(Exception):
         self.diagnostics = tuple(diagnostics)
         super().__init__("\n".join(map(str, self.diagnostics)))
 
+    def __reduce__(self) -> tuple[type[CompileError], tuple[tuple[Diagnostic, ...]]]:
+        """Come out of another process with the diagnostics."""
+        return type(self), (self.diagnostics,)
+
 
 class InternalError(Exception):
     """The compiler broke one of its own rules."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(
-            f"{message} This is a bug in metaflow-dagster: please report it with the flow."
-        )
+    def __str__(self) -> str:
+        return f"{self.args[0]} This is a bug in metaflow-dagster: please report it with the flow."
 
 
 def raise_if_any(diagnostics: Iterable[Diagnostic]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import difflib
 import os
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.generated import holds_nothing, is_generated_file
 
 _LONGEST_SHOWN = 100  # characters of a path that is none
 
@@ -42,6 +47,57 @@ def _faults(path: Path, flow_file: str) -> Iterator[Diagnostic]:
         )
     elif path.suffix != ".py":
         yield Diagnostic(f"{path} is not the name of a Python file.", "Let it end in .py.")
+
+
+def check_replaced(path: Path) -> Iterator[Diagnostic]:
+    """Why what is at a path must not be replaced by a generated file: somebody has written it."""
+    if not holds_nothing(path) and not is_generated_file(path):
+        yield Diagnostic(
+            f"{path} was not written by this command, and would be lost.",
+            "Name another file, or give --force to replace it.",
+        )
+
+
+def check_module_name(
+    path: Path, flow_file: str, executor_module: str | None
+) -> Iterator[Diagnostic]:
+    """Why no file may be called so: Dagster loads it as the module of that name, and where it lies
+    other files import it instead of the module that they mean.
+    """
+    why = _taken(path.stem, flow_file, executor_module)
+    if why:
+        yield Diagnostic(
+            f"{path} would be imported instead of the module {path.stem}, which {why}.",
+            f"Name another file, such as {path.stem}_dagster.py.",
+        )
+
+
+def _taken(name: str, flow_file: str, executor_module: str | None) -> str | None:
+    if name in sys.stdlib_module_names:
+        return "belongs to Python"
+    if name == executor_module:
+        return "has the executor"
+    if name in _imported(Path(flow_file)):
+        return "the flow imports"
+    installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    if PathFinder.find_spec(name, sorted(installed)) is not None:
+        return "is installed"
+    return None
+
+
+def _imported(file: Path) -> set[str]:
+    """The modules, without the names of what is in them, that a file imports anywhere."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, ValueError, SyntaxError):
+        return set()  # as for a flow that is not in a file
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
 
 
 @contextmanager

@@ -179,16 +179,27 @@ def test_resume(place: Place, deployed: Any) -> None:
     (place.directory / "broken").touch()
     code = """
 deployed = DeployedFlow.from_dagster("Prices")
-run = deployed.trigger(city="Broken", my_count=1)
+run = deployed.trigger(city="Broken", my_count=1, tags=["first"])
 run.wait_for_completion(check_interval=0.5)
 import os; os.unlink("broken")
-resumed = deployed.resume(run.run.id)
-show(status=run.status, origin=run.run.id, resumed=resumed.pathspec.split("/")[1])
+resumed = deployed.resume(
+    origin_run_id=run.run.id, step_to_rerun="start", tags=["why:again", "late"]
+)
+resumed.wait_for_completion(check_interval=0.5)
+show(
+    status=run.status,
+    origin=run.run.id,
+    resumed=resumed.pathspec.split("/")[1],
+    tags=sorted(resumed.run.user_tags),
+)
 """
     shown = python(place, code)
     assert shown["status"] == "Failed"
     recorded = place.recorded(shown["resumed"])
     assert recorded.tags["metaflow/origin_run_id"] == shown["origin"]
+    assert recorded.tags["metaflow/resume_step"] == "start"
+    assert (recorded.tags["why"], recorded.tags["team"]) == ("again", "search")
+    assert shown["tags"] == ["late", "team:search", "why:again"]
     assert place.ended(shown["resumed"]) == "SUCCESS"
 
 
@@ -205,6 +216,9 @@ show(
     missing=refusal(deployed.trigger),
     unknown=refusal(deployed.trigger, city="Ulm", nope=1),
     origin=refusal(deployed.resume, "dagster-000000000000"),
+    two=refusal(deployed.resume, "dagster-1", run_id="dagster-2"),
+    none=refusal(deployed.resume, step="start"),
+    tag=refusal(deployed.trigger, city="Ulm", tags=[" "]),
     deployment=refusal(DeployedFlow.from_dagster, "nope"),
     token=refusal(Deployer("operated_flow.py", show_output=False).dagster(name="no-name").create,
                   authorize="secret"),
@@ -212,6 +226,12 @@ show(
 """
     shown = python(place, code)
     assert shown["wrong_type"][0] == "TypeError"
+    assert shown["two"] == [
+        "TypeError",
+        "resume() got two values for origin_run_id: dagster-1 and dagster-2",
+    ]
+    assert shown["none"][0] == "TypeError"
+    assert "--tag ' ' is malformed" in shown["tag"][1]
     assert shown["missing"] == ["ValueError", "Missing argument: city is required."]
     assert shown["unknown"][0] == "ValueError"
     assert shown["origin"][0] == "RunNotStarted"

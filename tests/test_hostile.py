@@ -228,7 +228,10 @@ def test_output_that_cannot_be_replaced_is_told(tmp_path: Path) -> None:
     (tmp_path / "flow.py").write_text(flow_source())
     (tmp_path / "defs").mkdir()
     os.mkfifo(tmp_path / "defs" / "definitions.py")
+    (tmp_path / "defs" / "myflow_dagster.py").write_text("mine")
     with nothing_evaluated(tmp_path):
         result = create("flow.py", tmp_path / "defs")
     assert result.exit_code == 1
-    assert "definitions.py is not generated, and would be replaced" in result.stderr
+    assert "myflow_dagster.py was not written by this command" in result.stderr
+    assert (tmp_path / "defs" / "myflow_dagster.py").read_text() == "mine"
+    assert "definitions.py was not written by this command" in result.stderr

@@ -74,6 +74,14 @@ _OPTIONS = (
     ),
 )
 
+REPLACING = click.option(
+    "--force",
+    is_flag=True,
+    default=False,
+    help="Replace files of the names that are to be written, even if this command has not written "
+    "them.",
+)
+
 
 def compile_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that `Options` takes by the same names."""

@@ -11,7 +11,7 @@ from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 from metaflow.plugins.aws.step_functions.production_token import store_token
 
-from metaflow_dagster.cli.compiling import compile_options
+from metaflow_dagster.cli.compiling import REPLACING, compile_options
 from metaflow_dagster.cli.report import report_automation, report_flow, report_needs
 from metaflow_dagster.compilation import Compilation, hand_over
 from metaflow_dagster.compiler import compile_session
@@ -23,8 +23,8 @@ from metaflow_dagster.deployment import (
     store_code,
     token_prefix,
 )
-from metaflow_dagster.diagnostics import CompileError
-from metaflow_dagster.files import difference, replaced_at_the_end
+from metaflow_dagster.diagnostics import CompileError, raise_if_any
+from metaflow_dagster.files import check_replaced, difference, replaced_at_the_end
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.ir.flow import Required
 from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
@@ -93,6 +93,7 @@ class NotCompiled(MetaflowException):
     type=click.Path(),
     help="Directory that FILE is relative to. [default: the working directory]",
 )
+@REPLACING
 @click.option(
     "--hand-over",
     "handed_over_to",
@@ -114,13 +115,17 @@ def create(
     show_plan: bool,
     deployer_attribute_file: str | None,
     output_dir: str,
+    force: bool,
     handed_over_to: str | None,
     **chosen: Any,
 ) -> None:
     options = Options(name=name, origin_run_id=origin_run_id, **chosen)
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
+    is_written = not (check or show_plan or handed_over_to)
     try:
         compilation = compile_session(session, options, file, output_dir)
+        if is_written and not force:
+            raise_if_any(check_replaced(compilation.output))
     except CompileError as error:
         raise NotCompiled(str(error)) from error
     if handed_over_to is not None:

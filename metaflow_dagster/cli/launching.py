@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,11 +15,12 @@ from metaflow_dagster.compiler import default_output
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.frontend.protocols import Node
 from metaflow_dagster.frontend.read import default_job_name
-from metaflow_dagster.operate.errors import RunNotNoted
+from metaflow_dagster.operate.errors import RunNotNoted, RunNotStarted
 from metaflow_dagster.operate.follow import follow, screen
 from metaflow_dagster.operate.progress import Progress
-from metaflow_dagster.operate.runs import JobChoice, Launch, Launched, Phase
+from metaflow_dagster.operate.runs import LAUNCH_TAGS_TAG, JobChoice, Launch, Launched, Phase
 from metaflow_dagster.operate.target import Target
+from metaflow_dagster.options import Options, check_options, run_tags
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,6 +46,9 @@ LOCATION = click.option(
     help="With --url: the code location of the job, if several have one of that name.",
 )
 _LAUNCHING = (
+    click.option(
+        "--tag", "tags", multiple=True, help="Tag the Metaflow run with this, too. Repeatable."
+    ),
     DEFINITIONS_FILE,
     NAME,
     URL,
@@ -79,6 +83,7 @@ class Launching:
     name: str | None
     url: str | None
     location: str | None
+    tags: tuple[str, ...]
     wait: bool
     run_id_file: str | None
     deployer_attribute_file: str | None
@@ -113,9 +118,19 @@ def launching_options(command: Command) -> Command:
     return command
 
 
+def tagged(launch: Launch, tags: Sequence[str]) -> Launch:
+    """The launch with Metaflow tags of its own, which Dagster has as those of the job."""
+    options = Options(tags=tuple(tags))
+    faults = [*check_options(options)]
+    if faults:
+        raise RunNotStarted("\n".join(map(str, faults)))
+    given = {LAUNCH_TAGS_TAG: json.dumps(list(tags))} if tags else {}
+    return replace(launch, tags={**run_tags(options), **launch.tags, **given})
+
+
 def launch_run(session: Session, target: Target, launch: Launch, launching: Launching) -> None:
     """Launch a run, say so, and wait for its end if that is wanted; exits 1 if it then failed."""
-    launched = target.launch(launch)
+    launched = target.launch(tagged(launch, launching.tags))
     _write_files(session, launched, launching)
     click.echo(
         f"{launched.job_name} is started on Dagster: Metaflow run {launched.metaflow_run_id}, "

@@ -13,7 +13,7 @@ from typing import Any
 from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 
-from metaflow_dagster.cli.compiling import compile_options
+from metaflow_dagster.cli.compiling import REPLACING, compile_options
 from metaflow_dagster.cli.create import keep_token, note
 from metaflow_dagster.cli.report import report_automation, report_needs
 from metaflow_dagster.compilation import Compilation
@@ -26,8 +26,8 @@ from metaflow_dagster.deployment import (
     next_deployment,
     store_code,
 )
-from metaflow_dagster.diagnostics import CompileError
-from metaflow_dagster.files import difference, replaced_at_the_end
+from metaflow_dagster.diagnostics import CompileError, raise_if_any
+from metaflow_dagster.files import check_replaced, difference, replaced_at_the_end
 from metaflow_dagster.location.merge import FlowsNotCompiled, Location, merged
 from metaflow_dagster.options import Options
 from metaflow_dagster.shell import file_word
@@ -49,10 +49,12 @@ from metaflow_dagster.shell import file_word
     help="Write nothing; print how the files differ from what they would be, and exit 1 if any "
     "does.",
 )
+@REPLACING
 def create(
     flow_files: tuple[str, ...],
     output_dir: str,
     check: bool,
+    force: bool,
     **chosen: Any,
 ) -> None:
     options = Options(**chosen)
@@ -63,6 +65,8 @@ def create(
         else:
             with _made(directory):
                 location = merged(flow_files, options, directory)
+                if not force:
+                    raise_if_any(one for file in location.texts for one in check_replaced(file))
                 _deploy(location)
                 report_needs(options, [one.flow for one in location.compilations])
 

@@ -57,6 +57,7 @@ def report_flow(flow: Flow) -> None:
     _section("Parameters", {one.name: _parameter(one) for one in flow.parameters})
     _section("Configs", {one.name: "its value of now" for one in flow.configs})
     _section("Decorators", _decorators(flow))
+    _section("Left to the environment of the steps", _inherited(flow))
 
 
 def _section(title: str, lines: Mapping[str, str]) -> None:
@@ -141,6 +142,15 @@ def _decorators(flow: Flow) -> dict[str, str]:
         names = ", ".join(step.name for step in steps)
         handled[f"@{name}"] = f"{names}: {_handling(name, steps[0])}"
     return handled
+
+
+def _inherited(flow: Flow) -> dict[str, str]:
+    """The credentials that `@environment` passes on, and which steps get them."""
+    steps: dict[str, list[str]] = {}
+    for step in flow.steps:
+        for variable in step.inherited:
+            steps.setdefault(variable, []).append(step.name)
+    return {variable: f"for {', '.join(names)}" for variable, names in steps.items()}
 
 
 def _handling(name: str, step: Step) -> str:

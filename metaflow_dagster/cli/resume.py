@@ -17,6 +17,7 @@ from metaflow_dagster.operate.target import open_target
 @click.command(
     help="Start a run that continues another: what has succeeded there is not run again."
 )
+@click.argument("step-to-rerun", required=False)
 @click.option(
     "--run-id",
     "--origin-run-id",
@@ -31,7 +32,12 @@ from metaflow_dagster.operate.target import open_target
 )
 @launching_options
 @click.pass_context
-def resume(context: Any, origin: str, step: str | None, **options: Any) -> None:
+def resume(
+    context: Any, origin: str, step_to_rerun: str | None, step: str | None, **options: Any
+) -> None:
+    if step and step_to_rerun and step != step_to_rerun:
+        raise click.UsageError(f"Name one step to run again: {step_to_rerun} or {step}.")
+    step = step or step_to_rerun
     launching = Launching(**options)
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     state = session.state

@@ -5,7 +5,7 @@ file; `build` is the only place that spells raw syntax nodes. `emit_location` ma
 which merges those of several jobs.
 """
 
-from metaflow_dagster.emit.header import is_generated_file
+from metaflow_dagster.emit.library import runtime_library
 from metaflow_dagster.emit.module import emit_location, emit_module
 
-__all__ = ["emit_location", "emit_module", "is_generated_file"]
+__all__ = ["emit_location", "emit_module", "runtime_library"]

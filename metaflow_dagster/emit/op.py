@@ -31,7 +31,7 @@ from metaflow_dagster.emit.build import (
     yielded_from,
 )
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir.flow import End, Literal, Pod, Retries, targets
+from metaflow_dagster.ir.flow import End, Literal, Pod, Retries, Step, targets
 from metaflow_dagster.ir.job import (
     FanOut,
     ForeachList,
@@ -268,7 +268,7 @@ def _run(op: StepOp, config: ConfigUse | None, scope: ModuleScope) -> Iterator[S
                 "options": _options(op, scope),
                 **_retry_counts(op.step.retries),
                 "timeout": _timeout(op),
-                "environment": literal(dict(op.step.environment)) if op.step.environment else None,
+                "environment": _environment(op.step, scope),
             },
         ),
     )
@@ -279,6 +279,16 @@ def _runner(op: StepOp) -> str:
     if isinstance(op.output, NodesOutput):
         return "run_parallel_step"
     return "run_recursive_step" if _is_recursive(op) else "run_step"
+
+
+def _environment(step: Step, scope: ModuleScope) -> Expression | None:
+    """The variables of the step's process that differ from those of the op's."""
+    variables = {variable: literal(value) for variable, value in step.environment}
+    for variable in step.inherited:
+        # As `os.getenv(NAME, "")` in the flow. The text is the same wherever it is compiled.
+        get = attribute(scope.ref("os"), "environ", "get")
+        variables[variable] = call(get, literal(variable), literal(""))
+    return text_dict(variables) if variables else None
 
 
 def _published(op: StepOp, scope: ModuleScope) -> Iterator[Statement]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from metaflow import metaflow_config_funcs
 from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 
-from metaflow_dagster.frontend.credentials import is_secret_address
+from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.frontend.credentials import holds_secret, is_plain_setting
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.ir.flow import Backend
 
@@ -70,9 +71,20 @@ def read_backend(session: Session) -> Backend:
     )
 
 
+def check_backend(session: Session) -> Iterator[Diagnostic]:
+    """What the file has to hold of the backend, and must not."""
+    root = read_backend(session).datastore_root
+    if root is not None and holds_secret(root):
+        yield Diagnostic(
+            "The root of the datastore has a credential in it, which would stand in the generated "
+            "file.",
+            "Give the root without it, and the credential in the environment of the steps.",
+        )
+
+
 def _settings() -> Iterator[tuple[str, str]]:
     configured = dict(metaflow_config_funcs.config_values())
     for name in _SETTINGS:
         value = configured.get(f"METAFLOW_{name}")
-        if value and not is_secret_address(str(value)):
+        if value and is_plain_setting(str(value)):
             yield f"METAFLOW_{name}", str(value)

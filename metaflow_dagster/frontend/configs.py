@@ -12,7 +12,7 @@ from typing import Any
 from metaflow.user_configs.config_parameters import dump_config_values
 
 from metaflow_dagster.diagnostics import Diagnostic
-from metaflow_dagster.frontend.credentials import is_secret_entry
+from metaflow_dagster.frontend.credentials import secret_entries
 from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import FlowObject
 from metaflow_dagster.ir.flow import Config
@@ -29,7 +29,7 @@ def check_configs(flow: FlowObject) -> Iterator[Diagnostic]:
                 "Let its parser return dicts, lists, strings, numbers, booleans and None only.",
             )
             continue
-        for path in _credentials(name, value):
+        for path in secret_entries(name, value):
             yield Diagnostic(
                 f"Config {path} looks like a credential; its value would stand in the generated "
                 "file.",
@@ -46,15 +46,3 @@ def read_configs(flow: FlowObject) -> Iterator[Config]:
 def _values(flow: FlowObject) -> Mapping[str, tuple[Any, bool]]:
     values: Mapping[str, tuple[Any, bool]] = dump_config_values(flow).get("user_configs", {})
     return values
-
-
-def _credentials(path: str, value: object) -> Iterator[str]:
-    """The paths of values that look like credentials, by their names or contents."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _credentials(f"{path}.{key}", inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _credentials(path, inner)
-    elif isinstance(value, str) and value and is_secret_entry(path.rpartition(".")[2], value):
-        yield path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -21,14 +22,17 @@ from metaflow_dagster.frontend.protocols import (
     StepDecorator,
     UserStepDecorator,
 )
-from metaflow_dagster.frontend.texts import LONGEST_VARIABLE, fits_environment
+from metaflow_dagster.frontend.session import STUMBLES
+from metaflow_dagster.frontend.texts import LONGEST_VARIABLE, fits_environment, short
 from metaflow_dagster.ir.flow import Location, Retries
 
 # What `metaflow/runtime.py: NativeRuntime` calls of a step's decorators.
 _RUNTIME_HOOKS = ("runtime_init", "runtime_task_created", "runtime_step_cli", "runtime_finished")
 
+# What `os.getenv(NAME, "")` and `os.getenv(NAME)` make of a variable that is not set.
+_OF_NO_VARIABLE = ("", "None")
+
 _LONGEST_PAUSE = 60 * 24 * 366  # minutes, a year
-_LONGEST_SHOWN = 50  # characters of a value
 
 # Flow decorators whose effect would be lost: what they ask for is the orchestrator's to do.
 _UNSUPPORTED_OF_FLOW = {
@@ -46,6 +50,7 @@ def check_decorators(flow: FlowObject, graph: Graph) -> Iterator[Diagnostic]:
         node = graph[name]
         yield from _environment(node)
         yield from _pauses(node)
+        yield from _unwritable(node)
 
 
 def read_hooks(node: Node) -> tuple[str, ...]:
@@ -94,7 +99,7 @@ def _environment(node: Node) -> Iterator[Diagnostic]:
         if not _is_variable(variable, str(value)):
             yield _of_step(
                 node,
-                f"No process can be given {_short(variable)}={_short(value)} of @environment.",
+                f"No process can be given {short(variable)}={short(value)} of @environment.",
                 "Names are texts without `=`, and neither names nor values have a NUL in them or "
                 f"are longer than {LONGEST_VARIABLE} bytes.",
             )
@@ -105,7 +110,8 @@ def _environment(node: Node) -> Iterator[Diagnostic]:
                 node,
                 f"@environment sets {variable}, which looks like a credential; its value would "
                 "stand in the generated file.",
-                "Set it in the environment where Dagster runs the steps, or use @secrets.",
+                "Set it in the environment where Dagster runs the steps, and let its value here be "
+                f"os.getenv({variable!r}, ''), or use @secrets.",
             )
 
 
@@ -113,11 +119,6 @@ def _is_variable(name: object, value: str) -> bool:
     if not isinstance(name, str) or not name or "=" in name:
         return False
     return fits_environment(name + value)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _pauses(node: Node) -> Iterator[Diagnostic]:
@@ -131,9 +132,27 @@ def _pauses(node: Node) -> Iterator[Diagnostic]:
         if not is_known:
             yield _of_step(
                 node,
-                f"@retry has {_short(minutes)} minutes_between_retries.",
+                f"@retry has {short(minutes)} minutes_between_retries.",
                 f"Write a whole number from 0 to {_LONGEST_PAUSE}.",
             )
+
+
+def _unwritable(node: Node) -> Iterator[Diagnostic]:
+    """Decorators that the source does not hold, and that no command line can name."""
+    for decorator in _added(node):
+        try:
+            decorator.make_decorator_spec()
+        except STUMBLES as error:
+            yield _of_step(
+                node,
+                f"The attributes of {_name(decorator)}, which is not written in the flow, cannot "
+                f"be given to a step as JSON ({type(error).__name__}: {error}).",
+                "Write the decorator in the flow, or let its attributes be texts and numbers.",
+            )
+
+
+def _name(decorator: StepDecorator | UserStepDecorator) -> str:
+    return f"@{getattr(decorator, 'name', None) or getattr(decorator, 'decorator_name', '')}"
 
 
 def _of_step(node: Node, message: str, hint: str) -> Diagnostic:
@@ -174,19 +193,47 @@ def read_timeout(node: Node) -> int | None:
 def read_environment(node: Node) -> tuple[tuple[str, str], ...]:
     """The variables of `@environment`, which have to be set before the step's process starts."""
     return tuple(
-        (str(variable), str(value))
-        for decorator in node.decorators
-        if decorator.name == "environment"
-        for variable, value in sorted(decorator.attributes["vars"].items())
+        (variable, value)
+        for decorator, variable, value in _variables(node)
+        if not _is_passed_on(decorator, variable, value)
     )
+
+
+def read_inherited(node: Node) -> tuple[str, ...]:
+    """The credentials that `@environment` only passes on."""
+    return tuple(
+        variable
+        for decorator, variable, value in _variables(node)
+        if _is_passed_on(decorator, variable, value)
+    )
+
+
+def _variables(node: Node) -> Iterator[tuple[StepDecorator, str, str]]:
+    for decorator in node.decorators:
+        if decorator.name == "environment":
+            for variable, value in sorted(decorator.attributes["vars"].items()):
+                yield decorator, str(variable), str(value)
+
+
+def _is_passed_on(decorator: StepDecorator, variable: str, value: str) -> bool:
+    """Whether a credential is what this process has of that name, as of `os.getenv` in the flow.
+
+    What a command gives by `--with` stands in the file as it was given.
+    """
+    if not is_secret_variable(variable, value):
+        return False
+    if not decorator.statically_defined and decorator.inserted_by is None:
+        return False
+    held = os.environ.get(variable)
+    return value in _OF_NO_VARIABLE if held is None else value == held
 
 
 def read_decospecs(node: Node) -> tuple[str, ...]:
     """Decorators the source does not hold, as `metaflow/runtime.py: CLIArgs` passes them on."""
+    return tuple(decorator.make_decorator_spec() for decorator in _added(node))
+
+
+def _added(node: Node) -> Iterator[StepDecorator | UserStepDecorator]:
     decorators: Iterable[StepDecorator | UserStepDecorator]
     decorators = chain(node.decorators, node.wrappers, node.config_decorators)
-    return tuple(
-        decorator.make_decorator_spec()
-        for decorator in decorators
-        if not decorator.statically_defined and decorator.inserted_by is None
-    )
+    return (one for one in decorators if not one.statically_defined and one.inserted_by is None)

@@ -6,15 +6,17 @@ environment variables. Any other default is left to Metaflow, which applies it w
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
 from metaflow.includefile import FilePathClass
-from metaflow.parameters import DeployTimeField, JSONTypeClass, deploy_time_eval
+from metaflow.parameters import DeployTimeField, JSONTypeClass
 
 from metaflow_dagster.diagnostics import Diagnostic
+from metaflow_dagster.frontend.credentials import secret_entries
 from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import FlowObject, FlowParameter
 from metaflow_dagster.frontend.texts import fits_environment, shown
@@ -23,7 +25,6 @@ from metaflow_dagster.ir.flow import (
     DefaultPath,
     DefaultValue,
     LeftToMetaflow,
-    Literal,
     Parameter,
     ParameterKind,
     Required,
@@ -108,6 +109,15 @@ def _kind(parameter: FlowParameter) -> ParameterKind:
 
 
 def _default(parameter: FlowParameter, kind: ParameterKind) -> Default:
+    """The default; one that looks like a credential must not stand in a file."""
+    match _known_default(parameter, kind):
+        case DefaultValue(value) if any(secret_entries(parameter.name, value)):
+            return LeftToMetaflow()
+        case default:
+            return default
+
+
+def _known_default(parameter: FlowParameter, kind: ParameterKind) -> Default:
     default = parameter.kwargs.get("default")
     if default is None:
         return Required() if _is_required(parameter) else LeftToMetaflow()
@@ -115,7 +125,7 @@ def _default(parameter: FlowParameter, kind: ParameterKind) -> Default:
         case ParameterKind.FILE:
             return _file_default(default)
         case ParameterKind.JSON:
-            return _json_default(deploy_time_eval(default))
+            return _json_default(default)
         case _:
             return _scalar_default(default, kind, parameter.kwargs["type"])
 
@@ -129,7 +139,36 @@ def _file_default(default: DeployTimeField) -> Default:
     return DefaultPath(os.path.abspath(os.path.expanduser(path)))
 
 
+def _given_by(default: DeployTimeField) -> Any:
+    """The value that the function of a default gives when a flow is deployed."""
+    given: list[Any] = []
+
+    def kept(*arguments: Any) -> Any:
+        given.append(default.fun(*arguments))
+        return given[-1]
+
+    kept_field = copy.copy(default)
+    kept_field.fun = kept
+    kept_field(deploy_time=True)  # with its errors, and a check that texts alone make up for
+    return given[-1]
+
+
+def _check_given(default: DeployTimeField, value: Any) -> None:
+    """Refuse what Metaflow refuses when a run is started, where it takes no JSON for a text."""
+    default._check_type(value, deploy_time=False)
+
+
 def _json_default(default: Any) -> Default:
+    if not isinstance(default, DeployTimeField):
+        return _known_json(default)
+    value = _given_by(default)
+    known = _known_json(value)
+    if isinstance(known, LeftToMetaflow):
+        _check_given(default, value)
+    return known
+
+
+def _known_json(default: Any) -> Default:
     try:
         value = json.loads(default) if isinstance(default, str) else default
         text = json.dumps(value, allow_nan=False)
@@ -146,23 +185,11 @@ def _json_default(default: Any) -> Default:
 def _scalar_default(default: Any, kind: ParameterKind, declared: object) -> Default:
     value: Any = default
     if isinstance(default, DeployTimeField):
-        value = _from_text(str(deploy_time_eval(default)), kind)
+        value = _given_by(default)
+        _check_given(default, value)
     if declared not in _SCALARS or not _is_faithful(value, kind):
         return LeftToMetaflow()
     return DefaultValue(float(value) if kind is ParameterKind.FLOAT else value)
-
-
-def _from_text(text: str, kind: ParameterKind) -> Literal:
-    """The value of a deploy-time function, which Metaflow hands out as text."""
-    match kind:
-        case ParameterKind.INT:
-            return int(text)
-        case ParameterKind.FLOAT:
-            return float(text)
-        case ParameterKind.BOOL:
-            return text == "True"
-        case _:
-            return text
 
 
 def _is_faithful(value: Any, kind: ParameterKind) -> bool:

@@ -7,8 +7,10 @@ create_job_spec`. Metaflow has put the larger of both decorators' resources into
 
 from __future__ import annotations
 
+import math
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from metaflow.metaflow_config import (
@@ -21,10 +23,16 @@ from metaflow.metaflow_config import (
 )
 from metaflow.plugins.kubernetes.kube_utils import qos_requests_and_limits
 
+from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import Node
+from metaflow_dagster.frontend.session import STUMBLES
+from metaflow_dagster.frontend.texts import short
 from metaflow_dagster.ir.flow import Literal, Pod
 
 Attributes = Mapping[str, Any]
+
+_UNITS = {"cpu": "CPUs", "memory": "MB", "disk": "MB", "gpu": "GPUs"}
+_NAMES = {"cpu": "cpu", "memory": "memory", "disk": "ephemeral-storage"}  # those of Kubernetes
 
 # What only Metaflow's own way of starting pods can do.
 _ONLY_METAFLOW = ("executable", "extended_resources", "port", "security_context", "tmpfs_size")
@@ -33,25 +41,57 @@ _ONLY_METAFLOW = ("executable", "extended_resources", "port", "security_context"
 def read_pod(node: Node) -> Pod | None:
     """The pod a step asks for; None if it asks for none."""
     asked = {one.name: one.attributes for one in node.decorators}
-    if "kubernetes" in asked:
-        return _pod(asked["kubernetes"], node.parallel_step)
-    if "resources" in asked:
-        return Pod(
-            container=tuple(_container(asked["resources"])),
-            spec=tuple(_spec(asked["resources"])),
-        )
+    for decorator in ("kubernetes", "resources"):
+        if decorator in asked:
+            return _checked_pod(decorator, asked[decorator], node.parallel_step)
     return None
 
 
-def _pod(attributes: Attributes, is_parallel: bool) -> Pod:
-    labels = {name: attributes[name] for name in ("labels", "annotations") if attributes[name]}
-    return Pod(
-        container=tuple(_container(attributes)),
-        spec=tuple(_spec(attributes)),
-        metadata=tuple(labels.items()),
+def _checked_pod(decorator: str, attributes: Attributes, is_parallel: bool) -> Pod:
+    """The pod, or what is wrong with it: Metaflow takes nearly any value where it makes no pod."""
+    is_kubernetes = decorator == "kubernetes"
+    faults = tuple(_wrong_amounts(decorator, attributes))
+    if faults:
+        return Pod(by_kubernetes=is_kubernetes, faults=faults)
+    try:
+        return _kubernetes_pod(attributes, is_parallel) if is_kubernetes else _pod(attributes)
+    except STUMBLES as error:
+        said = f"The attributes of @{decorator} make no pod ({type(error).__name__}: {error})."
+        return Pod(by_kubernetes=is_kubernetes, faults=(said,))
+
+
+def _wrong_amounts(decorator: str, attributes: Attributes) -> Iterator[str]:
+    for name, unit in _UNITS.items():
+        value = attributes.get(name)
+        if value is not None and not _is_amount(value, is_whole=name == "gpu"):
+            yield f"@{decorator} asks for {name}={short(value)}, which is no number of {unit}."
+
+
+def _is_amount(value: object, is_whole: bool) -> bool:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return False
+    return math.isfinite(number) and number >= 0 and (not is_whole or number.is_integer())
+
+
+def _pod(attributes: Attributes) -> Pod:
+    return Pod(container=_plain(_container(attributes)), spec=_plain(_spec(attributes)))
+
+
+def _kubernetes_pod(attributes: Attributes, is_parallel: bool) -> Pod:
+    labels = [(name, attributes[name]) for name in ("labels", "annotations") if attributes[name]]
+    return replace(
+        _pod(attributes),
+        metadata=_plain(labels),
         beyond_dagster=tuple(_beyond_dagster(attributes, is_parallel)),
         by_kubernetes=True,
     )
+
+
+def _plain(pairs: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Literal], ...]:
+    """Values as a file can hold them; `ValueError` names one that it cannot."""
+    return tuple((name, as_json(value)) for name, value in pairs)
 
 
 def _container(attributes: Attributes) -> Iterator[tuple[str, Literal]]:
@@ -82,21 +122,22 @@ def _images_by_default() -> tuple[str | None, ...]:
 
 
 def _resources(attributes: Attributes) -> dict[str, Literal]:
-    disk = attributes.get("disk")
+    amounts = {name: attributes.get(name) for name in ("cpu", "memory")}
+    amounts["disk"] = attributes.get("disk") or None
     requests, limits = qos_requests_and_limits(
         attributes.get("qos") or KUBERNETES_QOS,
-        _amount(attributes["cpu"]),
-        _amount(attributes["memory"]),
-        _amount(disk or 0),
+        *(_amount(value or 0) for value in amounts.values()),
     )
     if attributes.get("gpu") is not None:
         vendor = (attributes.get("gpu_vendor") or KUBERNETES_GPU_VENDOR).lower()
         limits = {**limits, f"{vendor}.com/gpu": _amount(attributes["gpu"])}
-    both: dict[str, dict[str, Literal]] = {"requests": dict(requests), "limits": dict(limits)}
-    if not disk:
-        for amounts in both.values():
-            amounts.pop("ephemeral-storage", None)
-    return {name: amounts for name, amounts in both.items() if amounts}
+    left_out = {_NAMES[name] for name, value in amounts.items() if value is None}
+    both = {"requests": requests, "limits": limits}
+    return {
+        name: {one: amount for one, amount in asked.items() if one not in left_out}
+        for name, asked in both.items()
+        if asked.keys() - left_out
+    }
 
 
 def _amount(value: object) -> str:

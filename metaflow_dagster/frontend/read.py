@@ -9,7 +9,7 @@ from metaflow.exception import MetaflowException
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
 from metaflow_dagster.frontend.automation import check_automation, read_schedule, read_triggers
-from metaflow_dagster.frontend.backend import read_backend
+from metaflow_dagster.frontend.backend import check_backend, read_backend
 from metaflow_dagster.frontend.configs import check_configs, read_configs
 from metaflow_dagster.frontend.decorators import check_decorators
 from metaflow_dagster.frontend.lint import run_checks
@@ -95,6 +95,7 @@ def _unsupported(session: Session) -> Iterator[Diagnostic]:
     yield from check_parameters(session.state.flow)
     yield from check_configs(session.state.flow)
     yield from check_automation(session.state.flow)
+    yield from check_backend(session)
 
 
 def _decorator_options(session: Session) -> Iterator[str]:

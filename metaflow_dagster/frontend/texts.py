@@ -6,10 +6,18 @@ import os
 
 LONGEST_VARIABLE = 100_000  # bytes; Linux takes 128 KiB, with what is around name and value
 
+_LONGEST_SHOWN = 50  # characters of a value
+
 
 def shown(text: str) -> str:
     """A description, with escapes for the halves of characters that Dagster cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def short(value: object) -> str:
+    """A value of any type in a message."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def fits_environment(text: str) -> bool:

@@ -118,7 +118,8 @@ class Pod:
 
     Pairs of an attribute and its value: of the container, of the pod's specification and of its
     metadata. `beyond_dagster` names what is asked for that only pods of Metaflow's have.
-    `by_kubernetes` is whether `@kubernetes` asks for it, and not `@resources` alone.
+    `by_kubernetes` is whether `@kubernetes` asks for it, and not `@resources` alone. `faults` say
+    why no pod can be made of the attributes, which matters only where one is.
     """
 
     container: tuple[tuple[str, Literal], ...] = ()
@@ -126,6 +127,7 @@ class Pod:
     metadata: tuple[tuple[str, Literal], ...] = ()
     beyond_dagster: tuple[str, ...] = ()
     by_kubernetes: bool = False
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class Step:
     `parents` are in the flow's topological order. `joins` names the split or foreach step whose
     branches this step joins, or is None. `decorators` are the specs of decorators that the flow's
     source does not hold (`--with`), which Metaflow has to be told again when the step runs.
+    `inherited` are the variables that `@environment` only passes on from whoever starts the step.
     `timeout` is in seconds (`@timeout`). `hooks` names the decorators of the step that take part in
     how its process is started (`@kubernetes`, `@conda`), for which Metaflow needs the flow itself.
     `pod` is what `@kubernetes` or `@resources` ask for. `has_cards` says that its tasks may
@@ -151,6 +154,7 @@ class Step:
     retries: Retries = Retries()
     timeout: int | None = None
     environment: tuple[tuple[str, str], ...] = ()
+    inherited: tuple[str, ...] = ()
     decorators: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
     pod: Pod | None = None

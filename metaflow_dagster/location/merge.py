@@ -11,8 +11,9 @@ from pathlib import Path
 
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.diagnostics import Diagnostic, raise_if_any
-from metaflow_dagster.emit import emit_location, is_generated_file
+from metaflow_dagster.emit import emit_location
 from metaflow_dagster.emit.place import place_of
+from metaflow_dagster.generated import is_generated_file
 from metaflow_dagster.location.process import FlowNotCompiled, compile_flow
 from metaflow_dagster.names import Scope
 from metaflow_dagster.options import Options, check_options
@@ -132,11 +133,6 @@ def _check_definitions(definitions: Path, flow_files: Iterable[str]) -> Iterator
         )
     elif os.path.isdir(definitions):
         yield Diagnostic(f"{definitions} is a directory.", "Name another --output-dir.")
-    elif os.path.exists(definitions) and not is_generated_file(definitions):
-        yield Diagnostic(
-            f"{definitions} is not generated, and would be replaced.",
-            "Move it, or name another --output-dir.",
-        )
     for file, times in _counted(flow_files).items():
         if times > 1:
             yield Diagnostic(f"{file} is named {times} times.", "Name it once.")

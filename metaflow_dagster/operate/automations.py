@@ -19,14 +19,20 @@ class Change(Enum):
     SUSPEND = "stop"
     UNSUSPEND = "start"
 
+    @property
+    def status(self) -> str:
+        """What a server says of an automation after the change."""
+        return {"stop": "STOPPED", "start": "RUNNING"}[self.value]
+
 
 @dataclass(frozen=True, slots=True)
 class Automation:
-    """A schedule or sensor; `state_id` is under what a server keeps whether it is on."""
+    """A schedule or sensor; a server keeps under `state_id` whether it is on, its `status`."""
 
     kind: Kind
     name: str
     state_id: str = ""
+    status: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind.value} {self.name}"

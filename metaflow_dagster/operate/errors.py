@@ -22,6 +22,12 @@ class RunNotStarted(MetaflowException):
     headline = "Run not started on Dagster"
 
 
+class LaunchNotKnown(MetaflowException):
+    """Dagster was asked for the run, its answer is lost, and it cannot be looked for."""
+
+    headline = "Whether the run is started on Dagster is not known"
+
+
 class RunNotNoted(MetaflowException):
     """The run was started, but what was to be written of it could not be."""
 
@@ -62,6 +68,12 @@ class EventNotPublished(MetaflowException):
     """An event is not one, or Dagster does not take it."""
 
     headline = "Event not published to Dagster"
+
+
+class EventNotKnown(MetaflowException):
+    """An event was sent, and the answer is lost."""
+
+    headline = "Whether the event is published to Dagster is not known"
 
 
 class RunNotTerminated(MetaflowException):

@@ -110,8 +110,8 @@ query MetaflowAutomations($selector: RepositorySelector!) {
   repositoryOrError(repositorySelector: $selector) {
     __typename
     ... on Repository {
-      schedules { name pipelineName scheduleState { id } }
-      sensors { name targets { pipelineName } sensorState { id } }
+      schedules { name pipelineName scheduleState { id status } }
+      sensors { name targets { pipelineName } sensorState { id status } }
     }
     ... on PythonError { message }
   }

@@ -11,7 +11,12 @@ from typing import IO, Final
 from urllib.error import HTTPError, URLError
 
 from metaflow_dagster.operate.address import Address
-from metaflow_dagster.operate.errors import DagsterUnavailable, EventNotPublished, unreachable
+from metaflow_dagster.operate.errors import (
+    DagsterUnavailable,
+    EventNotKnown,
+    EventNotPublished,
+    unreachable,
+)
 from metaflow_dagster.operate.payload import Plain
 
 SECONDS_TO_ANSWER: Final = 60
@@ -31,7 +36,19 @@ def report_materialization(
         json.dumps({"metadata": metadata}).encode(),
         {"Content-Type": "application/json", **address.authorization},
     )
-    _check_recorded(address, _answer(address, request, seconds))
+    try:
+        answer = _answer(address, request, seconds)
+    except _Lost as error:
+        raise EventNotKnown(
+            f"What answers at {address.public} has failed, broken off or not answered in time "
+            f"({error}). Look for the id {metadata.get('id')!r} among the materializations of "
+            f"{'/'.join(asset)} before you publish the event again."
+        ) from error
+    _check_recorded(address, answer)
+
+
+class _Lost(Exception):
+    """A request was sent and its answer is lost, for the reason that is its text."""
 
 
 class _RedirectsRefused(urllib.request.HTTPRedirectHandler):
@@ -56,15 +73,13 @@ def _answer(address: Address, request: urllib.request.Request, seconds: float) -
             answer: bytes = response.read(_MOST_BYTES)
     except HTTPError as error:
         with error:
+            if error.code >= 500 or error.code == 408:
+                raise _Lost(f"HTTP {error.code}") from error
             raise _not_recorded(address, error) from error
     except (URLError, UnicodeError) as error:
         raise unreachable(address.public, error.__cause__ or error.__context__ or error) from error
     except (OSError, HTTPException) as error:
-        raise DagsterUnavailable(
-            f"What answers at {address.public} has broken off or not answered in time "
-            f"({type(error).__name__}). Whether the event is recorded is not known: look at the "
-            "materializations of its asset before you publish it again."
-        ) from error
+        raise _Lost(type(error).__name__) from error
     return answer
 
 
@@ -93,11 +108,6 @@ def _not_recorded(address: Address, error: HTTPError) -> EventNotPublished | Dag
             return DagsterUnavailable(
                 f"{address.public} leads elsewhere (HTTP {code}), perhaps to where one logs in. "
                 "Give the address of the Dagster webserver itself."
-            )
-        case code if code >= 500:
-            return EventNotPublished(
-                f"The Dagster at {address.public} has failed (HTTP {code}); its log says why. Look "
-                "at the materializations of the event's asset before you publish it again."
             )
         case code:
             return _something_else(address, f"HTTP {code}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from metaflow_dagster.runtime.settings import LAUNCH_TAGS_TAG as LAUNCH_TAGS_TAG
 from metaflow_dagster.runtime.settings import ORIGIN_TAG as ORIGIN_TAG
 from metaflow_dagster.runtime.settings import RESUME_STEP_TAG as RESUME_STEP_TAG
 from metaflow_dagster.runtime.settings import RUN_ID_TAG as RUN_ID_TAG
@@ -14,6 +15,8 @@ from metaflow_dagster.runtime.settings import TRIGGERS_TAG as TRIGGERS_TAG
 from metaflow_dagster.runtime.tasks import metaflow_run_id
 
 FLOW_TAG = "metaflow/flow"  # a tag of the job, and of its runs
+
+LAUNCH_TAG = "metaflow/launch"  # a key by which a launch is found if its answer is lost
 
 EXAMPLE_RUN_ID = "dagster-0123456789ab"
 

@@ -5,8 +5,10 @@ Events are published without that client, which need not be installed for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,12 @@ from typing_extensions import assert_never
 
 from metaflow_dagster.events import asset_path
 from metaflow_dagster.operate.address import Address
+from metaflow_dagster.operate.answers import AnswerLost, looked_for, lost_answer
 from metaflow_dagster.operate.automations import Automation, Change, Kind
 from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.errors import (
     DagsterUnavailable,
+    LaunchNotKnown,
     NotSwitched,
     RunNotFound,
     RunNotStarted,
@@ -39,17 +43,15 @@ from metaflow_dagster.operate.queries import (
     STOP_SENSOR,
 )
 from metaflow_dagster.operate.rest import SECONDS_TO_ANSWER, report_materialization
-from metaflow_dagster.operate.runs import (
-    FLOW_TAG,
-    FOREACH_ITEMS,
-    DagsterRun,
-    Event,
-    ItemsFound,
-    Launch,
-    Launched,
-    RunFailed,
-    StepChange,
-    StepChanged,
+from metaflow_dagster.operate.runs import LAUNCH_TAG, DagsterRun, Event, Launch, Launched
+from metaflow_dagster.operate.served import (
+    ServedJob,
+    ServedParameter,
+    dagster_run,
+    run_events,
+    served_automations,
+    served_jobs,
+    served_parameters,
 )
 
 if TYPE_CHECKING:
@@ -61,34 +63,6 @@ _SWITCHES = {
     (Kind.SENSOR, Change.SUSPEND): STOP_SENSOR,
     (Kind.SENSOR, Change.UNSUSPEND): START_SENSOR,
 }
-
-_CHANGES = {
-    "ExecutionStepStartEvent": StepChange.STARTED,
-    "ExecutionStepRestartEvent": StepChange.STARTED,
-    "ExecutionStepUpForRetryEvent": StepChange.RETRIED,
-    "ExecutionStepSuccessEvent": StepChange.SUCCEEDED,
-    "ExecutionStepSkippedEvent": StepChange.SKIPPED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ServedJob:
-    """A job that the server has loaded."""
-
-    name: str
-    location: str
-    repository: str
-    flow: str
-    start_op: str
-
-
-@dataclass(frozen=True, slots=True)
-class ServedParameter:
-    """A parameter of a job that a server has loaded; `kind` is Dagster's name of its type."""
-
-    name: str
-    kind: str
-    is_required: bool
 
 
 class ServerTarget:
@@ -103,12 +77,32 @@ class ServerTarget:
         return _client(self._address)
 
     def launch(self, launch: Launch) -> Launched:
-        """Have the server launch a run of a job that it has loaded."""
+        """Have the server launch a run of a job that it has loaded.
+
+        The run carries a key, by which it is found if the answer of the server is lost.
+
+        Raises
+        ------
+        RunNotStarted
+            If there is no run.
+        LaunchNotKnown
+            If the answer is lost and the server does not say whether it has such a run.
+        """
         job = self._job(launch)
+        _check_json(launch)
+        key = str(uuid.uuid4())
+        tagged = replace(launch, tags={**launch.tags, LAUNCH_TAG: key})
+        run_id = self._submitted(job, tagged, key)
+        run_url = self.run_url(run_id)
+        return Launched(run_id, job.name, (f"See it in Dagster's UI: {run_url}",), run_url)
+
+    def _submitted(self, job: ServedJob, launch: Launch, key: str) -> str:
+        """The Dagster id of the run, as the server answers or as it is found by its key."""
+        client = self._client
         from dagster_graphql import DagsterGraphQLClientError
 
         try:
-            run_id = self._client.submit_job_execution(
+            return client.submit_job_execution(
                 job.name,
                 repository_location_name=job.location,
                 repository_name=job.repository,
@@ -116,9 +110,28 @@ class ServerTarget:
                 tags=dict(launch.tags),
             )
         except DagsterGraphQLClientError as error:
-            raise _not_launched(error, self._url) from error
-        run_url = self.run_url(run_id)
-        return Launched(run_id, job.name, (f"See it in Dagster's UI: {run_url}",), run_url)
+            reason = lost_answer(error)
+            if reason is None:
+                raise _not_launched(error, self._url) from error
+        return self._launched_as(key, reason)
+
+    def _launched_as(self, key: str, reason: str) -> str:
+        """The run of a launch whose answer is lost."""
+        try:
+            run = looked_for(lambda: next(iter(self.runs_tagged(LAUNCH_TAG, key, 1)), None))
+        except DagsterUnavailable as error:
+            raise LaunchNotKnown(
+                f"The answer of the Dagster at {self._url} is lost ({reason}), and it cannot be "
+                f"asked again. Before you launch the run again, look whether it has one with the "
+                f"tag {LAUNCH_TAG}={key}: {self._url}/runs?q=tag:{LAUNCH_TAG}={key}."
+            ) from error
+        if run is None:
+            raise RunNotStarted(
+                f"The answer of the Dagster at {self._url} is lost ({reason}), and some seconds "
+                f"later it has no such run. Should it come to it nevertheless, that has the tag "
+                f"{LAUNCH_TAG}={key}."
+            )
+        return run.id
 
     def run(self, dagster_run_id: str) -> DagsterRun:
         """The present state of a run."""
@@ -127,21 +140,21 @@ class ServerTarget:
             raise RunNotFound(
                 f"The Dagster at {self._url} has no run {dagster_run_id}; it may have been deleted."
             )
-        return _dagster_run(answer)
+        return dagster_run(answer)
 
     def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
         """What has happened in a run since a cursor, and the next cursor."""
         answer = self._ask(EVENTS, {"runId": dagster_run_id, "cursor": cursor})["logsForRun"]
         if answer["__typename"] != "EventConnection":
             raise RunNotFound(f"The Dagster at {self._url} has no events of {dagster_run_id}.")
-        events = [event for one in answer["events"] for event in _events(one)]
+        events = [event for one in answer["events"] for event in run_events(one)]
         return events, answer["cursor"]
 
     def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
         """Runs with a tag, the latest first."""
         tagged = {"tags": [{"key": key, "value": value}]}
         answer = self._ask(RUNS, {"filter": tagged, "limit": limit})["runsOrError"]
-        return [_dagster_run(one) for one in answer.get("results", ())]
+        return [dagster_run(one) for one in answer.get("results", ())]
 
     def terminate(self, run: DagsterRun) -> None:
         """Have the server terminate a run."""
@@ -151,28 +164,36 @@ class ServerTarget:
         try:
             client.terminate_run(run.id)
         except DagsterGraphQLClientError as error:
+            lost = lost_answer(error)
+            if lost and looked_for(lambda: self._ending(run.id)):
+                return
+            reason = (
+                f"its answer is lost ({lost}), and the run goes on." if lost else _reason(error)
+            )
             raise RunNotTerminated(
                 f"The Dagster at {self._url} does not terminate {run.metaflow_run_id}: "
-                f"{_reason(error)} See {self.run_url(run.id)}."
+                f"{reason} See {self.run_url(run.id)}."
             ) from error
+
+    def _ending(self, dagster_run_id: str) -> DagsterRun | None:
+        """The run, if it has ended or is about to."""
+        run = self.run(dagster_run_id)
+        return run if run.phase.is_finished or run.status == "CANCELING" else None
 
     def switch(self, launch: Launch, change: Change) -> Sequence[Automation]:
         """Have the server turn the schedules and sensors of a job off or on."""
         job = self._job(launch)
-        selector = {
-            "repositoryName": job.repository,
-            "repositoryLocationName": job.location,
-        }
-        answer = self._ask(AUTOMATIONS, {"selector": selector})["repositoryOrError"]
-        automations = list(_automations(answer, job.name))
+        automations = self._automations_of(job)
         for automation in automations:
-            self._switch(automation, change, selector)
+            self._switch(automation, change, job)
         return automations
 
-    def _switch(
-        self, automation: Automation, change: Change, repository: Mapping[str, str]
-    ) -> None:
-        selector = {**repository, f"{automation.kind.value}Name": automation.name}
+    def _automations_of(self, job: ServedJob) -> Sequence[Automation]:
+        answer = self._ask(AUTOMATIONS, {"selector": _repository(job)})["repositoryOrError"]
+        return list(served_automations(answer, job.name))
+
+    def _switch(self, automation: Automation, change: Change, job: ServedJob) -> None:
+        selector = {**_repository(job), f"{automation.kind.value}Name": automation.name}
         match change:
             case Change.SUSPEND:
                 variables: Mapping[str, object] = {"id": automation.state_id}
@@ -180,13 +201,23 @@ class ServerTarget:
                 variables = {"selector": selector}
             case _:
                 assert_never(change)
-        answer = self._ask(_SWITCHES[automation.kind, change], variables)["changed"]
+        try:
+            answer = self._ask(_SWITCHES[automation.kind, change], variables)["changed"]
+        except AnswerLost as error:
+            if looked_for(lambda: self._is_switched(automation, change, job)):
+                return
+            answer = {"__typename": "Error", "message": _lost(error.reason, "nothing has changed")}
         if answer["__typename"].endswith("Error"):
             said = answer.get("message") or answer["__typename"]
             raise NotSwitched(
                 f"The Dagster at {self._url} does not {change.value} the {automation}: {said} "
                 "See Automation in its UI."
             )
+
+    def _is_switched(self, automation: Automation, change: Change, job: ServedJob) -> bool | None:
+        """True if it is as it was to become, else None."""
+        states = {(one.kind, one.name): one.status for one in self._automations_of(job)}
+        return states.get((automation.kind, automation.name)) == change.status or None
 
     def publish(self, event: str, payload: Mapping[str, Plain]) -> str:
         """Have the server record an event."""
@@ -195,7 +226,7 @@ class ServerTarget:
 
     def jobs(self) -> Sequence[DeployedJob]:
         """The jobs of compiled flows that the server has loaded."""
-        served = _served_jobs(self._ask(JOBS, {}))
+        served = served_jobs(self._ask(JOBS, {}))
         return [DeployedJob(one.flow, one.name, location=one.location) for one in served]
 
     def run_url(self, dagster_run_id: str) -> str:
@@ -206,7 +237,7 @@ class ServerTarget:
         """The parameters that a job takes."""
         (served,) = (
             one
-            for one in _served_jobs(self._ask(JOBS, {}))
+            for one in served_jobs(self._ask(JOBS, {}))
             if (one.name, one.location) == (job.name, job.location)
         )
         selector = {
@@ -215,7 +246,7 @@ class ServerTarget:
             "repositoryLocationName": served.location,
         }
         answer = self._ask(CONFIG, {"selector": selector})["runConfigSchemaOrError"]
-        return list(_parameters(answer, served.start_op))
+        return list(served_parameters(answer, served.start_op))
 
     def _ask(self, query: str, variables: Mapping[str, object]) -> Any:
         client = self._client
@@ -226,11 +257,13 @@ class ServerTarget:
             # each version of that has to be spoken to.
             return client._execute(query, dict(variables))
         except DagsterGraphQLClientError as error:
+            if (lost := lost_answer(error)) is not None:
+                raise AnswerLost(self._url, lost) from error
             raise unreachable(self._url, error.__cause__ or error) from error
 
     def _job(self, launch: Launch) -> ServedJob:
         answer = self._ask(JOBS, {})
-        jobs = list(_served_jobs(answer))
+        jobs = list(served_jobs(answer))
         wanted = [job for job in jobs if _is_meant(job, launch)]
         if len(wanted) == 1:
             return wanted[0]
@@ -265,6 +298,23 @@ def _client(address: Address) -> DagsterGraphQLClient:
         raise unreachable(address.public, error.__cause__ or error) from error
 
 
+def _repository(job: ServedJob) -> dict[str, str]:
+    return {"repositoryName": job.repository, "repositoryLocationName": job.location}
+
+
+def _check_json(launch: Launch) -> None:
+    """Refuse what a webserver cannot be told, as JSON has no such values."""
+    for name, value in launch.parameters.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError as error:
+            raise RunNotStarted(
+                f"The parameter {name} is or has a number that JSON does not know (nan, inf or "
+                "-inf), so that no webserver can be given it. Start the run without --url, or let "
+                "the flow take such a value as a text."
+            ) from error
+
+
 def _not_launched(error: Exception, url: str) -> RunNotStarted:
     match error.args:
         case ("RunConfigValidationInvalid" | "PipelineConfigValidationInvalid", [*reasons]):
@@ -273,44 +323,13 @@ def _not_launched(error: Exception, url: str) -> RunNotStarted:
             return RunNotStarted(f"The Dagster at {url} did not launch the run: {_reason(error)}")
 
 
+def _lost(reason: str, seen: str) -> str:
+    return f"its answer is lost ({reason}), and {seen}."
+
+
 def _reason(error: Exception) -> str:
     """What the server says, which Dagster's client gives as kind and message."""
     return str(error.args[-1]).strip().splitlines()[0]
-
-
-def _served_jobs(answer: Any) -> Iterator[ServedJob]:
-    for repository in answer["repositoriesOrError"].get("nodes", ()):
-        for job in repository["pipelines"]:
-            starts = [op["name"] for op in job["solids"] if not op["inputs"]]
-            tags = {tag["key"]: tag["value"] for tag in job["tags"]}
-            if FLOW_TAG in tags and len(starts) == 1:
-                yield ServedJob(
-                    job["name"],
-                    repository["location"]["name"],
-                    repository["name"],
-                    tags[FLOW_TAG],
-                    starts[0],
-                )
-
-
-def _parameters(schema: Any, start_op: str) -> Iterator[ServedParameter]:
-    """The fields of the configuration of the first op."""
-    fields = {one["key"]: one.get("fields") or () for one in schema.get("allConfigTypes", ())}
-    key = schema["rootConfigType"]["key"] if fields else ""
-    for part in ("ops", start_op, "config"):
-        key = next((one["configTypeKey"] for one in fields.get(key, ()) if one["name"] == part), "")
-    for field in fields.get(key, ()):
-        kind = field["configTypeKey"].removeprefix("Noneable.")
-        yield ServedParameter(field["name"], kind, field["isRequired"])
-
-
-def _automations(repository: Any, job_name: str) -> Iterator[Automation]:
-    for one in repository.get("schedules", ()):
-        if one["pipelineName"] == job_name:
-            yield Automation(Kind.SCHEDULE, one["name"], one["scheduleState"]["id"])
-    for one in repository.get("sensors", ()):
-        if job_name in {target["pipelineName"] for target in one["targets"] or ()}:
-            yield Automation(Kind.SENSOR, one["name"], one["sensorState"]["id"])
 
 
 def _is_meant(job: ServedJob, launch: Launch) -> bool:
@@ -341,31 +360,3 @@ def _what_it_has(flow: str, jobs: Sequence[ServedJob], answer: Any) -> str:
 
 def _listed(jobs: Sequence[ServedJob]) -> str:
     return ", ".join(sorted(f"{job.name} in {job.location}" for job in jobs))
-
-
-def _dagster_run(answer: Any) -> DagsterRun:
-    return DagsterRun(
-        id=answer["runId"],
-        job_name=answer["jobName"],
-        status=answer["status"],
-        tags={tag["key"]: tag["value"] for tag in answer["tags"]},
-        run_config=answer["runConfig"] or {},
-        started=answer["startTime"],
-        ended=answer["endTime"],
-    )
-
-
-def _events(event: Any) -> Iterator[Event]:
-    kind, key = event["__typename"], event.get("stepKey") or ""
-    if kind in _CHANGES:
-        yield StepChanged(key, _CHANGES[kind])
-    elif kind == "ExecutionStepFailureEvent":
-        said = (event["failureMetadata"] or {}).get("description")
-        exception = (event["error"] or {}).get("message")
-        yield StepChanged(key, StepChange.FAILED, said or exception or "")
-    elif kind == "ExecutionStepOutputEvent":
-        for entry in event["metadataEntries"]:
-            if entry["label"] == FOREACH_ITEMS:
-                yield ItemsFound(key, entry["intValue"])
-    elif kind == "RunFailureEvent":
-        yield RunFailed(event["message"])

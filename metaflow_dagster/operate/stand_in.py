@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metaflow_dagster.operate.errors import DeploymentNotFound
-from metaflow_dagster.operate.server import ServedParameter
+from metaflow_dagster.operate.served import ServedParameter
 
 # By Dagster's types; what has none of these is JSON. A file is a text: its path where steps run.
 # Fields of a config class may be read from variables (dagster/_config/source.py).

@@ -31,7 +31,11 @@ def _in_pod(step: Step) -> Step:
 def check_pods(flow: Flow) -> Iterator[Diagnostic]:
     """What steps ask for that the pods of ops cannot give them."""
     for step in flow.steps:
-        if step.pod is None or not step.pod.by_kubernetes:
+        if step.pod is None:
+            continue
+        for fault in step.pod.faults:
+            yield _refused(step, fault)
+        if not step.pod.by_kubernetes:
             continue
         for asked in step.pod.beyond_dagster:
             yield _refused(step, f"@kubernetes with {asked} cannot be had in the pod of an op.")
@@ -44,7 +48,7 @@ def check_pods(flow: Flow) -> Iterator[Diagnostic]:
 
 def _refused(step: Step, message: str) -> Diagnostic:
     hint = (
-        "Take it off, or leave pods to Metaflow, which starts them from the ops of any other "
+        "Mend it, or leave pods to Metaflow, which starts them from the ops of any other "
         "executor, such as --executor threads."
     )
     return Diagnostic(message, hint, step.name, step.location)

@@ -1,5 +1,6 @@
 """Whose a task is in Metaflow's eyes, and which op of which Dagster run it belongs to."""
 
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -8,10 +9,27 @@ from dagster import OpExecutionContext
 
 from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.identities import read_identity
-from metaflow_dagster.runtime.settings import DEPLOYMENTS, JOB_NAME, TRIGGERS_TAG
+from metaflow_dagster.runtime.settings import (
+    DEPLOYMENTS,
+    JOB_NAME,
+    LAUNCH_TAGS_TAG,
+    TRIGGERS_TAG,
+)
 from metaflow_dagster.runtime.store import datastore_root
 
 INTERNAL_DECORATOR = "dagster_internal"  # of the Metaflow extension in metaflow-dagster
+
+
+def launch_tags(context: OpExecutionContext) -> list[str]:
+    """Options for the tags that a run was launched with; `Failure` if they are not to be read."""
+    text = context.run.tags.get(LAUNCH_TAGS_TAG, "[]")
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if not isinstance(given, list) or not all(isinstance(tag, str) for tag in given):
+        raise final_failure(f"The tag {LAUNCH_TAGS_TAG} is no JSON list of texts: {text!r}.")
+    return [f"--tag={tag}" for tag in given]
 
 
 def task_environment(context: OpExecutionContext) -> dict[str, str]:

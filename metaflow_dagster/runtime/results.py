@@ -101,7 +101,7 @@ def ui_address() -> str | None:
     """Where Metaflow's UI is, if that is configured; not if there could be a password in it."""
     from metaflow.metaflow_config import UI_URL
 
-    return UI_URL.rstrip("/") if UI_URL and "@" not in UI_URL else None
+    return UI_URL.rstrip("/") if UI_URL and not set("@?=") & set(UI_URL) else None
 
 
 def execution_metadata(command: Sequence[str], process: CapturedProcess) -> dict[str, Any]:

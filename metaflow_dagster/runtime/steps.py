@@ -22,7 +22,7 @@ from metaflow_dagster.runtime.history import (
     refuse_more_attempts,
     task_of,
 )
-from metaflow_dagster.runtime.identity import internal_decorators, task_environment
+from metaflow_dagster.runtime.identity import internal_decorators, launch_tags, task_environment
 from metaflow_dagster.runtime.limits import limit_of
 from metaflow_dagster.runtime.parameters import parameter_variables
 from metaflow_dagster.runtime.process import captured_process, keep_logs, step_failure
@@ -52,7 +52,7 @@ def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str
     # What is added to every step belongs to the description of the flow that is stored.
     decorators = [f"--with={spec}" for spec in FLOW_WITH_DECORATORS]
     begin = resume_command(context, task, origin) if origin else init_command(task)
-    command = metaflow_command(decorators, [*begin, *tag_options()])
+    command = metaflow_command(decorators, [*begin, *tag_options(), *launch_tags(context)])
     environment = {**parameter_variables(parameters), **task_environment(context)}
     limit = limit_of(context, None)
     with captured_process(context, command, environment) as process:

@@ -17,6 +17,7 @@ _SERIAL = itertools.count()
 
 HEADER = """\
 import json
+import os
 from functools import partial
 
 from metaflow import *

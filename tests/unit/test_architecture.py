@@ -36,7 +36,9 @@ ALLOWED = {
     "events": set(),
     "executors": set(),
     "options": {f"{OWN}.{one}" for one in ("diagnostics", "executors", "names")},
-    "files": {f"{OWN}.diagnostics"},
+    "forked": set(),
+    "generated": set(),
+    "files": {f"{OWN}.diagnostics", f"{OWN}.generated"},
     "compilation": {f"{OWN}.ir"},
     "frontend": {
         "metaflow",
@@ -45,17 +47,19 @@ ALLOWED = {
     "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
     "emit": {
         "libcst",
-        *(f"{OWN}.{one}" for one in ("events", "executors", "ir", "names", "options", "shell")),
+        *(f"{OWN}.{one}" for one in ("events", "executors", "generated", "ir", "names")),
+        *(f"{OWN}.{one}" for one in ("options", "shell")),
     },
     "runtime": {"dagster", "pydantic"},
     "compiler": {
         "metaflow.exception",
         *(f"{OWN}.{one}" for one in ("deployment", "emit", "frontend", "planner")),
-        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "executors", "files", "ir")),
-        *(f"{OWN}.{one}" for one in ("names", "options")),
+        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "executors", "files", "forked")),
+        *(f"{OWN}.{one}" for one in ("generated", "ir", "names", "options")),
     },
     "location": {
-        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "emit", "names", "options")),
+        *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "emit", "generated")),
+        *(f"{OWN}.{one}" for one in ("names", "options")),
     },
     "components": {"dagster", *(f"{OWN}.{one}" for one in ("compilation", "location", "options"))},
     "hooks": {"metaflow"},
@@ -73,7 +77,8 @@ ALLOWED = {
         "alembic",  # whose errors, and those of the next, Dagster passes on
         "sqlalchemy",
         "yaml",
-        *(f"{OWN}.{one}" for one in ("deployment", "events", "frontend", "ir", "names", "shell")),
+        *(f"{OWN}.{one}" for one in ("deployment", "events", "frontend", "generated", "ir")),
+        *(f"{OWN}.{one}" for one in ("names", "shell")),
         *PLAIN_RUNTIME,
     },
     "deployer": {

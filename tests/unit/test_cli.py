@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from metaflow_dagster import synthesize
+from metaflow_dagster.generated import is_generated_file
 from tests.unit.flows import flow_class, flow_source
 
 SOURCE = flow_source(body="rate = Parameter('rate', default=0.5)")
@@ -109,6 +110,8 @@ def test_show_plan(flow_file: Path) -> None:
         pytest.param(["/proc/out.py"], "cannot be written", id="unwritable directory"),
         pytest.param(["out.py", "--max-workers", "0"], "--max-workers 0", id="no workers"),
         pytest.param(["out.py", "--with", "nonsense"], "nonsense", id="decorator"),
+        pytest.param(["out.py"], "out.py was not written by this command", id="written by hand"),
+        pytest.param(["metaflow.py"], "instead of the module metaflow", id="name of a module"),
     ],
 )
 def test_refused(arguments: list[str], message: str, flow_file: Path) -> None:
@@ -124,6 +127,13 @@ def test_refused(arguments: list[str], message: str, flow_file: Path) -> None:
     assert (flow_file.parent / "out.py").read_text() == "old"
     assert flow_file.read_text(encoding="utf-8") == SOURCE
     assert files(flow_file.parent) == before
+
+
+def test_what_was_written_by_hand_is_replaced_if_forced(flow_file: Path) -> None:
+    (flow_file.parent / "out.py").write_text("old")
+    assert create(flow_file, "out.py", "--force").returncode == 0
+    assert is_generated_file(flow_file.parent / "out.py")
+    assert create(flow_file, "out.py").returncode == 0
 
 
 def test_text_is_that_of_synthesize(tmp_path: Path) -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.files import check_output, difference, replaced_at_the_end
+from metaflow_dagster.files import (
+    check_module_name,
+    check_output,
+    check_replaced,
+    difference,
+    replaced_at_the_end,
+)
+from metaflow_dagster.generated import MARK, is_generated_file
 
 
 def write(path: Path, text: str) -> None:
@@ -54,6 +61,57 @@ def test_refused(name: str, message: str, tmp_path: Path, flow_file: Path) -> No
 @pytest.mark.parametrize("name", ["out.py", "größe ✓.py", "flow2.py", "a.b.py"])
 def test_accepted(name: str, tmp_path: Path, flow_file: Path) -> None:
     assert faults(tmp_path / name, flow_file) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_kept"),
+    [
+        pytest.param("defs = ...\n", True, id="by hand"),
+        pytest.param(f"# Mine: not '{MARK}'\n", True, id="about generated files"),
+        pytest.param(f"{'x = 1' * 9}\n" * 5 + MARK, True, id="marked further down"),
+        pytest.param(f"# Definitions\n{MARK}\n", False, id="generated"),
+        pytest.param(f"# Definitions\r\n{MARK}\r\n", False, id="checked out with CRLF"),
+        pytest.param("", False, id="empty"),
+    ],
+)
+def test_what_was_written_by_hand_is_kept(text: str, is_kept: bool, tmp_path: Path) -> None:
+    file = tmp_path / "out.py"
+    assert list(check_replaced(file)) == []
+    file.write_bytes(text.encode())
+    said = [str(one) for one in check_replaced(file)]
+    assert [("out.py was not written by this command" in one) for one in said] == [True] * is_kept
+
+
+def test_files_of_earlier_versions_are_generated() -> None:
+    golden = sorted((Path(__file__).parents[2] / "fixtures" / "golden").rglob("*.py"))
+    assert golden
+    assert [file for file in golden if not is_generated_file(file)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("json", "belongs to Python"),
+        ("metaflow", "is installed"),
+        ("dagster", "is installed"),
+        ("yaml", "is installed"),  # which Dagster imports
+        ("helpers", "the flow imports"),
+        ("lazily", "the flow imports"),
+        ("workers", "has the executor"),
+        ("helpers.more", None),
+        ("part", None),
+        ("definitions", None),
+        ("train_dagster", None),
+    ],
+)
+def test_module_is_not_shadowed(name: str, why: str | None, tmp_path: Path) -> None:
+    flow_file = tmp_path / "train.py"
+    flow_file.write_text(
+        "import json, helpers.more as more\nfrom .part import b\ndef f():\n    import lazily\n"
+    )
+    found = list(check_module_name(tmp_path / f"{name}.py", str(flow_file), "workers"))
+    assert [why in str(one) for one in found if why] == [True] * bool(why)
+    assert bool(found) == bool(why)
 
 
 def test_new_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:

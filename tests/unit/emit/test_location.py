@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.emit import emit_location, is_generated_file
+from metaflow_dagster.emit import emit_location
 from metaflow_dagster.emit.place import Place
+from metaflow_dagster.generated import is_generated_file
 from metaflow_dagster.options import Options
 from tests.support import load_module
 

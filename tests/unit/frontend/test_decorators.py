@@ -166,6 +166,54 @@ def test_address_with_a_password_is_refused(tmp_path: Path) -> None:
     assert "sesame" not in str(diagnostic)
 
 
+PASSED_ON = "@environment(vars={{'API_KEY': os.getenv('API_KEY'{default}), 'OTHER': '1'}})"
+
+
+@pytest.mark.parametrize("default", [", ''", ""])
+@pytest.mark.parametrize("held", ["sesame", "", None])
+def test_credential_that_is_passed_on_is_left_out(
+    held: str | None, default: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("API_KEY", raising=False)
+    if held is not None:
+        monkeypatch.setenv("API_KEY", held)
+    flow = flow_class(tmp_path, flow_source(start=PASSED_ON.format(default=default)))
+    text = synthesize(flow, output=tmp_path / "out.py")
+    step = read(flow).step("start")
+    assert (step.environment, step.inherited) == ((("OTHER", "1"),), ("API_KEY",))
+    assert "sesame" not in text
+    assert 'environment={"OTHER": "1", "API_KEY": os.environ.get("API_KEY", "")},' in text
+
+
+@pytest.mark.parametrize(
+    ("held", "given"),
+    [
+        pytest.param("other", "sesame", id="another value"),
+        pytest.param(None, "sesame", id="not set"),
+        pytest.param("other", "", id="emptied"),
+    ],
+)
+def test_credential_that_is_not_passed_on_is_refused(
+    held: str | None, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("API_KEY", raising=False)
+    if held is not None:
+        monkeypatch.setenv("API_KEY", held)
+    decorator = f"@environment(vars={{'API_KEY': {given!r}}})"
+    (diagnostic,) = refused(flow_class(tmp_path, flow_source(start=decorator)))
+    assert "looks like a credential" in str(diagnostic)
+    assert "sesame" not in str(diagnostic)
+
+
+def test_credential_of_the_command_line_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It would stand in the file as the specification of a decorator.
+    monkeypatch.setenv("API_KEY", "sesame")
+    with pytest.raises(CompileError, match="looks like a credential"):
+        read(flow_class(tmp_path, flow_source()), ['environment:vars={"API_KEY": "sesame"}'])
+
+
 def test_environment_that_is_no_dictionary(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match="--with 'environment:vars=") as raised:
         read(flow_class(tmp_path, flow_source()), ["environment:vars={'A':'1'}"])

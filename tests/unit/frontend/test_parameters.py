@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from metaflow.exception import MetaflowException
 
 from metaflow_dagster.diagnostics import CompileError
 from metaflow_dagster.ir.flow import (
@@ -159,3 +161,65 @@ def test_function_that_gives_no_default(arguments: str, tmp_path: Path) -> None:
     flow = flow_class(tmp_path, flow_source(body=f"p = Parameter('speed', {arguments})"))
     with pytest.raises(CompileError, match="speed"):
         read(flow)
+
+
+TYPES = ["str", "int", "float", "bool", "JSONType", "click.IntRange(0, 9)", "click.Choice(['x'])"]
+GIVEN = [
+    "None",
+    "''",
+    "'x'",
+    "'5'",
+    "'null'",
+    "'[1]'",
+    "5",
+    "0.5",
+    "True",
+    "[1]",
+    "{'a':1}",
+    "(1,)",
+    "{1:2}",
+    "[(1,)]",
+    "float('nan')",
+    "b'x'",
+    "print",
+]
+
+
+def natively_given(flow: type) -> str | None:
+    """The text that Metaflow's command line is given by a default; None if it refuses to run."""
+    ((_, parameter),) = flow._get_parameters()  # type: ignore[attr-defined]
+    parameter.init()
+    try:
+        return str(parameter.kwargs["default"]())
+    except MetaflowException:
+        return None
+
+
+def compiled_default(flow: type) -> Default | None:
+    """The default in the file; None if the flow is refused."""
+    try:
+        (parameter,) = read(flow).parameters
+    except CompileError:
+        return None
+    return parameter.default
+
+
+@pytest.mark.parametrize("declared", TYPES)
+def test_function_gives_what_metaflow_takes(declared: str, tmp_path: Path) -> None:
+    for given in GIVEN:
+        body = f"p = Parameter('speed', type={declared}, default=lambda _: {given})"
+        flow = flow_class(tmp_path, flow_source(body=body))
+        native, default = natively_given(flow), compiled_default(flow)
+        match default:
+            case None:
+                assert native is None, given
+            case DefaultValue(value) if native is None:
+                # A run has such JSON in its configuration, as Metaflow's deployers take it.
+                assert (declared, repr(value)) == ("JSONType", repr(eval(given)))
+            case DefaultValue(value) if declared == "JSONType":
+                assert value in (json.loads(str(native)), native)
+            case DefaultValue(value):
+                assert str(value) == native
+            case _:
+                assert default == LeftToMetaflow()
+                assert native is not None, given

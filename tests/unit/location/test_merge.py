@@ -114,13 +114,6 @@ def test_a_flow_is_not_replaced(tmp_path: Path, jobs: dict[str, str]) -> None:
     assert "a_dagster.py is one of the flows" in fault
 
 
-def test_definitions_of_others_are_not_replaced(tmp_path: Path, jobs: dict[str, str]) -> None:
-    jobs["a.py"] = "A"
-    (tmp_path / "definitions.py").write_text("defs = ...\n")
-    (fault,) = refused(tmp_path, "a.py")
-    assert "definitions.py is not generated" in fault
-
-
 def test_options_are_refused_once(tmp_path: Path, jobs: dict[str, str]) -> None:
     with pytest.raises(CompileError) as caught:
         merged(["a.py", "b.py"], Options(max_workers=0), tmp_path)

@@ -11,7 +11,8 @@ from metaflow_dagster.operate.automations import Automation, Change, Kind
 from metaflow_dagster.operate.definitions import load_automations
 from metaflow_dagster.operate.errors import NotSwitched
 from metaflow_dagster.operate.runs import JobChoice, Launch
-from metaflow_dagster.operate.server import ServedJob, ServerTarget, _automations
+from metaflow_dagster.operate.served import ServedJob, served_automations
+from metaflow_dagster.operate.server import ServerTarget
 
 SOURCE = """
 from dagster import Definitions, ScheduleDefinition, job, op, run_failure_sensor, sensor
@@ -52,21 +53,25 @@ def test_automations_of_a_file(tmp_path: Path) -> None:
     assert load_automations(file, "none") == []
 
 
+def state(id: str) -> dict[str, str]:
+    return {"id": id, "status": "RUNNING"}
+
+
 REPOSITORY = {
-    "schedules": [{"name": "nightly", "pipelineName": "ours", "scheduleState": {"id": "a:b"}}],
+    "schedules": [{"name": "nightly", "pipelineName": "ours", "scheduleState": state("a:b")}],
     "sensors": [
-        {"name": "ours", "targets": [{"pipelineName": "ours"}], "sensorState": {"id": "c:d"}},
-        {"name": "of runs", "targets": None, "sensorState": {"id": "e:f"}},
+        {"name": "ours", "targets": [{"pipelineName": "ours"}], "sensorState": state("c:d")},
+        {"name": "of runs", "targets": None, "sensorState": state("e:f")},
     ],
 }
 
 
 def test_automations_of_a_server() -> None:
-    assert list(_automations(REPOSITORY, "ours")) == [
-        Automation(Kind.SCHEDULE, "nightly", "a:b"),
-        Automation(Kind.SENSOR, "ours", "c:d"),
+    assert list(served_automations(REPOSITORY, "ours")) == [
+        Automation(Kind.SCHEDULE, "nightly", "a:b", "RUNNING"),
+        Automation(Kind.SENSOR, "ours", "c:d", "RUNNING"),
     ]
-    assert list(_automations({"__typename": "RepositoryNotFoundError"}, "ours")) == []
+    assert list(served_automations({"__typename": "RepositoryNotFoundError"}, "ours")) == []
 
 
 def test_server_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from metaflow_dagster.operate.deployed import (
     read_compiled,
 )
 from metaflow_dagster.operate.errors import DagsterUnavailable, DeploymentNotFound, RunNotStarted
-from metaflow_dagster.operate.server import ServedParameter
+from metaflow_dagster.operate.served import ServedParameter
 from metaflow_dagster.operate.stand_in import write_stand_in
 from metaflow_dagster.operate.target import open_target
 from tests.flowgen import examples

@@ -11,7 +11,7 @@ import pytest
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.operate.address import Address
-from metaflow_dagster.operate.errors import DagsterUnavailable, EventNotPublished
+from metaflow_dagster.operate.errors import DagsterUnavailable, EventNotKnown, EventNotPublished
 from metaflow_dagster.operate.rest import report_materialization
 
 
@@ -53,15 +53,15 @@ def response(status: str, body: str = "", *headers: str) -> bytes:
         (response("400 Bad", '{"error": "no\\nmore"}'), EventNotPublished, "the event: no"),
         (response("400 Bad", "<html>"), EventNotPublished, "the event: HTTP 400."),
         (response("400 Bad", '{"error": ""}'), EventNotPublished, "the event: HTTP 400."),
-        (response("503 Busy"), EventNotPublished, "has failed (HTTP 503)"),
-        (b"", DagsterUnavailable, "Whether the event is recorded is not known"),
-        (b"SSH-2.0-OpenSSH\r\n", DagsterUnavailable, "(BadStatusLine)"),
+        (response("503 Busy"), EventNotKnown, "not answered in time (HTTP 503). Look for the id"),
+        (b"", EventNotKnown, "Look for the id 'n7' among the materializations of a/b"),
+        (b"SSH-2.0-OpenSSH\r\n", EventNotKnown, "(BadStatusLine)"),
         (response("200 OK", "{")[:-1], DagsterUnavailable, "is none of Dagster's"),
     ],
 )
 def test_answer(answer: bytes, error: type[MetaflowException], message: str) -> None:
     with answering(answer) as url, pytest.raises(error) as caught:
-        report_materialization(Address.parse(url), ["a"], {})
+        report_materialization(Address.parse(url), ["a", "b"], {"id": "n7"})
     assert message in str(caught.value)
     assert "http://127.0.0.1" in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -70,7 +70,7 @@ def test_answer(answer: bytes, error: type[MetaflowException], message: str) -> 
 def test_no_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address.parse(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(DagsterUnavailable, match="not answered in time"):
+        with pytest.raises(EventNotKnown, match="not answered in time"):
             report_materialization(address, ["a"], {}, seconds=0.2)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dagster import DagsterInstance, Failure, OpExecutionContext
@@ -130,3 +131,10 @@ def test_step_is_not_told_of_a_dagster_that_keeps_nothing(monkeypatch: pytest.Mo
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     with DagsterInstance.ephemeral() as instance:
         assert dagster_variables(Context(instance)) == {}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", '{"a": 1}', "[1]"])
+def test_tags_of_a_launch_that_cannot_be_read(text: str) -> None:
+    context = SimpleNamespace(run=SimpleNamespace(tags={"metaflow/tags": text}))
+    with pytest.raises(Failure, match="metaflow/tags is no JSON list"):
+        identity.launch_tags(context)  # type: ignore[arg-type]

@@ -88,6 +88,7 @@ def test_metadata_provider(
             "https://ui.example/", "https://ui.example/Flow/run/start/start", id="as given"
         ),
         pytest.param("https://ann:secret@ui.example", None, id="with a password"),
+        pytest.param("https://ui.example/?sig=secret", None, id="with a query"),
         pytest.param(None, None, id="not configured"),
     ],
 )

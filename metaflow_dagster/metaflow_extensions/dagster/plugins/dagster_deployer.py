@@ -79,6 +79,7 @@ class DagsterDeployer(DeployerImpl):
         authorize: str | None = None,
         generate_new_token: bool = False,
         new_token: str | None = None,
+        force: bool = False,
     ) -> DagsterDeployedFlow:
         """
         Compile the flow into a Dagster definitions file.
@@ -125,6 +126,8 @@ class DagsterDeployer(DeployerImpl):
             Generate a new production token. Moves the runs to a new namespace.
         new_token : str, optional, default None
             Use the given production token. Moves the runs to the given namespace.
+        force : bool, optional, default False
+            Replace the file even if `create` has not written it.
 
         Returns
         -------
@@ -153,6 +156,7 @@ class DagsterDeployer(DeployerImpl):
             "notify_on_error": notify_on_error or None,
             "notify_on_success": notify_on_success or None,
             "generate_new_token": generate_new_token or None,
+            "force": force or None,
         }
         tokens = {"authorize": authorize, "new_token": new_token}
         return self._create_privately(options, tokens)

@@ -1,3 +1,6 @@
-"""A Metaflow extension with a decorator that runs steps by another command."""
+"""A Metaflow extension: a decorator that runs steps by another command, and one with a memory."""
 
-STEP_DECORATORS_DESC = [("sandbox", ".sandbox_decorator.SandboxDecorator")]
+STEP_DECORATORS_DESC = [
+    ("sandbox", ".sandbox_decorator.SandboxDecorator"),
+    ("illustrated", ".illustrated_decorator.IllustratedDecorator"),
+]

@@ -1,0 +1,118 @@
+"""What a Dagster webserver answers, in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from metaflow_dagster.operate.automations import Automation, Kind
+from metaflow_dagster.operate.runs import (
+    FLOW_TAG,
+    FOREACH_ITEMS,
+    DagsterRun,
+    Event,
+    ItemsFound,
+    RunFailed,
+    StepChange,
+    StepChanged,
+)
+
+_CHANGES = {
+    "ExecutionStepStartEvent": StepChange.STARTED,
+    "ExecutionStepRestartEvent": StepChange.STARTED,
+    "ExecutionStepUpForRetryEvent": StepChange.RETRIED,
+    "ExecutionStepSuccessEvent": StepChange.SUCCEEDED,
+    "ExecutionStepSkippedEvent": StepChange.SKIPPED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedJob:
+    """A job that the server has loaded."""
+
+    name: str
+    location: str
+    repository: str
+    flow: str
+    start_op: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedParameter:
+    """A parameter of a job that a server has loaded; `kind` is Dagster's name of its type."""
+
+    name: str
+    kind: str
+    is_required: bool
+
+
+def served_jobs(answer: Any) -> Iterator[ServedJob]:
+    """Jobs of compiled flows, told by the tag that these have."""
+    for repository in answer["repositoriesOrError"].get("nodes", ()):
+        for job in repository["pipelines"]:
+            starts = [op["name"] for op in job["solids"] if not op["inputs"]]
+            tags = {tag["key"]: tag["value"] for tag in job["tags"]}
+            if FLOW_TAG in tags and len(starts) == 1:
+                yield ServedJob(
+                    job["name"],
+                    repository["location"]["name"],
+                    repository["name"],
+                    tags[FLOW_TAG],
+                    starts[0],
+                )
+
+
+def served_parameters(schema: Any, start_op: str) -> Iterator[ServedParameter]:
+    """The fields of the configuration of the first op."""
+    fields = {one["key"]: one.get("fields") or () for one in schema.get("allConfigTypes", ())}
+    key = schema["rootConfigType"]["key"] if fields else ""
+    for part in ("ops", start_op, "config"):
+        key = next((one["configTypeKey"] for one in fields.get(key, ()) if one["name"] == part), "")
+    for field in fields.get(key, ()):
+        kind = field["configTypeKey"].removeprefix("Noneable.")
+        yield ServedParameter(field["name"], kind, field["isRequired"])
+
+
+def served_automations(repository: Any, job_name: str) -> Iterator[Automation]:
+    """Schedules and sensors of a job, of a repository."""
+    for one in repository.get("schedules", ()):
+        if one["pipelineName"] == job_name:
+            yield _automation(Kind.SCHEDULE, one["name"], one["scheduleState"])
+    for one in repository.get("sensors", ()):
+        if job_name in {target["pipelineName"] for target in one["targets"] or ()}:
+            yield _automation(Kind.SENSOR, one["name"], one["sensorState"])
+
+
+def _automation(kind: Kind, name: str, state: Any) -> Automation:
+    return Automation(kind, name, state["id"], state["status"])
+
+
+def dagster_run(answer: Any) -> DagsterRun:
+    """A run, of the fields `RunParts`."""
+    return DagsterRun(
+        id=answer["runId"],
+        job_name=answer["jobName"],
+        status=answer["status"],
+        tags={tag["key"]: tag["value"] for tag in answer["tags"]},
+        run_config=answer["runConfig"] or {},
+        started=answer["startTime"],
+        ended=answer["endTime"],
+    )
+
+
+def run_events(event: Any) -> Iterator[Event]:
+    """The events that count, of one of Dagster's."""
+    kind, key = event["__typename"], event.get("stepKey") or ""
+    if kind in _CHANGES:
+        yield StepChanged(key, _CHANGES[kind])
+    elif kind == "ExecutionStepFailureEvent":
+        said = (event["failureMetadata"] or {}).get("description")
+        exception = (event["error"] or {}).get("message")
+        yield StepChanged(key, StepChange.FAILED, said or exception or "")
+    elif kind == "ExecutionStepOutputEvent":
+        for entry in event["metadataEntries"]:
+            if entry["label"] == FOREACH_ITEMS:
+                yield ItemsFound(key, entry["intValue"])
+    elif kind == "RunFailureEvent":
+        yield RunFailed(event["message"])
