@@ -16,7 +16,7 @@ help:  ## List the targets.
 
 setup: .venv/.installed  ## Make .venv with the package (editable) and everything the other targets use.
 
-services:  ## Install what the tests start (PostgreSQL, Redis, Chromium, a C compiler), if root.
+services:  ## Install what the tests start (PostgreSQL, MariaDB, Redis, Chromium, a C compiler), if root.
 	@tests/services/install.sh
 
 demo: .venv/.installed  ## Compile the example flows, run one with Dagster and show what came out; kept in build/demo.

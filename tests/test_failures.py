@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import textwrap
 import time
 from dataclasses import dataclass
@@ -10,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from metaflow_dagster import synthesize
-from tests.support import DagsterRun, dagster_run, load_module, use_client, working_directory
+from tests.support import (
+    DagsterRun,
+    checked,
+    dagster_run,
+    load_module,
+    use_client,
+    working_directory,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -137,3 +146,44 @@ def test_what_a_step_leaves_running_does_not_hold_the_op_up(tmp_path: Path) -> N
     run = run_flow(tmp_path, "subprocess.Popen(['sleep', '50'])")
     assert run.succeeded
     assert time.monotonic() - started < 45
+
+
+HEADER = re.compile(rb"\[MFLOG[^\]]+\]")  # in the middle of a line that another had not ended
+
+# The first attempt fails, and its errors end without a newline; the second one writes 11 MiB.
+SPEAK = r"""
+        from metaflow import current
+        out, lines = sys.stdout.buffer, 60 if current.retry_count else 1
+        out.write("x{}\n".format("é" * 60_000).encode())
+        out.write(b"NUL \x00, \xff, \r in\r\n\n" + b"".join(
+            b"%03d" % number + "é".encode() * 90_000 + b"\n" for number in range(lines)
+        ))
+        out.write("€".encode() * 300_000 + b" end")
+        out.flush()
+        os.write(2, b"no newline \xff")
+        if not current.retry_count: sys.exit(3)
+"""
+
+
+def test_logs_are_those_of_metaflow(tmp_path: Path) -> None:
+    from metaflow import Step, Task
+
+    run = run_flow(tmp_path, SPEAK.strip(), "@retry(times=1, minutes_between_retries=0)")
+    assert run.succeeded, run.failures
+    checked([sys.executable, "failing_flow.py", "run", "--run-id-file=native"], tmp_path)
+    use_client(tmp_path)
+    native = f"FailingFlow/{(tmp_path / 'native').read_text()}/start/1"
+    compiled = f"FailingFlow/{run.metaflow_run_id}/start"
+    (name,) = [task.path_components[-1] for task in Step(compiled)]
+    for attempt in range(2):
+        tasks = [Task(path, attempt=attempt) for path in (native, f"{compiled}/{name}")]
+        for stream in ("stdout", "stderr"):
+            expected, actual = (
+                [HEADER.sub(b"[]", line) for _, line in task.loglines(stream, False)]
+                for task in tasks
+            )
+            *whole, _truncated = expected
+            is_cut = b"TRUNCATED" in expected[-1]
+            assert is_cut == (attempt == 1 and stream == "stdout")
+            assert actual[: len(whole)] == whole if is_cut else actual == expected
+    assert actual == [b"no newline \xff"]

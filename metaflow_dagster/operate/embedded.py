@@ -28,6 +28,7 @@ from metaflow_dagster.operate.errors import (
     RunNotFound,
     RunNotStarted,
     config_refused,
+    run_not_kept,
 )
 from metaflow_dagster.operate.home import alone_in
 from metaflow_dagster.operate.payload import Plain
@@ -168,6 +169,7 @@ class EmbeddedTarget:
 
     def _create_run(self, launch: Launch, job: LoadedJob) -> str:
         from dagster import DagsterInvalidConfigError
+        from sqlalchemy.exc import DataError
 
         run_id = str(uuid.uuid4())
         own_tags = {RUN_ID_TAG: metaflow_run_id(run_id)}
@@ -182,6 +184,8 @@ class EmbeddedTarget:
             )
         except DagsterInvalidConfigError as error:
             raise config_refused([one.message for one in error.errors]) from error
+        except DataError as error:
+            raise run_not_kept(f"in {self._home}", _first_line(error)) from error
         return run_id
 
     def _await_start(self, run_id: str, worker: subprocess.Popen[bytes]) -> None:

@@ -92,6 +92,14 @@ def config_refused(reasons: Sequence[str]) -> RunNotStarted:
     )
 
 
+def run_not_kept(where: str, error: str) -> RunNotStarted:
+    """What is said where a database refuses a run, such as MySQL one of more than 64 KB."""
+    return RunNotStarted(
+        f"The parameters and tags are more than Dagster's database can keep of a run {where} "
+        f"({error}). MySQL holds 64 KB: give long texts as files, or use PostgreSQL."
+    )
+
+
 def unreachable(url: str, error: object) -> DagsterUnavailable:
     """What is said of a webserver that is not there; the URL is one that may be shown."""
     return DagsterUnavailable(

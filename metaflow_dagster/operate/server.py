@@ -27,6 +27,7 @@ from metaflow_dagster.operate.errors import (
     RunNotStarted,
     RunNotTerminated,
     config_refused,
+    run_not_kept,
     unreachable,
 )
 from metaflow_dagster.operate.payload import Plain
@@ -319,6 +320,8 @@ def _not_launched(error: Exception, url: str) -> RunNotStarted:
     match error.args:
         case ("RunConfigValidationInvalid" | "PipelineConfigValidationInvalid", [*reasons]):
             return config_refused([reason["message"] for reason in reasons])
+        case (_, str(said)) if said.startswith("sqlalchemy.exc.DataError"):
+            return run_not_kept(f"at {url}", _reason(error))
         case _:
             return RunNotStarted(f"The Dagster at {url} did not launch the run: {_reason(error)}")
 

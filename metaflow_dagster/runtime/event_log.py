@@ -13,7 +13,7 @@ from metaflow_dagster.runtime.events import event_asset
 
 LOADED_AT = time.time()  # what had happened before this file was there is none of its business
 LATEST = 2**37  # seconds since the epoch; Python knows no dates after the year 9999
-MOST_EVENTS = 100  # of one name that are dealt with in one look
+MOST_EVENTS = 100  # that are dealt with in one look, in equal parts by name
 
 
 class UnusableCursor(Exception):
@@ -105,8 +105,9 @@ def new_events(instance: DagsterInstance, cursor: Cursor) -> list[Stored]:
     """The events that have not been dealt with, in their order in the event log."""
     found: list[Stored] = []
     ends = []
+    share = max(1, MOST_EVENTS // len(cursor.positions))
     for name, position in cursor.positions.items():
-        most = MOST_EVENTS + len(position.dealt_with)
+        most = share + len(position.dealt_with)
         unsettled = events_after(instance, name, position, most)
         if len(unsettled) == most:
             ends.append(unsettled[-1].number)

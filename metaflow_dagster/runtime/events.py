@@ -1,5 +1,6 @@
 """Events: materializations of assets of their names, whose metadata is the payload."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -134,15 +135,30 @@ def typed_value(parameter: str, key: str, annotation: Any, payload: Mapping[str,
     kinds = get_args(annotation) or (annotation,)
     value = payload[key]
     try:
+        if not is_json(value):
+            raise TypeError(f"metadata of the kind {type(value).__name__} is no value")
         if str in kinds:
             value = parameter_text(value)
         elif Any not in kinds:
             value = TypeAdapter(annotation).validate_python(value)
+        elif isinstance(value, str):
+            json.loads(value)  # as Metaflow does with the text of a parameter of JSON
         reason = unfit(parameter_text(value))
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
+    except json.JSONDecodeError as error:
+        reason = f"the text is no JSON, {error}"
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     if not reason:
         return value
     raise UnusablePayload(f"has a field {key} that does not fit parameter {parameter}: {reason}")
+
+
+def is_json(value: Any) -> bool:
+    """Whether something is as JSON is read; metadata may be a table, an asset, a job and more."""
+    if type(value) is list:
+        return all(map(is_json, value))
+    if type(value) is dict:
+        return all(type(key) is str and is_json(inner) for key, inner in value.items())
+    return value is None or type(value) in (str, bool, int, float)

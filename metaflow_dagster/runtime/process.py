@@ -14,12 +14,7 @@ from typing import IO, Any, TextIO
 from dagster import OpExecutionContext
 
 from metaflow_dagster.runtime.command import config_environment, process_environment, unfit
-from metaflow_dagster.runtime.failures import (
-    ERROR_LINES,
-    final_failure,
-    retry_request,
-    step_error,
-)
+from metaflow_dagster.runtime.failures import final_failure, retry_request, step_error
 from metaflow_dagster.runtime.flow_code import code_variables, provide_code
 from metaflow_dagster.runtime.guard import (
     PROCESS_VARIABLE,
@@ -28,7 +23,7 @@ from metaflow_dagster.runtime.guard import (
     stop_processes,
 )
 from metaflow_dagster.runtime.limits import Limit
-from metaflow_dagster.runtime.logs import LONGEST_LINE, StreamLog, kept, plain
+from metaflow_dagster.runtime.logs import StreamLog, pieces, structured
 from metaflow_dagster.runtime.op_threads import op_thread
 from metaflow_dagster.runtime.store import task_datastore
 from metaflow_dagster.runtime.tasks import Task
@@ -147,11 +142,9 @@ def check_fit(command: Sequence[str], extra: Mapping[str, str]) -> None:
 
 def copy_lines(pipe: IO[bytes], streams: Sequence[TextIO], log: StreamLog) -> None:
     """Copy what comes through a pipe to a log and to text streams, line by line."""
-    while line := pipe.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-            line += b"\n"
-        log.add(kept(line))
-        text = plain(line).decode(errors="replace")
+    for piece in pieces(pipe):
+        log.add(piece)
+        text = piece.message.decode(errors="replace")
         for stream in streams:
             write_text(text, stream)
 
@@ -173,7 +166,7 @@ def step_failure(
 ) -> Exception:
     """What ends an op whose process has failed: its failure, or the request for a retry."""
     is_final = process.limit.is_final if process.limit else False
-    error = step_error(process.stderr.last_lines(ERROR_LINES))
+    error = step_error(process.stderr.last_lines())
     said = f"{description}{process.ending()}"
     shown = {**metadata, "exit code": process.returncode}
     if may_retry and not is_final and process.returncode != EXIT_DISALLOW_RETRY:
@@ -214,5 +207,19 @@ def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
         "success": not process.returncode,
     }
     datastore.save_metadata({"runtime": ending})
-    streams = {"stdout": process.stdout.text(), "stderr": process.stderr.text()}
+    streams = {
+        "stdout": process.stdout.text(),
+        "stderr": process.stderr.text() + ending_line(process.returncode),
+    }
     datastore.save_logs(RUNTIME_LOG_SOURCE, streams)
+
+
+def ending_line(returncode: int) -> bytes:
+    """What Metaflow's own runtime adds to the errors of a task that has failed.
+
+    metaflow/runtime.py: Worker.terminate
+    """
+    if not returncode:
+        return b""
+    is_fault = returncode == -signal.SIGSEGV
+    return structured(b"Task failed with a segmentation fault." if is_fault else b"Task failed.")

@@ -5,8 +5,10 @@ starts it once. So each event counts once, whatever is stopped or killed.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from dagster import (
@@ -35,6 +37,11 @@ from metaflow_dagster.runtime.events import (
 )
 from metaflow_dagster.runtime.settings import TRIGGERS_TAG
 
+# Of what one look requests, in JSON: MySQL keeps no more than 65,535 of a tick, which holds all its
+# requests, the cursor, and what is wrong with events.
+TICK_BYTES = 40_000
+REQUEST_BYTES = 700  # of a request besides its own contents
+PROBLEM_BYTES = 10_000
 SENSOR_INTERVAL = 1  # second: once whenever Dagster's daemon comes round, which is every five
 
 
@@ -52,22 +59,107 @@ class Trigger:
     reset_timezone: str | None = None
 
 
+@dataclass(frozen=True)
+class Look:
+    """What comes of some news: sets of events that start a run each, in their order.
+
+    `waiting` are the events that wait for others then, `problems` says why some events count for
+    nothing.
+    """
+
+    news: Sequence[Stored]
+    complete: Sequence[Sequence[Happened]]
+    waiting: Mapping[str, Happened]
+    problems: Sequence[str]
+
+
 def triggered_runs(
     context: SensorEvaluationContext, trigger: Trigger, config: StartConfig | None = None
 ) -> SensorResult:
     """The runs for what has happened since the last look, in the order in which it happened."""
     cursor = read_cursor(context.cursor, trigger.events)
-    news = new_events(context.instance, cursor)
-    earlier = usable_events(trigger, config, waiting_events(context.instance, cursor))[0]
-    events, problems = usable_events(trigger, config, news)
-    complete, waiting = complete_sets(trigger, earlier, events)
-    for problem in problems:
+    most = most_bytes(context.instance)
+    earlier = usable_events(trigger, config, waiting_events(context.instance, cursor), most)[0]
+    look = look_at(trigger, config, earlier, new_events(context.instance, cursor), most)
+    requests = [run_request(trigger, config, one) for one in look.complete]
+    if left_over := look.complete[number_that_fits(requests) :]:
+        news = news_before(look.news, left_over[0])
+        look = look_at(trigger, config, earlier, news, most)
+    for problem in look.problems:
         context.log.warning(problem)
+    waiting = {name: one.number for name, one in look.waiting.items()}
     return SensorResult(
-        run_requests=[run_request(trigger, config, one) for one in complete],
-        skip_reason=None if complete else " ".join([*problems, lacking(trigger, waiting)]),
-        cursor=written_cursor(cursor, news, {name: one.number for name, one in waiting.items()}),
+        run_requests=requests[: len(look.complete)],
+        skip_reason=None if look.complete else skip_reason(trigger, look),
+        cursor=written_cursor(cursor, look.news, waiting),
     )
+
+
+def look_at(
+    trigger: Trigger,
+    config: StartConfig | None,
+    earlier: Sequence[Happened],
+    news: Sequence[Stored],
+    most: float,
+) -> Look:
+    """What comes of some news, given the events that wait for others since an earlier look."""
+    events, problems = usable_events(trigger, config, news, most)
+    complete, waiting = complete_sets(trigger, earlier, events)
+    fitting = []
+    for one in complete:
+        if problem := oversize(trigger, config, one, most):
+            which = " and ".join(f"{event.name}, no. {event.number}" for event in one)
+            problems.append(f"Events {which} of the event log, start no run: {problem}.")
+        else:
+            fitting.append(one)
+    return Look(news, fitting, waiting, problems)
+
+
+def most_bytes(instance: DagsterInstance) -> float:
+    """How many bytes of a request Dagster's database can hold."""
+    module = type(instance.schedule_storage).__module__
+    return TICK_BYTES if module.startswith("dagster_mysql") else math.inf
+
+
+def oversize(
+    trigger: Trigger, config: StartConfig | None, events: Sequence[Happened], most: float
+) -> str:
+    """Why no run can be requested for some events; empty if it can."""
+    size = request_size(run_request(trigger, config, events))
+    if size <= most:
+        return ""
+    return (
+        f"they make a request of {size} bytes, and {most} is the most of one that Dagster can keep "
+        "in MySQL"
+    )
+
+
+def request_size(request: RunRequest) -> int:
+    """The bytes that a request takes in a tick, where its key is twice, and ids of its run."""
+    parts = [request.run_key, request.run_key, request.run_config, request.tags]
+    return REQUEST_BYTES + len(json.dumps(parts))
+
+
+def number_that_fits(requests: Sequence[RunRequest]) -> int:
+    """How many of some requests, from the first on, may be in one tick: one at least."""
+    sizes = accumulate(map(request_size, requests))
+    return max(1, sum(size <= TICK_BYTES for size in sizes))
+
+
+def news_before(news: Sequence[Stored], events: Sequence[Happened]) -> list[Stored]:
+    """The news before that which has completed a set of events."""
+    numbers = {one.number for one in events}
+    last = max(index for index, one in enumerate(news) if one.number in numbers)
+    return list(news[:last])
+
+
+def skip_reason(trigger: Trigger, look: Look) -> str:
+    """Why nothing starts: problems, as far as a tick should hold them, and what is lacking."""
+    ends = accumulate(len(json.dumps(one)) for one in look.problems)
+    told = sum(end <= PROBLEM_BYTES for end in ends)
+    others = len(look.problems) - told
+    note = [f"The log of this tick has {others} more like that."] if others else []
+    return " ".join([*look.problems[:told], *note, lacking(trigger, look.waiting)])
 
 
 def waiting_events(instance: DagsterInstance, cursor: Cursor) -> list[Stored]:
@@ -80,7 +172,7 @@ def waiting_events(instance: DagsterInstance, cursor: Cursor) -> list[Stored]:
 
 
 def usable_events(
-    trigger: Trigger, config: StartConfig | None, stored: Sequence[Stored]
+    trigger: Trigger, config: StartConfig | None, stored: Sequence[Stored], most: float
 ) -> tuple[list[Happened], list[str]]:
     """The events that may start a run, and what is wrong with the others."""
     events, problems = [], []
@@ -89,7 +181,10 @@ def usable_events(
             if one.record is None:
                 raise UnusablePayload("has a payload that Dagster cannot read")
             fields = trigger.events[one.name]
-            events.append(happened(trigger.kind, fields, config, one.name, one.record))
+            event = happened(trigger.kind, fields, config, one.name, one.record)
+            if problem := oversize(trigger, config, [event], most):
+                raise UnusablePayload(f"is too big: {problem}")
+            events.append(event)
         except UnusablePayload as problem:
             problems.append(f"Event {one.name}, no. {one.number} of the event log, {problem}.")
     return events, problems

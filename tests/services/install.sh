@@ -5,6 +5,7 @@ set -eu
 
 missing=
 [ -n "$(command -v postgres || ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || missing="$missing postgresql"
+[ -n "$(command -v mariadbd || ls /usr/sbin/mariadbd 2>/dev/null)" ] || missing="$missing mariadb-server"
 [ -n "$(command -v redis-server)" ] || missing="$missing redis-server"
 [ -n "$(command -v cc)" ] || missing="$missing gcc libc6-dev"
 [ -n "$(command -v chromium)" ] || missing="$missing chromium fonts-dejavu-core fonts-liberation"

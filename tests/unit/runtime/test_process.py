@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import resource
 import signal
 import sys
@@ -18,8 +19,9 @@ from dagster import (
     op,
 )
 
+from metaflow_dagster.runtime.failures import ERROR_LINES
 from metaflow_dagster.runtime.limits import Limit
-from metaflow_dagster.runtime.logs import LONGEST_LINE, StreamLog, plain
+from metaflow_dagster.runtime.logs import LOG_BYTES, LOG_LAST_BYTES, StreamLog
 from metaflow_dagster.runtime.process import (
     EXIT_DISALLOW_RETRY,
     CapturedProcess,
@@ -50,7 +52,7 @@ def run(
 
 
 def written(log: StreamLog) -> bytes:
-    return b"".join(map(plain, log.text().splitlines(keepends=True)))
+    return re.sub(rb"^\[MFLOG[^\]]+\]", b"", log.text(), flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -132,13 +134,6 @@ def test_pipe_is_emptied_whatever_the_stream_takes(
         assert stream.buffer.getvalue() == shown * 2  # type: ignore[union-attr]
 
 
-def test_very_long_line_is_passed_on_in_parts() -> None:
-    log, stream = StreamLog(), io.StringIO()
-    copy_lines(io.BytesIO(b"x" * (2 * LONGEST_LINE + 5)), [stream], log)
-    part = b"x" * LONGEST_LINE
-    assert stream.getvalue().encode() == written(log) == part + b"\n" + part + b"\nxxxxx"
-
-
 @pytest.mark.slow
 def test_process_that_leaves_another_is_not_waited_for(context: OpExecutionContext) -> None:
     sleeper = "import time; time.sleep(60)"
@@ -184,8 +179,15 @@ def test_limit_that_is_not_reached(context: OpExecutionContext) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures in Linux's unit")
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("[print('x' * 99) for _ in range(1_000_000)]", id="lines"),
+        pytest.param("[print('x' * 99, end='') for _ in range(1_000_000)]; print()", id="line"),
+    ],
+)
 def test_a_flood_of_output_takes_little_memory(
-    context: OpExecutionContext, monkeypatch: pytest.MonkeyPatch
+    context: OpExecutionContext, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     class Nowhere(io.StringIO):
         def write(self, text: str) -> int:
@@ -193,15 +195,20 @@ def test_a_flood_of_output_takes_little_memory(
 
     run(context, "")  # so that all is imported
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    code = "import sys; [print('x' * 99) for _ in range(1_000_000)]; print('the end')"
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", Nowhere())
-        process, stdout, _ = run(context, code)
+        with captured_process(
+            context, [sys.executable, "-c", f"{code}; print('the end')"], {}
+        ) as process:
+            process.wait(None)
+        stored = len(process.stdout.text())
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert process.returncode == 0
-    assert grown < 50_000  # KiB
-    assert stdout.startswith(b"x" * 99 + b"\n")
-    assert stdout.endswith(b"\nthe end\n")
+    assert grown < 3 * (LOG_BYTES + LOG_LAST_BYTES) / 1024  # KiB
+    assert stored < LOG_BYTES + LOG_LAST_BYTES + 1000
+    stdout = written(process.stdout)
+    assert stdout.startswith(b"x" * 99)
+    assert stdout.endswith(b"x\nthe end\n")
     assert b" lines are left out here" in stdout
 
 
@@ -241,10 +248,10 @@ def test_step_failure(returncode: int, may_retry: bool, most: int, tries: int) -
 
 def test_last_lines(context: OpExecutionContext) -> None:
     stderr = b"".join(b"%d\n" % i for i in range(1000)) + b"\xff end"
-    lines = failed(context, 1, stderr).stderr.last_lines(20)
-    assert len(lines) == 20
+    lines = failed(context, 1, stderr).stderr.last_lines()
+    assert len(lines) == ERROR_LINES
     assert lines[-1] == "\ufffd end"
-    assert failed(context, 1).stderr.last_lines(20) == []
+    assert failed(context, 1).stderr.last_lines() == []
 
 
 def test_exit_code_is_that_of_metaflow() -> None:

@@ -15,21 +15,33 @@ from dagster import (
     AssetMaterialization,
     Config,
     DagsterInstance,
+    MetadataValue,
     OpExecutionContext,
     RunRequest,
     SensorResult,
+    TableColumn,
+    TableColumnDep,
+    TableColumnLineage,
+    TableRecord,
+    TableSchema,
     build_sensor_context,
     instance_for_test,
     job,
     op,
+    serialize_value,
     validate_run_config,
+)
+from dagster._core.definitions.metadata import metadata_value
+from dagster._core.definitions.metadata.source_code import (
+    CodeReferencesMetadataValue,
+    LocalFileCodeReference,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 from sqlalchemy import text
 
-from metaflow_dagster.runtime import event_log
+from metaflow_dagster.runtime import event_log, triggers
 from metaflow_dagster.runtime.events import StartConfig, UnusablePayload, parameter_values
 from metaflow_dagster.runtime.triggers import Trigger, triggered_runs
 
@@ -131,6 +143,128 @@ def test_runs_of_equal_events_have_keys_of_their_own(instance: DagsterInstance) 
     publish(instance, "orders", id="same", n=1)
     first, second = sensor.runs()
     assert first.run_key != second.run_key
+
+
+def kinds_of_metadata() -> dict[str, type[Any]]:
+    """The kinds of metadata values that the installed Dagster has, by name."""
+
+    def below(kind: type[Any]) -> Iterator[type[Any]]:
+        for inner in kind.__subclasses__():
+            yield from below(inner)
+            yield inner
+
+    return {kind.__name__: kind for kind in below(MetadataValue)}
+
+
+def made(name: str, *arguments: Any) -> Any:
+    """Metadata of a kind that not every Dagster has."""
+    kind = getattr(metadata_value, name, None)
+    return kind and kind(*arguments)
+
+
+COLUMN = TableColumn("a")
+# What of each kind is published, and what a parameter of text is given; nothing if no run starts.
+KINDS: dict[str, tuple[Any, str | None]] = {
+    "BoolMetadataValue": (True, "true"),
+    "CodeLocationReconstructionMetadataValue": (
+        MetadataValue.code_location_reconstruction("x"),
+        "x",
+    ),
+    "CodeReferencesMetadataValue": (
+        CodeReferencesMetadataValue(
+            code_references=[LocalFileCodeReference(file_path="/a", line_number=1)]
+        ),
+        None,
+    ),
+    "DagsterAssetMetadataValue": (MetadataValue.asset(AssetKey("a")), None),
+    "DagsterJobMetadataValue": (MetadataValue.job("a", "b", repository_name="c"), None),
+    "DagsterRunMetadataValue": (MetadataValue.dagster_run("x"), "x"),
+    "FloatMetadataValue": (1.5, "1.5"),
+    "IntMetadataValue": (5, "5"),
+    "JsonMetadataValue": ({"a": [1, None]}, '{"a": [1, null]}'),
+    "MarkdownMetadataValue": (MetadataValue.md("x"), "x"),
+    "NotebookMetadataValue": (MetadataValue.notebook("x"), "x"),
+    "NullMetadataValue": (None, "none"),  # the default
+    "ObjectMetadataValue": (made("ObjectMetadataValue", "x"), "x"),
+    "PathMetadataValue": (MetadataValue.path("x"), "x"),
+    "PoolMetadataValue": (made("PoolMetadataValue", "x"), "x"),
+    "PythonArtifactMetadataValue": (MetadataValue.python_artifact(dict), None),
+    "TableColumnLineageMetadataValue": (
+        MetadataValue.column_lineage(TableColumnLineage({"a": [TableColumnDep("b", "c")]})),
+        None,
+    ),
+    "TableMetadataValue": (
+        MetadataValue.table([TableRecord({"a": 1})], TableSchema([COLUMN])),
+        None,
+    ),
+    "TableSchemaMetadataValue": (MetadataValue.table_schema(TableSchema([COLUMN])), None),
+    "TextMetadataValue": ("x", "x"),
+    "TimestampMetadataValue": (MetadataValue.timestamp(1.5), "1.5"),
+    "UrlMetadataValue": (MetadataValue.url("x"), "x"),
+}
+
+
+@pytest.mark.parametrize("parameter", ["label", "data"])
+def test_metadata_of_every_kind_gives_a_value_or_starts_nothing(
+    parameter: str, instance: DagsterInstance
+) -> None:
+    assert kinds_of_metadata().keys() <= KINDS.keys(), "Dagster has a new kind: what does it give?"
+    sensor = Sensor(instance, Trigger("event", {"orders": {parameter: "field"}}))
+    expected: list[Any] = []
+    for name in sorted(kinds_of_metadata()):
+        value, text = KINDS[name]
+        publish(instance, "orders", field=value)
+        if parameter == "label" and text is not None:
+            expected.append({} if value is None else {"label": text})
+        # What is no text is a value of JSON as it is, and the texts here are none of JSON.
+        if parameter == "data" and (value is None or isinstance(value, (bool, int, float, dict))):
+            expected.append({} if value is None else {"data": value})
+        if parameter == "data" and name == "TimestampMetadataValue":
+            expected.append({"data": 1.5})
+    publish(instance, "orders", field='"the last"')
+    assert sensor.given() == [*expected, {parameter: '"the last"'}]
+    publish(instance, "orders", field=KINDS["TableMetadataValue"][0])
+    skipped = sensor.look().skip_reason
+    assert skipped is not None
+    assert f"that does not fit parameter {parameter}: " in skipped.skip_message
+    assert "Table" in skipped.skip_message
+
+
+def test_look_requests_no_more_than_a_tick_can_keep(instance: DagsterInstance) -> None:
+    sensor = Sensor(instance, BOTH)
+    texts = [f"{number:02}" + "é" * 1000 for number in range(20)]
+    for number, label in enumerate(texts):
+        publish(instance, "orders", n=number)
+        publish(instance, "payments", l=label)
+    publish(instance, "payments", l="waits")
+    looks = [sensor.look() for _ in range(8)]
+    given = [parameters(run) for look in looks for run in look.run_requests or []]
+    assert given == [{"size": n, "label": label} for n, label in enumerate(texts)]
+    assert len(looks[0].run_requests or []) > 3
+    for look in looks:
+        assert len(serialize_value(list(look.run_requests or []))) < triggers.TICK_BYTES
+        assert len(str(look.cursor)) < 5_000
+    publish(instance, "orders", n=99)
+    assert sensor.given() == [{"size": 99, "label": "waits"}]
+
+
+def test_request_that_fills_a_tick_has_it_for_itself(instance: DagsterInstance) -> None:
+    sensor = Sensor(instance, Trigger("event", {"orders": {"label": "l"}}))
+    texts = ["a", "é" * triggers.TICK_BYTES, "b", "c"]
+    for label in texts:
+        publish(instance, "orders", l=label)
+    looks = [[one["label"] for one in sensor.given()] for _ in range(4)]
+    assert looks == [texts[:1], texts[1:2], texts[2:], []]
+
+
+def test_why_nothing_starts_is_no_longer_than_a_tick_can_keep(instance: DagsterInstance) -> None:
+    sensor = Sensor(instance, ORDERS)
+    for _ in range(100):
+        publish(instance, "orders", n="many words")
+    skipped = sensor.look().skip_reason
+    assert skipped is not None
+    assert "The log of this tick has 3" in skipped.skip_message
+    assert len(skipped.skip_message) < triggers.PROBLEM_BYTES + 100
 
 
 @pytest.mark.parametrize(
@@ -278,7 +412,7 @@ def test_many_events_take_several_looks(
 def test_events_are_in_turn_where_one_name_takes_several_looks(
     instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_log, "MOST_EVENTS", 5)
+    monkeypatch.setattr(event_log, "MOST_EVENTS", 10)  # five of each name
     sensor = Sensor(instance, BOTH)
     for size in range(8):
         publish(instance, "orders", n=size)
@@ -410,6 +544,7 @@ def test_what_does_not_name_a_run_does_not_tell_of_its_end(
         ("maybe", "4", 4),
         ("data", [1, {"b": None}], [1, {"b": None}]),
         ("data", '{"b": 2}', '{"b": 2}'),
+        ("data", "NaN", "NaN"),
         ("my-label", "y", "y"),
     ],
 )
@@ -425,12 +560,23 @@ json_values = st.recursive(
 )
 
 
+def is_no_json(value: Any) -> bool:
+    """Whether something is a text that is no JSON."""
+    try:
+        json.loads(value) if isinstance(value, str) else None
+    except ValueError:
+        return True
+    return False
+
+
 @settings(max_examples=150)
 @given(st.sampled_from(["size", "rate", "sure", "label", "maybe", "data", "my-label"]), json_values)
 def test_a_value_is_one_that_the_job_takes_or_it_is_refused(parameter: str, value: Any) -> None:
     try:
         values = parameter_values({parameter: "field"}, CONFIG, {"field": value})
     except UnusablePayload:
-        assert parameter in ("size", "rate", "sure", "maybe")
+        assert parameter in ("size", "rate", "sure", "maybe") or (
+            parameter == "data" and is_no_json(value)
+        )
     else:
         assert validate_run_config(flow_job, {"ops": {"op_start": {"config": values}}})
