@@ -45,6 +45,6 @@ def test_job(
     expected: tuple[str | None, str],
     session: Session,
 ) -> None:
-    launching = Launching(file, name, url, "here", False, None, None)
+    launching = Launching(file, name, url, "here", (), False, None, None)
     choice = launching.job(session, usual)
     assert choice == JobChoice(expected[0], Path(expected[1]), "here")

@@ -214,8 +214,16 @@ class FlowConfig(Config):
 CONFIG = StartConfig("op_start", FlowConfig)
 
 
-@pytest.mark.parametrize("parameter", ["label", "data"])
-@pytest.mark.parametrize("value", ["a\0", "\ud800", "x" * 100_001])
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("label", "a\0"),
+        ("label", "\ud800"),
+        ("label", "x" * 100_001),
+        ("data", '"\ud800"'),
+        ("data", f'"{"x" * 100_001}"'),
+    ],
+)
 def test_payload_that_no_run_can_be_given_starts_none(parameter: str, value: str) -> None:
     with pytest.raises(UnusablePayload, match=f"does not fit parameter {parameter}: it has"):
         parameter_values({parameter: "field"}, CONFIG, {"field": value})
