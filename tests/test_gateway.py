@@ -22,7 +22,7 @@ from metaflow_dagster.operate.publish import publish_event
 from metaflow_dagster.operate.runs import LAUNCH_TAG, JobChoice, Launch
 from metaflow_dagster.operate.server import ServerTarget
 from metaflow_dagster.operate.terminate import terminate_run
-from tests.operated import Place, new_place, running_server
+from tests.operated import Place, new_place, running_server, until
 from tests.services.gateway import Gateway, Loss, gateway_before
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ def gateway(place: Place) -> Iterator[Gateway]:
 
 @pytest.fixture(autouse=True)
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "SECONDS_TO_LOOK", 2.0)
+    monkeypatch.setattr(answers, "SECONDS_TO_LOOK", 5.0)
 
 
 def launch(**parameters: object) -> Launch:
@@ -140,6 +140,8 @@ def test_schedules_are_looked_at_when_the_answer_is_lost(loss: Loss, gateway: Ga
 def test_end_of_a_run_is_looked_at_when_the_answer_is_lost(gateway: Gateway) -> None:
     target = ServerTarget(gateway.url)
     launched = target.launch(launch(city="Slow"))
+    # A run that is being started takes no request to end.
+    until(lambda: target.run(launched.dagster_run_id).status == "STARTED")
     run = target.run(launched.dagster_run_id)
     with gateway.losing("terminateRun", "unsent"), pytest.raises(RunNotTerminated) as caught:
         target.terminate(run)

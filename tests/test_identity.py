@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from metaflow_dagster.generated import MARK
 from tests.unit.flows import flow_source
 
 pytestmark = pytest.mark.slow
@@ -139,7 +140,7 @@ def test_what_only_shows_needs_neither_token_nor_datastore(team: Team) -> None:
     ],
 )
 def test_refused(arguments: list[str], top: tuple[str, ...], message: str, team: Team) -> None:
-    team.output.write_text("old")
+    team.output.write_text(f"{MARK}\nold")
     assert message in team.refused("ann", *arguments, top=top)
 
 
