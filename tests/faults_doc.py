@@ -25,6 +25,7 @@ FILES = (
     "tests/test_restart.py",
     "tests/test_celery.py",
     "tests/test_k8s.py",
+    "tests/unit/runtime/test_killed_pairs.py",
     "tests/faults/test_machine.py",
     "tests/faults/test_definitions.py",
 )

@@ -3,6 +3,7 @@
 import inspect
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,27 +15,32 @@ from functools import cache
 
 PROCESS_VARIABLE = "METAFLOW_DAGSTER_PROCESS"  # marks a process and all it starts
 SECONDS_TO_STOP = 5.0
+SECONDS_BETWEEN_CHECKS = 0.5  # whether a guard is wanted still
 OPS_OF_A_RUN = "dagster._core.executor.child_process_executor"
 GUARD_LOCK = threading.Lock()
 
 
 class Guard:
-    """A process that ends others when the one that has started it is gone, by SIGKILL even.
+    """Two processes that end others when the one that has started them is gone, by SIGKILL even.
 
-    It is there as long as there is something to watch, or somebody keeps it.
+    They are there as long as there is something to watch, or somebody keeps them. If one of them is
+    killed, the other does what is to be done, and as long as this process lives, two others take
+    their place.
     """
 
     def __init__(self) -> None:
         self.keepers = 0
         self.watched: dict[str, int] = {}
         self.lock = threading.Lock()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None  # the first, which forks the second
+        self.pipes: list[int] = []  # by which they are told what is watched, one each
         threading.Thread(target=end_with_parent, daemon=True).start()
 
     def watch(self, marker: str, session: int = 0) -> None:
         """End what has a marker if this process goes, and its session once that is known."""
         with self.lock:
-            self.process = self.process or self.start()
+            if self.process is None:
+                self.start()
             self.watched[marker] = session
             self.tell()
 
@@ -47,7 +53,7 @@ class Guard:
 
     @contextmanager
     def lasting(self) -> Iterator[None]:
-        """Leave the process there when there is nothing to watch for a while, once it has begun."""
+        """Leave the processes there when there is nothing to watch for a while, once begun."""
         with self.lock:
             self.keepers += 1
         try:
@@ -58,31 +64,85 @@ class Guard:
                 self.end_unused()
 
     def end_unused(self) -> None:
-        """End the process if there is no use for it."""
+        """End the processes if there is no use for them."""
         if self.process and not self.watched and not self.keepers:
-            self.process.communicate()
-            self.process = None
+            for pipe in self.pipes:
+                os.close(pipe)
+            self.process.wait()
+            self.process, self.pipes = None, []
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the process that does the work."""
-        parts = (guard, stop_processes, members, is_member)
+    def start(self) -> None:
+        """Start the processes that do the work."""
+        parts = (guard, watched_at_end, stop_processes, members, is_member)
         source = "\n".join(inspect.getsource(one) for one in parts)
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", f"{source}\n{guard.__name__}({SECONDS_TO_STOP})"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            bufsize=0,
-        )
+        inputs, pipes = zip(os.pipe(), os.pipe(), strict=True)
+        call = f"{guard.__name__}({[*inputs]}, {SECONDS_TO_STOP})"
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", f"{source}\n{call}"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=inputs,
+            )
+        except OSError:
+            for pipe in pipes:
+                os.close(pipe)
+            raise
+        finally:
+            for pipe in inputs:
+                os.close(pipe)
+        self.pipes = list(pipes)
+        threading.Thread(target=self.look_after, args=[self.process], daemon=True).start()
 
     def tell(self) -> None:
-        """Let the other process know what is watched now."""
+        """Let the other processes know what is watched now."""
         line = " ".join(f"{session}:{marker}" for marker, session in self.watched.items())
-        # Whatever has become of it: without it a step runs as well.
-        with suppress(OSError):
-            if self.process and self.process.stdin:
-                self.process.stdin.write(f"{line}\n".encode())
+        for pipe in self.pipes:
+            write_line(pipe, line)
+
+    def look_after(self, process: "subprocess.Popen[bytes]") -> None:
+        """Start two processes anew as soon as one of them is gone, unless they are to end."""
+        while not self.replaced(process):
+            with self.lock:
+                if self.process is not process:
+                    return
+                looking = select.poll()
+                for pipe in self.pipes:
+                    looking.register(pipe, 0)  # tells by itself that nobody reads any more
+            looking.poll(SECONDS_BETWEEN_CHECKS * 1000)
+        process.wait()
+
+    def replaced(self, process: "subprocess.Popen[bytes]") -> bool:
+        """Whether two others have taken the place of these, since one of them was gone."""
+        with self.lock:
+            if self.process is not process or all(map(is_read, self.pipes)):
+                return False
+            before = self.pipes
+            try:
+                self.start()
+            except OSError:  # as when there may be no more processes: later, perhaps
+                time.sleep(SECONDS_BETWEEN_CHECKS)
+                return False
+            self.tell()
+            for pipe in before:
+                write_line(pipe, "")
+                os.close(pipe)
+            return True
+
+
+def write_line(pipe: int, line: str) -> None:
+    """Write to a process, whatever has become of it: without it a step runs as well."""
+    with suppress(OSError):
+        os.write(pipe, f"{line}\n".encode())
+
+
+def is_read(pipe: int) -> bool:
+    """Whether there is a process that reads from the other end of a pipe."""
+    looking = select.poll()
+    looking.register(pipe, 0)
+    return not looking.poll(0)
 
 
 def only_guard() -> Guard:
@@ -112,21 +172,43 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def guard(seconds: float) -> None:
+def guard(inputs: list[int], seconds: float) -> None:
     """What the guard does: wait for the end of its input, then end what the last line names.
 
-    It runs in a Python of its own, as do the functions it calls, from their source. So all of them
-    import what they use.
+    It is two processes, of which the second does it again: for what was just being started, and if
+    the first was killed. They run in a Python of their own, as do the functions they call, from
+    their source. So all of them import what they use.
     """
-    from sys import stdin
+    from os import close, fork, pipe, read, waitpid
+    from time import sleep
 
+    reading, writing = pipe()
+    if second := fork():
+        close(reading)
+        close(inputs[1])
+        if watched := watched_at_end(inputs[0]):
+            stop_processes(watched, seconds)
+        close(writing)
+        waitpid(second, 0)
+    else:
+        close(writing)
+        close(inputs[0])
+        watched = watched_at_end(inputs[1])
+        read(reading, 1)  # comes to an end when the first has done it, or was killed
+        if watched:
+            stop_processes(watched, seconds)
+            sleep(0.5)
+            stop_processes(watched, seconds)
+
+
+def watched_at_end(input_file: int) -> dict[str, int]:
+    """What is watched when an input ends."""
     line = ""
-    while latest := stdin.readline():
-        line = latest
+    with open(input_file) as lines:
+        for latest in lines:
+            line = latest
     pairs = (one.split(":", 1) for one in line.split())
-    watched = {marker: int(session) for session, marker in pairs}
-    if watched:
-        stop_processes(watched, seconds)
+    return {marker: int(session) for session, marker in pairs}
 
 
 def stop_processes(watched: dict[str, int], seconds: float) -> None:

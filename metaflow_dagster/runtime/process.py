@@ -84,8 +84,12 @@ class CapturedProcess:
         return self.thread.interruption.wait(ended, seconds)
 
     def stop(self) -> None:
-        """End it, if it still runs, with everything it has started."""
-        if self.process.poll() is None:
+        """End it, if it still runs or was killed, with everything it has started.
+
+        What a process leaves running that has ended by itself stays, as under Metaflow.
+        """
+        ending = self.process.poll()
+        if ending is None or ending < 0:
             stop_processes({self.marker: self.process.pid}, SECONDS_TO_STOP)
             self.process.wait()
 
