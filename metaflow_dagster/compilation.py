@@ -7,7 +7,8 @@ Whoever wants more than one flow, or is not to import Metaflow, takes over what 
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from metaflow_dagster.ir.flow import Flow
@@ -17,7 +18,8 @@ from metaflow_dagster.ir.flow import Flow
 class Compilation:
     """A compiled flow: the job's name, the text for the file at `output`, the plan as text.
 
-    `code` is the content of the flow's code package, which has to be stored before the text is.
+    `beside` are texts of further files that it needs in its directory, by their names. `code` is
+    the content of the flow's code package, which has to be stored before the text is.
     """
 
     flow: Flow
@@ -26,6 +28,13 @@ class Compilation:
     text: str
     plan: str
     code: bytes | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> Mapping[Path, str]:
+        """All that is to be written; the file of the flow comes last."""
+        needed = {self.output.with_name(name): text for name, text in self.beside.items()}
+        return {**needed, self.output: self.text}
 
 
 def hand_over(compilation: Compilation, file: Path) -> None:

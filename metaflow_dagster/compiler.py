@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -13,7 +13,12 @@ from metaflow.exception import MetaflowException
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import store_code
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
-from metaflow_dagster.emit import emit_module, runtime_library
+from metaflow_dagster.emit import (
+    SHARED_MODULE,
+    emit_module,
+    emit_shared_runtime,
+    runtime_library,
+)
 from metaflow_dagster.emit.place import place_of
 from metaflow_dagster.executors import ImportedExecutor, find_executor
 from metaflow_dagster.files import check_module_name, check_output
@@ -23,7 +28,7 @@ from metaflow_dagster.frontend.read import metaflow_diagnostic
 from metaflow_dagster.generated import is_generated_file
 from metaflow_dagster.ir.flow import Flow
 from metaflow_dagster.names import is_dagster_name
-from metaflow_dagster.options import Options, check_options, pooled_steps
+from metaflow_dagster.options import Options, RuntimeName, check_options, pooled_steps
 from metaflow_dagster.planner import (
     check_plan,
     check_pods,
@@ -52,6 +57,7 @@ def synthesize(
     origin_run_id: str | None = None,
     notify_on_error: bool = False,
     notify_on_success: bool = False,
+    runtime: RuntimeName | None = None,
 ) -> str:
     """Compile a flow class into the text that `python FLOW.py dagster create OUTPUT` writes.
 
@@ -83,11 +89,13 @@ def synthesize(
         origin_run_id=origin_run_id,
         notify_on_error=notify_on_error,
         notify_on_success=notify_on_success,
+        runtime=runtime,
     )
     flow = flow_class(flow_cls)
     if not can_fork():
         return _compiled_text(flow, options, output)
-    runtime_library()  # kept for the next flow
+    if options.runtime in (None, "inline"):
+        runtime_library()  # kept for the next flow
     return in_child(lambda: _compiled_text(flow, options, output))
 
 
@@ -142,7 +150,12 @@ def compile_session(
     check_plan(plan)
     text = emit_module(plan, options, place_of(path))
     _verify(text)
-    return Compilation(flow, job_name, path, text, show_plan(plan), code)
+    return Compilation(flow, job_name, path, text, show_plan(plan), code, _beside(options))
+
+
+def _beside(options: Options) -> Mapping[str, str]:
+    """What a file imports that has to be in its directory."""
+    return {f"{SHARED_MODULE}.py": emit_shared_runtime()} if options.runtime == "shared" else {}
 
 
 def _placed(flow: Flow, options: Options) -> Flow:

@@ -85,7 +85,7 @@ class MetaflowFlowComponent(Component, Resolvable):
         is named after the flow, as Dagster takes it for another one in each `defs.yaml`.
         """
         for one in module.defs.assets:
-            if self.name is None and one.key == AssetKey([module.END_EVENT]):
+            if self.name is None and one.key == AssetKey([module.FLOW.end_event]):
                 yield one
 
     def _compiled(self, directory: Path) -> Compilation:
@@ -113,6 +113,7 @@ class MetaflowFlowComponent(Component, Resolvable):
             workflow_priority=self.workflow_priority,
             notify_on_error=self.notify_on_error,
             notify_on_success=self.notify_on_success,
+            runtime="installed",
         )
 
 
@@ -123,7 +124,7 @@ class _Loader(ExecutionLoader):
         self._compilation = compilation
 
     def get_source(self, fullname: str) -> str:
-        """The text, which the module asks for to start processes with parts of it."""
+        """The text."""
         return self._compilation.text
 
     def get_filename(self, fullname: str) -> str:

@@ -41,7 +41,6 @@ _URL = "METAFLOW_DAGSTER_URL"
 _AUTHORIZE = "METAFLOW_DAGSTER_DELETE_AUTHORIZE"  # Click's, for the option of `dagster delete`
 
 # Metaflow's top-level options of which a command that launches a run has to know.
-_STORES = ("metadata", "datastore", "datastore-root")
 
 # A parameter of the flow that is called as one of these goes another way to `dagster trigger`.
 _OPTIONS = {"run_params", *(field.name for field in fields(Launching))}
@@ -379,11 +378,15 @@ def _of_file(kind: type[DagsterDeployer], compiled: CompiledFile) -> DagsterDepl
             f"{compiled.file} is there, but the file of its flow is not: {compiled.flow_file}. "
             "Bring it back, or compile it again from where it is now."
         )
-    options = {name: value for name, value in compiled.options.items() if name in _STORES}
+    options = {
+        "metadata": compiled.record.metadata,
+        "datastore": compiled.record.datastore,
+        **({"datastore_root": root} if (root := compiled.datastore_root) else {}),
+    }
     deployer = kind(
-        {"name": compiled.job_name},
+        {"name": compiled.record.job},
         flow_file=str(compiled.flow_file),
-        **{name.replace("-", "_"): value for name, value in options.items()},
+        **options,
     )
     deployer.additional_info = {"definitions_file": str(compiled.file)}
     return deployer

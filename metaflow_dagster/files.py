@@ -9,8 +9,8 @@ import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -120,6 +120,15 @@ def replaced_at_the_end(path: Path, text: str) -> Iterator[None]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+@contextmanager
+def all_replaced_at_the_end(texts: Mapping[Path, str]) -> Iterator[None]:
+    """Replace the content of files when the block ends, the last one last, unless it raises."""
+    with ExitStack() as stack:
+        for path, text in reversed(list(texts.items())):
+            stack.enter_context(replaced_at_the_end(path, text))
+        yield
 
 
 def _umask() -> int:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 from typing_extensions import assert_never
 
@@ -23,6 +24,9 @@ _TAG_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 LONGEST_SPEC = 30_000  # characters, each of which may be four bytes of the 128 KiB of an argument
 MOST = 10**9  # seconds or workers: what threads and Dagster take
 
+RuntimeName: TypeAlias = Literal["inline", "shared", "installed"]
+RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -39,7 +43,9 @@ class Options:
     `origin_run_id`: the Metaflow run (`dagster-…`) that every run resumes: its parameters are
     taken, and what finished in it is not run again. `notify_on_error`, `notify_on_success`: whether
     the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told that a run has failed or succeeded; the
-    variable is read where Dagster loads the file.
+    variable is read where Dagster loads the file. `runtime`: how the runtime gets to the file: it
+    holds what it uses (`inline`), imports it from a file beside it (`shared`) or from this package
+    (`installed`); default: `inline`, for several flows in a directory `shared`.
     """
 
     name: str | None = None
@@ -56,6 +62,7 @@ class Options:
     origin_run_id: str | None = None
     notify_on_error: bool = False
     notify_on_success: bool = False
+    runtime: RuntimeName | None = None
 
     def __post_init__(self) -> None:
         """Raise a `TypeError` for what no command line gives."""
@@ -117,6 +124,7 @@ def given(options: Options) -> Iterator[tuple[str, ...]]:
         ("pool", options.pools),
         ("workflow-priority", (options.workflow_priority,)),
         ("origin-run-id", (options.origin_run_id,)),
+        ("runtime", (options.runtime,)),
     ):
         yield from ((f"--{name}", str(one)) for one in values if one is not None)
     for name, is_given in (
@@ -161,6 +169,10 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
             yield Diagnostic(f"{option} {value} is too small.", "Give a whole number from 1 up.")
         elif value is not None and value > MOST:
             yield Diagnostic(f"{option} is too large.", f"Give a number of {MOST} at most.")
+    if options.runtime is not None and options.runtime not in RUNTIMES:
+        yield Diagnostic(
+            f"--runtime {options.runtime!r} is unknown.", f"Choose one of {', '.join(RUNTIMES)}."
+        )
     yield from _check_pools(options)
     yield from _check_executor(options)
 

@@ -8,6 +8,7 @@ from typing import Any
 from metaflow._vendor import click
 
 from metaflow_dagster.executors import NAMED
+from metaflow_dagster.options import RUNTIMES
 
 _OPTIONS = (
     click.option("--tag", "tags", multiple=True, help="Tag every run with this. Repeatable."),
@@ -71,6 +72,14 @@ _OPTIONS = (
         is_flag=True,
         default=False,
         help="Tell the same webhook when a run has succeeded.",
+    ),
+    click.option(
+        "--runtime",
+        default=None,
+        type=click.Choice(RUNTIMES),
+        help="How the runtime gets to the generated file: it holds what it uses (inline), imports "
+        "_metaflow_runtime.py beside it (shared), or this package (installed). [default: inline; "
+        "for several flows shared]",
     ),
 )
 

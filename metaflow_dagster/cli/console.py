@@ -6,6 +6,7 @@ from metaflow._vendor import click
 
 from metaflow_dagster.cli.location import create
 from metaflow_dagster.cli.publish import publish
+from metaflow_dagster.cli.runtime import runtime
 from metaflow_dagster.cli.streams import show_everything
 
 
@@ -14,5 +15,5 @@ def main() -> None:
     show_everything()
 
 
-for command in (create, publish):
+for command in (create, publish, runtime):
     main.add_command(command)

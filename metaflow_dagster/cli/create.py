@@ -24,7 +24,7 @@ from metaflow_dagster.deployment import (
     token_prefix,
 )
 from metaflow_dagster.diagnostics import CompileError, raise_if_any
-from metaflow_dagster.files import check_replaced, difference, replaced_at_the_end
+from metaflow_dagster.files import all_replaced_at_the_end, check_replaced, difference
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.ir.flow import Required
 from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
@@ -125,7 +125,7 @@ def create(
     try:
         compilation = compile_session(session, options, file, output_dir)
         if is_written and not force:
-            raise_if_any(check_replaced(compilation.output))
+            raise_if_any(fault for file in compilation.texts for fault in check_replaced(file))
     except CompileError as error:
         raise NotCompiled(str(error)) from error
     if handed_over_to is not None:
@@ -144,9 +144,9 @@ def create(
 
 
 def _check(compilation: Compilation) -> None:
-    diff = difference(compilation.output, compilation.text)
-    if diff:
-        click.echo(diff, nl=False)
+    diffs = [difference(file, text) for file, text in compilation.texts.items()]
+    if any(diffs):
+        click.echo("".join(diffs), nl=False)
         sys.exit(1)
     click.echo(f"{compilation.output} is current.")
 
@@ -160,13 +160,13 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
         # The token is stored before the file takes its place. Should the second fail, runs of the
         # old file go to the namespace that was announced. The other way round, those of the new
         # file would go to the namespace of the old one, or of nobody.
-        with replaced_at_the_end(output, compilation.text):
+        with all_replaced_at_the_end(compilation.texts):
             store_code(compilation)
             if deployment != previous:
                 place.store(deployment)
     except OSError as error:
         raise NotCompiled(
-            f"{output} cannot be written: {error.strerror}. It is as it was."
+            f"{error.filename} cannot be written: {error.strerror}. It is as it was."
         ) from error
     click.echo(f"Compiled {flow.name} to {output}, as the job {job_name}.")
     report_flow(flow)

@@ -44,8 +44,8 @@ def delete(
     place = compiled.deployments
     deployment = place.load()
     if deployment is not None:
-        prefix = token_prefix(compiled.job_name, flow_project(flow))
-        raise_if_refused(deployment, authorize, prefix, compiled.job_name, "delete it")
+        prefix = token_prefix(compiled.record.job, flow_project(flow))
+        raise_if_refused(deployment, authorize, prefix, compiled.record.job, "delete it")
     _remove(compiled)
     click.echo(f"Deleted {file}. A Dagster that has loaded it has its job until it is reloaded.")
     if not place.remove() and deployment is not None:
@@ -63,14 +63,14 @@ def _to_delete(file: Path, flow: str, name: str | None) -> CompiledFile:
             f"{file} is not as `dagster create` writes files. Nothing was changed. If it is to go, "
             "remove it by hand."
         )
-    if compiled.flow != flow:
+    if compiled.record.flow != flow:
         raise NotDeleted(
-            f"{file} is of the flow {compiled.flow}, not of {flow}. Nothing was changed. Name the "
-            "file to delete with --definitions-file."
+            f"{file} is of the flow {compiled.record.flow}, not of {flow}. Nothing was changed. "
+            "Name the file to delete with --definitions-file."
         )
-    if name not in (None, compiled.job_name):
+    if name not in (None, compiled.record.job):
         raise NotDeleted(
-            f"{file} has the job {compiled.job_name}, not {name}. Nothing was changed."
+            f"{file} has the job {compiled.record.job}, not {name}. Nothing was changed."
         )
     return compiled
 

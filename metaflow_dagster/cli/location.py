@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from metaflow_dagster.deployment import (
     store_code,
 )
 from metaflow_dagster.diagnostics import CompileError, raise_if_any
-from metaflow_dagster.files import check_replaced, difference, replaced_at_the_end
+from metaflow_dagster.files import all_replaced_at_the_end, check_replaced, difference
 from metaflow_dagster.location.merge import FlowsNotCompiled, Location, merged
 from metaflow_dagster.options import Options
 from metaflow_dagster.shell import file_word
@@ -190,9 +190,7 @@ def _replace(location: Location, jobs: list[_Job]) -> None:
     one that merges the others.
     """
     try:
-        with ExitStack() as stack:
-            for file, text in reversed(list(location.texts.items())):
-                stack.enter_context(replaced_at_the_end(file, text))
+        with all_replaced_at_the_end(location.texts):
             for job in jobs:
                 job.store()
     except OSError as error:

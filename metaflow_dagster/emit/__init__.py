@@ -5,7 +5,14 @@ file; `build` is the only place that spells raw syntax nodes. `emit_location` ma
 which merges those of several jobs.
 """
 
+from metaflow_dagster.emit.delivery import SHARED_MODULE
 from metaflow_dagster.emit.library import runtime_library
-from metaflow_dagster.emit.module import emit_location, emit_module
+from metaflow_dagster.emit.module import emit_location, emit_module, emit_shared_runtime
 
-__all__ = ["emit_location", "emit_module", "runtime_library"]
+__all__ = [
+    "SHARED_MODULE",
+    "emit_location",
+    "emit_module",
+    "emit_shared_runtime",
+    "runtime_library",
+]

@@ -2,7 +2,7 @@
 
 TrainFlow_assets = [
     event_spec("orders"),
-    AssetSpec(END_EVENT, deps=["orders"], kinds={"metaflow"}, ...),
+    AssetSpec(FLOW.end_event, deps=["orders"], kinds={"metaflow"}, ...),
 ]
 """
 
@@ -15,13 +15,14 @@ from metaflow_dagster.emit.build import (
     Expression,
     Statement,
     assign,
+    attribute,
     call,
     list_of,
     literal,
     name,
     set_of,
 )
-from metaflow_dagster.emit.scope import ModuleScope
+from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.events import asset_path
 from metaflow_dagster.ir.flow import Flow, is_end_event
 
@@ -48,7 +49,7 @@ def _end(flow: Flow, events: Iterable[str], scope: ModuleScope) -> Expression:
     deps = list_of(map(_asset_key, events))
     return call(
         scope.ref("AssetSpec"),
-        scope.ref("END_EVENT"),
+        attribute(scope.ref(FLOW), "end_event"),
         keywords={
             "deps": deps if deps.elements else None,
             "description": literal(f"A run of the Metaflow flow {flow.name} has succeeded."),

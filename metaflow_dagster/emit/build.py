@@ -222,5 +222,13 @@ def _alias(there: str, here: str) -> cst.ImportAlias:
 
 
 def spaced(statement: Statement, blank_lines: int) -> Statement:
-    """The statement after that many blank lines instead of the lines before it now."""
-    return statement.with_changes(leading_lines=[cst.EmptyLine(indent=False)] * blank_lines)
+    """The statement after that many blank lines, and the comments that stand above it."""
+    comments = [line for line in statement.leading_lines if line.comment]
+    blank = [cst.EmptyLine(indent=False)] * blank_lines
+    return statement.with_changes(leading_lines=[*blank, *comments])
+
+
+def commented(statement: Statement, comment: str) -> Statement:
+    """The statement with a comment above it."""
+    line = cst.EmptyLine(indent=False, comment=cst.Comment(comment))
+    return statement.with_changes(leading_lines=[line])

@@ -26,9 +26,9 @@ from metaflow_dagster.emit.build import (
     spaced,
     subscript,
 )
-from metaflow_dagster.emit.constants import path_expression
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import ModuleScope
+from metaflow_dagster.emit.settings import path_expression
 from metaflow_dagster.ir.flow import (
     DefaultPath,
     DefaultValue,

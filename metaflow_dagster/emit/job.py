@@ -33,7 +33,7 @@ from metaflow_dagster.emit.build import (
     spaced,
     text_dict,
 )
-from metaflow_dagster.emit.scope import ModuleScope
+from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.executors import ImportedExecutor, OwnExecutor, OwnName, find_executor
 from metaflow_dagster.ir.flow import Flow, Literal
 from metaflow_dagster.ir.job import (
@@ -88,11 +88,13 @@ def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expressio
         scope.ref("job"),
         keywords={
             "name": literal(plan.name),
-            "description": call(scope.ref("flow_description"), *_said(plan.flow)),
+            "description": call(scope.ref("flow_description"), scope.ref(FLOW), *_said(plan.flow)),
             "tags": literal(_tags(plan, options)),
-            "metadata": text_dict({"code": _code_references(plan, scope)}),
+            "metadata": text_dict({"code": call(scope.ref("code_references"), scope.ref(FLOW))}),
             "executor_def": _executor(options, scope),
-            "resource_defs": text_dict({"io_manager": scope.ref("datastore_io_manager")}),
+            "resource_defs": text_dict(
+                {"io_manager": call(scope.ref("datastore_io_manager"), scope.ref(FLOW))}
+            ),
         },
     )
 
@@ -100,10 +102,6 @@ def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expressio
 def _said(flow: Flow) -> Iterator[Expression]:
     if flow.description:
         yield literal(flow.description)
-
-
-def _code_references(plan: JobPlan, scope: ModuleScope) -> Expression:
-    return call(scope.ref("code_references"), *(literal(one.name) for one in plan.flow.steps))
 
 
 def _tags(plan: JobPlan, options: Options) -> dict[str, Literal]:
@@ -147,8 +145,8 @@ def _own_executor(
 ) -> Expression:
     match name:
         case "threads":
-            processes = scope.ref("warm_processes") if warm_steps else None
-            return call(scope.ref("threads_executor"), *limit, keywords={"processes": processes})
+            warm = call(scope.ref("warm_processes"), scope.ref(FLOW)) if warm_steps else None
+            return call(scope.ref("threads_executor"), *limit, keywords={"processes": warm})
         case "multiprocess":
             return call(scope.ref("processes_executor"), *limit)
         case "in_process":

@@ -7,6 +7,7 @@ the source as it stands, comments and docstrings included.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,40 +19,44 @@ from metaflow_dagster.emit.build import Statement
 
 # The order in which a generated file shows what it takes from them.
 RUNTIME_MODULES = (
-    "settings",
-    "tasks",
-    "steps",
-    "outputs",
-    "parameters",
-    "history",
-    "command",
-    "identity",
-    "identities",
-    "limits",
-    "logs",
-    "starting",
-    "op_threads",
-    "guard",
-    "failures",
-    "process",
-    "step_server",
-    "warm",
-    "store",
-    "flow_code",
-    "io_manager",
-    "results",
-    "sources",
-    "internals",
-    "threads",
-    "executors",
-    "events",
-    "event_log",
-    "triggers",
-    "notices",
-    "siblings",
+    "version",
+    "runtime/release",
+    "runtime/settings",
+    "runtime/tasks",
+    "runtime/configs",
+    "runtime/steps",
+    "runtime/outputs",
+    "runtime/parameters",
+    "runtime/history",
+    "runtime/command",
+    "runtime/identity",
+    "runtime/identities",
+    "runtime/limits",
+    "runtime/logs",
+    "runtime/starting",
+    "runtime/op_threads",
+    "runtime/guard",
+    "runtime/failures",
+    "runtime/process",
+    "runtime/step_server",
+    "runtime/warm",
+    "runtime/store",
+    "runtime/flow_code",
+    "runtime/io_manager",
+    "runtime/cards",
+    "runtime/results",
+    "runtime/sources",
+    "runtime/internals",
+    "runtime/threads",
+    "runtime/executors",
+    "runtime/events",
+    "runtime/event_log",
+    "runtime/triggers",
+    "runtime/notices",
+    "runtime/siblings",
 )
 
-_OWN = "metaflow_dagster.runtime."
+_OWN = "metaflow_dagster."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,12 @@ class Imported:
 class Library:
     """The top level of the runtime modules by the name each statement defines, in their order.
 
-    `references` are the top-level names that each constant and helper refers to.
+    `constants` and `helpers` are source code. `references` are the top-level names that each of
+    them refers to.
     """
 
-    constants: Mapping[str, cst.SimpleStatementLine]
-    helpers: Mapping[str, Statement]
+    constants: Mapping[str, str]
+    helpers: Mapping[str, str]
     imports: Mapping[str, Imported]
     references: Mapping[str, tuple[str, ...]]
 
@@ -85,17 +91,30 @@ class Library:
                 pending += self.references.get(name, ())
         return frozenset(found)
 
+    def names(self) -> frozenset[str]:
+        """The names that a file which holds the helpers may have at its top level."""
+        return frozenset({*self.constants, *self.helpers, *self.imports})
 
-def names_used(statement: ast.stmt) -> Iterator[str]:
+
+@cache
+def statement_of(source: str) -> Statement:
+    """A constant or helper as a node of the syntax tree."""
+    parsed = cst.parse_module(source)
+    (node,) = parsed.body
+    assert isinstance(node, (cst.SimpleStatementLine, cst.FunctionDef, cst.ClassDef))
+    return node.with_changes(leading_lines=[*parsed.header, *node.leading_lines])
+
+
+def names_used(node: ast.stmt) -> Iterator[str]:
     """The identifiers a statement refers to, without attributes and keywords of calls."""
-    names = (node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
+    names = (inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
     return iter(dict.fromkeys(names))
 
 
 @cache
 def runtime_library() -> Library:
     """The library of `metaflow_dagster.runtime`."""
-    package = resources.files("metaflow_dagster").joinpath("runtime")
+    package = resources.files("metaflow_dagster")
     files = (package.joinpath(f"{name}.py") for name in RUNTIME_MODULES)
     return read_library(file.read_text(encoding="utf-8") for file in files)
 
@@ -104,37 +123,36 @@ def read_library(sources: Iterable[str]) -> Library:
     """Take modules apart into constants, helpers and imports; what they import of each other
     is not an import of the library.
     """
-    constants: dict[str, cst.SimpleStatementLine] = {}
-    helpers: dict[str, Statement] = {}
+    constants: dict[str, str] = {}
+    helpers: dict[str, str] = {}
     imports: dict[str, Imported] = {}
     used: dict[str, tuple[str, ...]] = {}
-    for abstract, concrete in _statements(sources):
-        match abstract, concrete:
-            case (
-                (ast.FunctionDef(name=name) | ast.ClassDef(name=name)),
-                cst.BaseCompoundStatement(),
-            ):
-                helpers[name], used[name] = concrete, tuple(names_used(abstract))
-            case (
-                (ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name))),
-                cst.SimpleStatementLine(),
-            ):
-                constants[name], used[name] = concrete, tuple(names_used(abstract))
-            case ((ast.Import() | ast.ImportFrom()), _):
-                imports.update(_imported(abstract))
+    for node, source in _statements(sources):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                helpers[name], used[name] = source, tuple(names_used(node))
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                constants[name], used[name] = source, tuple(names_used(node))
+            case ast.Import() | ast.ImportFrom():
+                imports.update(_imported(node))
     known = constants.keys() | helpers.keys() | imports.keys()
-    references = {name: tuple(one for one in names if one in known) for name, names in used.items()}
+    references = {
+        name: tuple(used for used in names if used in known) for name, names in used.items()
+    }
     return Library(constants, helpers, imports, references)
 
 
-def _statements(sources: Iterable[str]) -> Iterator[tuple[ast.stmt, cst.BaseStatement]]:
-    """The top-level statements of modules, abstract and concrete.
+def _statements(sources: Iterable[str]) -> Iterator[tuple[ast.stmt, str]]:
+    """The top-level statements of modules with their source, comments above them included.
 
-    Python's own syntax tree is made faster, and looked through faster, than that of LibCST.
+    Python's own parser is fast. LibCST's is used only for what gets into a file.
     """
     for source in sources:
-        concrete = cst.parse_module(source).body
-        yield from zip(ast.parse(source).body, concrete, strict=True)
+        lines = source.splitlines(keepends=True)
+        end = 0
+        for node in ast.parse(source).body:
+            start, end = end, node.end_lineno or 0
+            yield node, re.sub(r"\A(\s*\n)+", "", "".join(lines[start:end]))
 
 
 def _imported(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Imported]]:
@@ -145,25 +163,3 @@ def _imported(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Imp
         case ast.ImportFrom(module=str(module), names=aliases) if not module.startswith(_OWN):
             for alias in aliases:
                 yield alias.name, Imported(module, alias.name)
-
-
-class Renamer(cst.CSTTransformer):
-    """Renames what a helper refers to, where a user's name has taken the original one."""
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = names
-
-    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.Name:
-        new = self._names.get(original_node.value, original_node.value)
-        return updated_node.with_changes(value=new)
-
-    def leave_Attribute(
-        self, original_node: cst.Attribute, updated_node: cst.Attribute
-    ) -> cst.Attribute:
-        return updated_node.with_changes(attr=original_node.attr)
-
-    def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
-        return updated_node.with_changes(keyword=original_node.keyword)
-
-    def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
-        return False

@@ -1,12 +1,12 @@
 """A module as a whole: claims names, builds each part, puts the parts in order.
 
-Parts: header, imports, constants, helpers, config class, ops, job, schedule, sensors, asset,
-definitions.
+Parts: header, imports, what the file holds of the runtime, settings, config class, ops, job,
+schedule, sensors, asset, definitions.
 """
 
 from __future__ import annotations
 
-import builtins
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,28 +20,38 @@ from metaflow_dagster.emit.build import (
     assign,
     attribute,
     call,
+    commented,
+    expression,
     list_of,
     literal,
     name,
     spaced,
 )
 from metaflow_dagster.emit.config import config_class, needs_raw_config
-from metaflow_dagster.emit.constants import constant_statements, constant_values
-from metaflow_dagster.emit.header import header_lines, location_header_lines
+from metaflow_dagster.emit.delivery import delivery_of
+from metaflow_dagster.emit.header import (
+    header_lines,
+    location_header_lines,
+    shared_header_lines,
+)
 from metaflow_dagster.emit.imports import import_statements
 from metaflow_dagster.emit.job import job_function
 from metaflow_dagster.emit.layout import laid_out
-from metaflow_dagster.emit.library import runtime_library
+from metaflow_dagster.emit.library import Imported, runtime_library
 from metaflow_dagster.emit.notice import Notice, notice_function, notice_name, notices
 from metaflow_dagster.emit.op import ConfigUse, glue_function, step_function
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.schedule import schedule_definition, schedule_name
-from metaflow_dagster.emit.scope import ModuleScope
+from metaflow_dagster.emit.scope import HERE, ModuleScope
+from metaflow_dagster.emit.settings import here_expression, here_statement, settings_statement
 from metaflow_dagster.emit.trigger import trigger_function, trigger_name
 from metaflow_dagster.ir.flow import Trigger
-from metaflow_dagster.ir.job import GlueOp, JobPlan, StepOp, inputs
-from metaflow_dagster.names import Scope
+from metaflow_dagster.ir.job import GlueOp, JobPlan, StepOp
 from metaflow_dagster.options import Options, pool_of
+from metaflow_dagster.runtime.release import series_of
+from metaflow_dagster.version import VERSION
+
+MARK_OF_FLOW = "# ---- The flow itself ----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,48 +65,101 @@ class _Identifiers:
     schedule: str | None
     sensors: Mapping[Trigger | Notice, str]
     assets: str
-    taken: frozenset[str]
 
 
 def emit_module(plan: JobPlan, options: Options, place: Place) -> str:
     """The text of the definitions file for a plan."""
-    identifiers = _claim(plan, options)
-    scope = ModuleScope(runtime_library(), identifiers.taken)
-    generated = [laid_out(one) for one in _generated(plan, identifiers, options, scope, place)]
-    # Constants may refer to further names, so they come before the imports are counted.
-    values = constant_values(plan, options, scope, place)
-    constants = [laid_out(one) for one in constant_statements(scope, values)]
-    body = [*_apart(constants, 0), *_apart(scope.helpers(), 2), *_apart(generated, 2)]
-    return _module_text(header_lines(plan.flow, options, place), scope, body)
+    scope = ModuleScope(delivery_of(options.runtime or "inline"))
+    identifiers = _claim(plan, options, scope)
+    own = [
+        settings_statement(plan, options, scope, place),
+        *_generated(plan, identifiers, options, scope, place),
+    ]
+    return _module_text(header_lines(plan.flow, plan.name, options, place), scope, own)
 
 
 def emit_location(
     modules: Iterable[str], flow_files: Iterable[str], options: Options, place: Place
 ) -> str:
     """The text of the file that merges the definitions of several, each in a module beside it."""
-    definitions = "defs"
-    scope = ModuleScope(runtime_library(), [definitions])
+    scope = ModuleScope(delivery_of(options.runtime or "shared"))
     merge = attribute(scope.ref("Definitions"), "merge")
-    loaded = [call(scope.ref("definitions_of"), literal(module)) for module in modules]
-    merged = laid_out(assign(name(definitions), call(merge, *loaded)))
-    constants = [statement for _, _, statement in scope.constants()]
-    body = [*_apart(constants, 0), *_apart(scope.helpers(), 2), *_apart([merged], 2)]
-    return _module_text(location_header_lines(flow_files, options, place), scope, body)
-
-
-def _module_text(header: Iterable[str], scope: ModuleScope, body: Iterable[Statement]) -> str:
-    """The text of a module that imports what its scope was asked for."""
-    imports = [
-        spaced(laid_out(statement), 1 if index == 0 else 0)
-        for section in import_statements(scope.imports())
-        for index, statement in enumerate(section)
+    loaded = [
+        call(scope.ref("definitions_of"), scope.ref(HERE), name("__package__"), literal(module))
+        for module in modules
     ]
+    merged = assign(name("defs"), call(merge, *loaded))
+    return _module_text(location_header_lines(flow_files, options, place), scope, [merged])
+
+
+def emit_shared_runtime() -> str:
+    """The text of the runtime that the files of a directory import."""
+    library = runtime_library()
+    imports = [(imported, here) for here, imported in library.imports.items()]
+    statements = [
+        cst.Module([*_import_statements(imports)]).code,
+        "\n",
+        *library.constants.values(),
+        *(f"\n\n{helper}" for helper in library.helpers.values()),
+        "\n\n__getattr__ = missing_name\n",
+    ]
+    code = "".join(statements)
+    digest = hashlib.sha256(code.encode()).hexdigest()[:12]
+    header = shared_header_lines(VERSION, digest)
+    return "".join(f"{line}\n" for line in header) + code
+
+
+def _module_text(header: Sequence[str], scope: ModuleScope, own: Iterable[Statement]) -> str:
+    """The text of a module that imports or holds what its scope was asked for.
+
+    Where it holds the runtime, the header says where the flow's own part begins.
+    """
+    flow_part = [*_separated([laid_out(each) for each in [*_beginning(scope), *own]])]
+    runtime = [*_apart(scope.constants(), 0), *_apart(scope.helpers(), 2)]
+    shared = [*_shared_import(scope)]
+    above = [*_import_statements(scope.imports()), *shared, *runtime]
+    if not runtime:
+        return _with_header(header, [*above, *flow_part])
+    first = spaced(commented(flow_part[0], MARK_OF_FLOW), 2)
+    text = _with_header([*header, _begins_at(0)], [*above, first, *flow_part[1:]])
+    line = text.splitlines().index(MARK_OF_FLOW) + 1
+    return text.replace(_begins_at(0), _begins_at(line), 1)
+
+
+def _with_header(header: Sequence[str], body: Sequence[Statement]) -> str:
     comment = [cst.EmptyLine(indent=False, comment=cst.Comment(line)) for line in header]
-    return cst.Module([*imports, *body], header=comment).code
+    return cst.Module(body, header=comment).code
 
 
-def _claim(plan: JobPlan, options: Options) -> _Identifiers:
-    scope = Scope(dir(builtins))
+def _begins_at(line: int) -> str:
+    return f"# What is above line {line} is the same for all flows like this one."
+
+
+def _beginning(scope: ModuleScope) -> Iterator[Statement]:
+    """What the flow's part begins with: where the file is, and which runtime it takes."""
+    yield here_statement(scope)
+    if scope.needs_runtime():
+        series = literal(series_of(VERSION))
+        yield expression(call(scope.ref("require_runtime"), series, name("__file__")))
+
+
+def _shared_import(scope: ModuleScope) -> Iterator[Statement]:
+    """The import from the runtime beside the file, which may be in no package."""
+    imports = [*scope.shared_imports()]
+    if imports:
+        path = attribute(scope.ref("sys"), "path", "append")
+        yield spaced(expression(call(path, here_expression(scope))), 1)
+        yield from _import_statements(imports)
+
+
+def _import_statements(imports: Iterable[tuple[Imported, str]]) -> Iterator[Statement]:
+    """The imports in sections."""
+    for section in import_statements(imports):
+        for index, each in enumerate(section):
+            yield spaced(laid_out(each), 1 if index == 0 else 0)
+
+
+def _claim(plan: JobPlan, options: Options, scope: ModuleScope) -> _Identifiers:
     job = scope.claim(plan.name)
     definitions = scope.claim("defs")
     config = scope.claim(f"{plan.flow.name}Config") if plan.flow.parameters else None
@@ -108,12 +171,7 @@ def _claim(plan: JobPlan, options: Options) -> _Identifiers:
     }
     sensors = {one: scope.claim(wish) for one, wish in wanted.items()}
     assets = scope.claim(assets_name(plan.name))
-    input_names = {one.name for op in plan.ops() for one in inputs(op)}
-    local_names = {"config", "context", "parameters", "task", "trigger", *input_names}
-    others = filter(None, (config, schedule))
-    own = {job, definitions, *ops.values(), *sensors.values(), assets, *others}
-    taken = frozenset(own | local_names)
-    return _Identifiers(job, definitions, config, ops, schedule, sensors, assets, taken)
+    return _Identifiers(job, definitions, config, ops, schedule, sensors, assets)
 
 
 def _generated(
@@ -169,6 +227,14 @@ def _definitions(identifiers: _Identifiers, scope: ModuleScope) -> Expression:
             "sensors": sensors,
         },
     )
+
+
+def _separated(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """The statements with two blank lines around functions and classes, and one elsewhere."""
+    is_simple = True
+    for each in statements:
+        was_simple, is_simple = is_simple, isinstance(each, cst.SimpleStatementLine)
+        yield spaced(each, 1 if is_simple and was_simple else 2)
 
 
 def _apart(

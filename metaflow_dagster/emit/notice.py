@@ -2,7 +2,7 @@
 
 @run_failure_sensor(name="TrainFlow_notify_on_error", monitored_jobs=[TrainFlow], ...)
 def TrainFlow_notify_on_error(context: RunFailureSensorContext) -> None:
-    notify_of_failure(context)
+    notify_of_failure(FLOW, context)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from metaflow_dagster.emit.build import (
     literal,
     name,
 )
-from metaflow_dagster.emit.scope import ModuleScope
+from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.ir.job import JobPlan
 from metaflow_dagster.options import Options
 
@@ -80,7 +80,7 @@ def notice_function(
     return function(
         identifier,
         [("context", scope.ref(context))],
-        [expression(call(scope.ref(notify), name("context")))],
+        [expression(call(scope.ref(notify), scope.ref(FLOW), name("context")))],
         decorators=[decorator],
         returns=literal(None),
     )

@@ -1,8 +1,8 @@
 """The op of a step, and the glue ops between steps.
 
-@op(name="TrainFlow__fit", ins={"load": In(str)}, out=Out(str), ...)
+@op(name="TrainFlow__fit", description=step_description(FLOW, "fit"), ...)
 def op_fit(context: OpExecutionContext, load: str) -> Output[str]:
-    task = run_step(context, "fit", [load])
+    task = run_step(FLOW, context, "fit", [load])
     return task_output(task)
 """
 
@@ -30,7 +30,7 @@ from metaflow_dagster.emit.build import (
     text_dict,
     yielded_from,
 )
-from metaflow_dagster.emit.scope import ModuleScope
+from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.ir.flow import End, Literal, Pod, Retries, Step, targets
 from metaflow_dagster.ir.job import (
     FanOut,
@@ -109,7 +109,6 @@ def _step_decorator(
             "name": literal(op.definition),
             "description": _description(op, scope),
             "config_schema": schema,
-            "ins": _ins(op.inputs, scope) if op.inputs else None,
             "out": _out(op.output, scope),
             "retry_policy": _retry_policy(op, scope),
             "tags": literal(_tags(op)),
@@ -120,7 +119,7 @@ def _step_decorator(
 
 def _description(op: StepOp, scope: ModuleScope) -> Expression:
     said = [literal(op.step.description)] if op.step.description else []
-    return call(scope.ref("step_description"), literal(op.step.name), *said)
+    return call(scope.ref("step_description"), scope.ref(FLOW), literal(op.step.name), *said)
 
 
 def _tags(op: StepOp) -> dict[str, Literal]:
@@ -149,11 +148,7 @@ def _glue_decorator(op: GlueOp, scope: ModuleScope) -> Expression:
         keywords={
             "name": literal(op.definition),
             "description": literal(_purpose(op)),
-            "ins": _ins((op.input,), scope),
-            "out": call(
-                scope.ref("Out" if isinstance(op.glue, Gather) else "DynamicOut"),
-                _glue_value(op, scope),
-            ),
+            "out": _glue_out(op, scope),
             "tags": literal(dict(GLUE_TAGS)),
         },
     )
@@ -175,6 +170,13 @@ def _purpose(op: GlueOp) -> str:
             assert_never(op.glue)
 
 
+def _glue_out(op: GlueOp, scope: ModuleScope) -> Expression | None:
+    """What the op gives, where its annotation does not tell Dagster."""
+    if isinstance(op.glue, Gather):
+        return None
+    return call(scope.ref("DynamicOut"), _glue_value(op, scope))
+
+
 def _glue_value(op: GlueOp, scope: ModuleScope) -> Expression:
     """The type of the value, or of one item, that a glue op gives."""
     return scope.builtin("str") if isinstance(op.glue, FanOut) else _paths(scope)
@@ -187,10 +189,6 @@ def _glue_type(op: GlueOp, scope: ModuleScope) -> Expression:
     return subscript(scope.ref("Iterator"), subscript(scope.ref("DynamicOutput"), value))
 
 
-def _ins(inputs: tuple[Input, ...], scope: ModuleScope) -> Expression:
-    return text_dict({one.name: call(scope.ref("In"), _nested(one, scope)) for one in inputs})
-
-
 def _nested(one: Input, scope: ModuleScope) -> Expression:
     """The type of an input: a path, or lists of paths."""
     annotation: Expression = scope.builtin("str")
@@ -199,14 +197,13 @@ def _nested(one: Input, scope: ModuleScope) -> Expression:
     return annotation
 
 
-def _out(output: Output, scope: ModuleScope) -> Expression:
+def _out(output: Output, scope: ModuleScope) -> Expression | None:
+    """What the op gives, where its annotation does not tell Dagster."""
     match output:
-        case TaskOutput():
-            return call(scope.ref("Out"), scope.builtin("str"))
+        case TaskOutput() | ForeachList() | NodesOutput():
+            return None
         case ForeachOutput():
             return call(scope.ref("DynamicOut"), scope.builtin("str"))
-        case ForeachList() | NodesOutput():
-            return call(scope.ref("Out"), _paths(scope))
         case SplitOutputs(branches):
             return text_dict(
                 {one: call(scope.ref("Out"), scope.builtin("str")) for _, one in branches}
@@ -255,12 +252,15 @@ def _parameters(
 def _run(op: StepOp, config: ConfigUse | None, scope: ModuleScope) -> Iterator[Statement]:
     """The statements that run the step, and leave what came out in `task`."""
     if not op.inputs:
-        given = call(scope.ref("start_run"), name("context"), _given(config, scope))
+        given = call(
+            scope.ref("start_run"), scope.ref(FLOW), name("context"), _given(config, scope)
+        )
         yield assign(name("parameters"), given)
     yield assign(
         name("task"),
         call(
             scope.ref(_runner(op)),
+            scope.ref(FLOW),
             name("context"),
             literal(op.step.name),
             _input_paths(op, scope),
@@ -294,7 +294,9 @@ def _environment(step: Step, scope: ModuleScope) -> Expression | None:
 def _published(op: StepOp, scope: ModuleScope) -> Iterator[Statement]:
     """The end of the run, after its last step."""
     if isinstance(op.step.transition, End):
-        yield expression(call(scope.ref("publish_end"), name("context"), name("task")))
+        yield expression(
+            call(scope.ref("publish_end"), scope.ref(FLOW), name("context"), name("task"))
+        )
 
 
 def _given(config: ConfigUse | None, scope: ModuleScope) -> Expression:

@@ -1,30 +1,34 @@
-"""The top level of the generated module: which names it needs, and what they are called there.
+"""The top level of the generated module: which names it needs, and what is taken there.
 
-The names a user sees are claimed first. An import or helper whose name is taken then gets
-another one, everywhere: a flow called `json` does not break the helpers that use `json`.
+Imports and helpers have their own names. A name of the user's that is one of them, such as that of
+a flow called `json`, gets another identifier, so that the helpers are the same in all files.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar, cast
+from collections.abc import Iterator, Mapping
+from typing import Final
 
-import libcst as cst
+from typing_extensions import assert_never
 
+from metaflow_dagster.diagnostics import InternalError
 from metaflow_dagster.emit.build import Expression, Statement, name
-from metaflow_dagster.emit.library import Imported, Library, Renamer
+from metaflow_dagster.emit.delivery import Delivery, Inline, Installed, Shared
+from metaflow_dagster.emit.library import Imported, statement_of
 from metaflow_dagster.names import Scope
+from metaflow_dagster.runtime import PUBLIC
 
-StatementT = TypeVar("StatementT", bound=cst.CSTNode)
+FLOW: Final = "FLOW"  # holds the flow's settings
+HERE: Final = "HERE"  # holds the directory of the file
 
-# What the generated constructs themselves refer to, next to the imports of the runtime module.
-_IMPORTS: Mapping[str, Imported] = {
+# What the generated constructs themselves refer to, next to the runtime.
+_IMPORTS: Final[Mapping[str, Imported]] = {
     imported.name or imported.module: imported
     for imported in (
         *(
-            Imported("dagster", one)
-            for one in (
+            Imported("dagster", each)
+            for each in (
                 "AssetSpec",
                 "Config",
                 "DagsterRunStatus",
@@ -38,7 +42,11 @@ _IMPORTS: Mapping[str, Imported] = {
                 "Out",
                 "Output",
                 "RetryPolicy",
+                "RunFailureSensorContext",
+                "RunStatusSensorContext",
                 "ScheduleDefinition",
+                "SensorEvaluationContext",
+                "SensorResult",
                 "in_process_executor",
                 "job",
                 "op",
@@ -52,58 +60,95 @@ _IMPORTS: Mapping[str, Imported] = {
         Imported("typing", "Any"),
         Imported("typing", "Optional"),
         Imported("os", None),
+        Imported("sys", None),
     )
 }
 
 
-class ModuleScope:
-    """Hands out references to imports, helpers and constants, and remembers what was asked for."""
+def reserved_names(delivery: Delivery) -> frozenset[str]:
+    """The names of the top level that no user's name may take."""
+    own = {*dir(builtins), *_IMPORTS, *PUBLIC, FLOW, HERE}
+    match delivery:
+        case Inline(library):
+            return library.names() | own
+        case Shared() | Installed():
+            return frozenset(own)
+        case _:
+            assert_never(delivery)
 
-    def __init__(self, library: Library, taken: Iterable[str]) -> None:
-        self._library = library
-        self._imports = {**library.imports, **_IMPORTS}
-        self._user_names = frozenset(taken)
-        self._scope = Scope(self._user_names | frozenset(dir(builtins)))
-        self._names: dict[str, str] = {}
+
+class ModuleScope:
+    """Hands out references to imports and the runtime, and remembers what was asked for."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._scope = Scope(reserved_names(delivery))
+        self._used: set[str] = set()  # of the runtime
+        self._imports: dict[str, Imported] = {}  # by the name here
+
+    def claim(self, wish: str) -> str:
+        """An identifier for something of the user's; the nearest one that is free."""
+        return self._scope.claim(wish)
 
     def ref(self, wish: str) -> Expression:
-        """A reference to an import, helper or constant; it will be in the module."""
-        if wish not in self._names:
-            for needed in sorted(self._library.closure([wish]) - self._names.keys()):
-                self._names[needed] = self._scope.claim(needed)
-        return name(self._names[wish])
+        """A reference to an import or something of the runtime; it will be in the module."""
+        if wish in PUBLIC:
+            self._used.add(wish)
+        elif wish in _IMPORTS:
+            self._imports[wish] = _IMPORTS[wish]
+        elif wish not in (FLOW, HERE):
+            raise InternalError(f"A generated file refers to {wish}, which it cannot have.")
+        return name(wish)
 
     def imported(self, module: str, attribute: str) -> Expression:
-        """A reference to what a module has that the runtime does not import."""
-        wish = f"{module}:{attribute}"
-        if wish not in self._names:
-            self._imports[wish] = Imported(module, attribute)
-            self._names[wish] = self._scope.claim(attribute)
-        return name(self._names[wish])
+        """A reference to what a module has that nothing else here imports."""
+        wanted = Imported(module, attribute)
+        known = (here for here, imported in self._imports.items() if imported == wanted)
+        here = next(known, None) or self.claim(attribute)
+        self._imports[here] = wanted
+        return name(here)
 
     def builtin(self, identifier: str) -> Expression:
         """A reference to a builtin; no name of the module hides one."""
         return name(identifier)
 
     def imports(self) -> Iterator[tuple[Imported, str]]:
-        """What has to be imported, with the name it has in the module."""
-        for original, here in self._names.items():
-            if original in self._imports:
-                yield self._imports[original], here
+        """What has to be imported, with the name it has in the module; not the runtime."""
+        imports = dict(self._imports)
+        match self._delivery:
+            case Inline(library):
+                needed = library.closure(self._used) & library.imports.keys()
+                imports |= {name: library.imports[name] for name in needed}
+            case Installed(module):
+                imports |= {name: Imported(module, name) for name in self._used}
+            case Shared():
+                pass
+            case _:
+                assert_never(self._delivery)
+        return ((imported, here) for here, imported in imports.items())
 
-    def constants(self) -> Iterator[tuple[str, str, cst.SimpleStatementLine]]:
-        """The constants in use, in their order: original name, name here, statement."""
-        for original, statement in self._library.constants.items():
-            if original in self._names:
-                yield original, self._names[original], self.renamed(statement)
+    def needs_runtime(self) -> bool:
+        """Whether the module imports the runtime, which may be of another release."""
+        return not isinstance(self._delivery, Inline)
+
+    def shared_imports(self) -> Iterator[tuple[Imported, str]]:
+        """What is imported from the runtime beside the file."""
+        if isinstance(self._delivery, Shared):
+            for used in self._used:
+                yield Imported(self._delivery.module, used), used
+
+    def constants(self) -> Iterator[Statement]:
+        """The constants of the runtime that the module holds, in their order."""
+        if isinstance(self._delivery, Inline):
+            library = self._delivery.library
+            needed = library.closure(self._used)
+            yield from (
+                statement_of(library.constants[n]) for n in library.constants if n in needed
+            )
 
     def helpers(self) -> Iterator[Statement]:
-        """The helpers in use, in the order of the runtime module."""
-        for original, statement in self._library.helpers.items():
-            if original in self._names:
-                yield self.renamed(statement)
-
-    def renamed(self, statement: StatementT) -> StatementT:
-        """A statement of the runtime module with the names of this module."""
-        changed = {old: new for old, new in self._names.items() if old != new}
-        return cast(StatementT, statement.visit(Renamer(changed))) if changed else statement
+        """The helpers of the runtime that the module holds, in their order."""
+        if isinstance(self._delivery, Inline):
+            library = self._delivery.library
+            needed = library.closure(self._used)
+            yield from (statement_of(library.helpers[n]) for n in library.helpers if n in needed)

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metaflow_dagster.compilation import Compilation
@@ -52,6 +52,7 @@ def merged(flow_files: Sequence[str], options: Options, directory: Path) -> Loca
     `FlowsNotCompiled` and `CompileError` say why they do not make a code location.
     """
     definitions = directory / DEFINITIONS
+    options = replace(options, runtime=options.runtime or "shared")
     raise_if_any([*check_options(options), *_check_definitions(definitions, flow_files)])
     compiled = _all_compiled(dict.fromkeys(flow_files), options, directory)
     raise_if_any(_check_jobs(compiled))
@@ -61,7 +62,9 @@ def merged(flow_files: Sequence[str], options: Options, directory: Path) -> Loca
     compiled |= _all_compiled(renamed, options, directory)
     raise_if_any(_check_outputs([directory / name for name in outputs.values()], flow_files))
     compilations = sorted(compiled.values(), key=lambda one: one.output.name)
-    texts = {directory / one.output.name: one.text for one in compilations}
+    texts = {
+        directory / file.name: text for one in compilations for file, text in one.texts.items()
+    }
     texts[definitions] = emit_location(
         [one.output.stem for one in compilations],
         sorted(one.flow.file for one in compilations),

@@ -8,11 +8,10 @@ another job, counts for nothing. A server is asked which jobs it has loaded.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 from metaflow.plugins import DATASTORES
 
 from metaflow_dagster.deployment import Deployments, deployments_at
-from metaflow_dagster.generated import is_generated
+from metaflow_dagster.generated import Record, is_generated, read_record
 from metaflow_dagster.names import is_dagster_name
+from metaflow_dagster.operate.earlier import earlier_record
 from metaflow_dagster.operate.errors import DeploymentNotFound
 
 _NOTES = "deployed"  # directory in the home
@@ -47,35 +47,43 @@ class DeployedJob:
 
 @dataclass(frozen=True, slots=True)
 class CompiledFile:
-    """What a definitions file says of its flow.
+    """A definitions file, and what it says of its flow.
 
-    `options` are Metaflow's top-level options. `is_generated` is whether it has the mark
-    of generated files.
+    `is_generated` is whether it has the mark of generated files.
     """
 
     file: Path
-    flow: str
-    job_name: str
-    flow_file: Path
-    options: Mapping[str, str]
+    record: Record
     is_generated: bool
 
     @property
     def job(self) -> DeployedJob:
         """The job of the file."""
-        return DeployedJob(self.flow, self.job_name, self.file)
+        return DeployedJob(self.record.flow, self.record.job, self.file)
+
+    @property
+    def flow_file(self) -> Path:
+        """The file of the flow."""
+        return Path(os.path.normpath(self.file.parent / self.record.flow_file))
 
     @property
     def deployments(self) -> Deployments:
         """Where its owner and production token are kept."""
-        options = self.options
+        record = self.record
         return deployments_at(
-            options["datastore"],
-            options.get("datastore-root"),
+            record.datastore,
+            self.datastore_root,
             DATASTORE_SYSROOT_LOCAL,
             str(self.flow_file),
-            self.job_name,
+            record.job,
         )
+
+    @property
+    def datastore_root(self) -> str | None:
+        """Where the datastore is, unless Metaflow's own settings say so."""
+        root = self.record.datastore_root
+        is_local = root is not None and self.record.datastore == "local"
+        return os.path.normpath(self.file.parent / root) if root and is_local else root
 
 
 def read_compiled(file: Path) -> CompiledFile | None:
@@ -90,53 +98,12 @@ def _read(file: Path) -> CompiledFile:
     if not file.is_file():
         raise ValueError(f"{file} is no file")  # but a pipe, say, which nobody writes to
     text = file.read_text(encoding="utf-8")
-    constants = dict(_constants(ast.parse(text)))
-    flow, job, flow_file, arguments = (
-        _value(constants[name], str(file.parent))
-        for name in ("FLOW_NAME", "JOB_NAME", "FLOW_FILE", "METAFLOW_TOP_ARGS")
-    )
-    given = [one.removeprefix("--").partition("=") for one in arguments.split("\0")]
-    options = {name: value for name, _, value in given}
+    record = read_record(text) or earlier_record(text, file.parent)
     # Both become parts of paths, of which files are removed by `dagster delete`.
-    if not is_dagster_name(job) or options["datastore"] not in {one.TYPE for one in DATASTORES}:
+    known = {storage.TYPE for storage in DATASTORES}
+    if not is_dagster_name(record.job) or record.datastore not in known:
         raise ValueError(f"{file} names a job or datastore as no compiled file does")
-    return CompiledFile(
-        file,
-        flow,
-        job,
-        Path(flow_file),
-        options,
-        is_generated(text),
-    )
-
-
-def _constants(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    for statement in tree.body:
-        match statement:
-            case (
-                ast.Assign(targets=[ast.Name(id=name)], value=value)
-                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
-            ):
-                yield name, value
-
-
-def _value(expression: ast.expr, directory: str) -> str:
-    """A text, or texts with NUL between them, in the forms in which a compiled file has them."""
-    match expression:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.Name(id="HERE"):
-            return directory
-        case ast.BinOp(left=left, right=right):
-            return _value(left, directory) + _value(right, directory)
-        case ast.Call(func=ast.Attribute(attr="join"), args=[_, *_] as parts):
-            return os.path.normpath(os.path.join(*(_value(part, directory) for part in parts)))
-        case ast.Call(func=ast.Attribute(attr="normpath"), args=[path]):
-            return _value(path, directory)
-        case ast.List(elts=parts):
-            return "\0".join(_value(part, directory) for part in parts)
-        case _:
-            raise ValueError(f"a compiled file has no {ast.unparse(expression)}")
+    return CompiledFile(file, record, is_generated(text))
 
 
 def note_deployment(home: Path, job: DeployedJob) -> None:
@@ -170,14 +137,14 @@ def _noted(note: Path) -> DeployedJob | None:
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     compiled = read_compiled(file)
-    return compiled.job if compiled is not None and compiled.job_name == name else None
+    return compiled.job if compiled is not None and compiled.record.job == name else None
 
 
 def job_in_file(identifier: str) -> DeployedJob | None:
     """The job that `FILE:JOB` names; None if there is no such file, or not with that job."""
     place, _, name = identifier.rpartition(":")
     compiled = read_compiled(Path(place)) if place.endswith(".py") else None
-    return compiled.job if compiled is not None and compiled.job_name == name else None
+    return compiled.job if compiled is not None and compiled.record.job == name else None
 
 
 def find_deployment(known: Sequence[DeployedJob], identifier: str) -> DeployedJob:

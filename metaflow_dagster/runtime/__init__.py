@@ -1,9 +1,68 @@
 """What a generated definitions file does at run time.
 
-The compiler copies from here what a file needs: the functions its ops call, everything those
-use, and the constants, whose values it replaces. So this is what runs in production, and it is
-imported, typed and tested like any other code. It needs the standard library and Dagster; Metaflow
-is imported where it is used, since importing it takes longer than loading a job.
+The functions that its ops call, and everything those use. A generated file holds a copy of what it
+needs, or imports it: from a copy beside it, or from here. So this is what runs in production, and
+it is typed and tested like any other code. It needs the standard library and Dagster; Metaflow is
+imported where it is used, since importing it takes longer than loading a job.
 
 Text that travels between ops is a task path, `run id/step/task id`, or a list of them.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+# What generated files import, by the module that has it. It is imported when somebody asks for it,
+# as other parts of this package use modules of the runtime without Dagster.
+PUBLIC: Final[Mapping[str, str]] = {
+    name: module
+    for module, names in {
+        "cards": ["CardLinks"],
+        "configs": ["FlowConfigs"],
+        "events": ["StartConfig", "event_spec", "publish_end"],
+        "executors": ["limited_executor", "processes_executor", "threads_executor"],
+        "flow_code": ["CodePackage"],
+        "io_manager": ["datastore_io_manager"],
+        "notices": ["notify_of_failure", "notify_of_success"],
+        "outputs": [
+            "fanned_out",
+            "flat",
+            "foreach_list",
+            "foreach_outputs",
+            "nodes_output",
+            "regrouped",
+            "split_outputs",
+            "switch_output",
+            "task_output",
+        ],
+        "parameters": ["given_parameters", "given_values"],
+        "release": ["require_runtime"],
+        "settings": ["FlowSettings"],
+        "siblings": ["definitions_of"],
+        "sources": ["code_references", "flow_description", "step_description"],
+        "steps": [
+            "MANY_RETRIES",
+            "foreach_options",
+            "run_parallel_step",
+            "run_recursive_step",
+            "run_step",
+            "start_run",
+        ],
+        "triggers": ["SENSOR_INTERVAL", "Trigger", "triggered_runs"],
+        "warm": ["warm_processes"],
+    }.items()
+    for name in names
+}
+
+
+def __getattr__(name: str) -> Any:
+    """One of the public names, imported when it is asked for."""
+    if name in PUBLIC:
+        return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
+    if name.startswith("__"):
+        raise AttributeError(name)
+    from metaflow_dagster.runtime.release import missing_name
+
+    raise missing_name(name)

@@ -8,19 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from metaflow_dagster.runtime.settings import (
-    CODE_PACKAGE,
-    FLOW_CONFIGS,
-    FLOW_FILE,
-    FLOW_NAME,
-    METAFLOW_STEP_ENV,
-    METAFLOW_TOP_ARGS,
-    OPS_ARE_DELIVERED,
-    RUN_TAGS,
-)
+from metaflow_dagster.runtime.settings import FlowSettings
 
 SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"  # names the directory that holds .metaflow
-FLOW_FILE_VARIABLE = f"METAFLOW_DAGSTER_FLOW_FILE_{FLOW_NAME}"  # says where the flow is here
 ADOPTED = "METAFLOW_DAGSTER_ADOPTED"  # the process that has adopted settings, and which
 LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
 
@@ -38,33 +28,51 @@ def unfit(text: str) -> str:
     return ""
 
 
-def tag_options() -> list[str]:
+def tag_options(flow: FlowSettings) -> list[str]:
     """Tags belong on every command: whichever comes first registers the run."""
-    return [f"--tag={tag}" for tag in RUN_TAGS]
+    return [f"--tag={tag}" for tag in flow.run_tags]
 
 
-def metaflow_command(top_options: Sequence[str], command: Sequence[str]) -> list[str]:
+def metaflow_command(
+    flow: FlowSettings, top_options: Sequence[str], command: Sequence[str]
+) -> list[str]:
     """A command line of the flow."""
-    return [sys.executable, flow_file(), *METAFLOW_TOP_ARGS, *top_options, *command]
+    backend = [
+        f"--metadata={flow.metadata}",
+        f"--environment={flow.environment}",
+        f"--datastore={flow.datastore}",
+        *([f"--datastore-root={flow.datastore_root}"] if flow.datastore_root else []),
+        f"--event-logger={flow.event_logger}",
+        f"--monitor={flow.monitor}",
+    ]
+    options = ["--quiet", "--no-pylint", *backend, *flow.top_options, *top_options]
+    return [sys.executable, flow_file(flow), *options, *command]
 
 
-def flow_file() -> str:
+def flow_file_variable(flow: FlowSettings) -> str:
+    """The environment variable that may say where the flow's file is on a machine."""
+    return f"METAFLOW_DAGSTER_FLOW_FILE_{flow.name}"
+
+
+def flow_file(flow: FlowSettings) -> str:
     """The flow's file on this machine: as the environment says, or where it was compiled.
 
     If it is not there, it is in the code that was, or will be, taken out of the datastore.
     """
-    named = os.environ.get(FLOW_FILE_VARIABLE)
+    named = os.environ.get(flow_file_variable(flow))
     if named:
         return os.path.abspath(named)
-    if CODE_PACKAGE is None or os.path.exists(FLOW_FILE):
-        return FLOW_FILE
-    return os.path.join(code_directory(), os.path.basename(FLOW_FILE))
+    if flow.code is None or os.path.exists(flow.file):
+        return flow.file
+    return os.path.join(flow.code.directory, os.path.basename(flow.file))
 
 
-def code_directory() -> str:
-    """Where the code package of the flow is on this machine, for all runs of it."""
-    own = f"metaflow-dagster-{os.getuid()}"
-    return os.path.join(tempfile.gettempdir(), own, CODE_PACKAGE["sha"] if CODE_PACKAGE else "")
+def flow_directory(flow: FlowSettings) -> str:
+    """The directory in which processes of the flow run, as is needed for the paths in it.
+
+    Metaflow finds its local store from there, too.
+    """
+    return os.path.dirname(flow_file(flow))
 
 
 @contextmanager
@@ -82,15 +90,16 @@ def input_options(paths: Sequence[str]) -> Iterator[list[str]]:
         yield [f"--input-paths-filename={file.name}"]
 
 
-def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
+def process_environment(flow: FlowSettings, extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a Metaflow process."""
     from metaflow.util import get_username
 
     # A parallel step starts its nodes with the `python` it finds first.
     python = os.path.dirname(sys.executable)
     path = os.pathsep.join([python, os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path, **METAFLOW_STEP_ENV, **extra}
-    environment.update(code_environment(environment.get("PYTHONPATH")))
+    environment = {**os.environ, "PATH": path, **flow.variables, **extra}
+    if flow.code:
+        environment.update(flow.code.search_path(flow, environment.get("PYTHONPATH")))
     environment["METAFLOW_RUNTIME_NAME"] = "dagster"
     environment["PYTHONUNBUFFERED"] = "x"
     if get_username() is None:
@@ -99,45 +108,28 @@ def process_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
-def code_environment(python_path: str | None) -> dict[str, str]:
-    """What lets a process find the modules of the code package, Metaflow's own among them.
-
-    `python_path` is where it would look otherwise, as `@environment` may say.
-    """
-    if CODE_PACKAGE is None or os.path.dirname(flow_file()) != code_directory():
-        return {}
-    from metaflow.package import MetaflowPackage
-
-    variables = MetaflowPackage.get_post_extract_env_vars(
-        CODE_PACKAGE["metadata"], code_directory()
-    )
-    environment = {name.rstrip(":"): str(value) for name, value in variables.items()}
-    paths = [environment.get("PYTHONPATH"), python_path]
-    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def adopt_settings() -> None:
+def adopt_settings(flow: FlowSettings) -> None:
     """Let Metaflow find in this process what it finds in those of the steps.
 
     It reads its settings when it is imported, and has them already where it was imported before.
     `RuntimeError` where that was for another flow that has others, as in workers of Celery.
     """
-    adopted = f"{os.getpid()} {json.dumps(METAFLOW_STEP_ENV)}"
+    adopted = f"{os.getpid()} {json.dumps(dict(flow.variables))}"
     if "metaflow" not in sys.modules:
-        os.environ.update(METAFLOW_STEP_ENV)
-        if OPS_ARE_DELIVERED:
+        os.environ.update(flow.variables)
+        if flow.is_delivered:
             os.environ[ADOPTED] = adopted
         return
-    there_are = os.environ.get(ADOPTED, adopted) if OPS_ARE_DELIVERED else adopted
-    if there_are != adopted and there_are.split()[0] == str(os.getpid()):
+    earlier = os.environ.get(ADOPTED, adopted) if flow.is_delivered else adopted
+    if earlier != adopted and earlier.split()[0] == str(os.getpid()):
         raise RuntimeError(
             "This process has Metaflow's settings for another flow, which are not those of "
-            f"{FLOW_NAME}. Start the worker with --max-tasks-per-child=1, or give flows with other "
+            f"{flow.name}. Start the worker with --max-tasks-per-child=1, or give flows with other "
             "settings workers of their own."
         )
 
 
-def local_sysroot() -> str:
+def local_sysroot(flow: FlowSettings) -> str:
     """The directory whose `.metaflow` holds all that Metaflow keeps locally.
 
     If nothing is configured, Metaflow looks for it from the working directory upwards, which is
@@ -145,24 +137,12 @@ def local_sysroot() -> str:
     """
     from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 
-    configured = {SYSROOT: DATASTORE_SYSROOT_LOCAL, **os.environ, **METAFLOW_STEP_ENV}[SYSROOT]
+    configured = {SYSROOT: DATASTORE_SYSROOT_LOCAL, **os.environ, **flow.variables}[SYSROOT]
     if configured:
         return str(configured)
-    return str(nearest_sysroot(flow_file()) or os.path.dirname(flow_file()))
+    return str(nearest_sysroot(flow_file(flow)) or flow_directory(flow))
 
 
 def nearest_sysroot(file: str) -> Path | None:
     """The nearest directory with a `.metaflow`, from that of a flow's file upwards."""
     return next((one for one in Path(file).parents if (one / ".metaflow").is_dir()), None)
-
-
-def config_environment(file: Path) -> dict[str, str]:
-    """What gives the flow's Configs to a process, after writing their values to a file."""
-    if not FLOW_CONFIGS:
-        return {}
-    file.write_text(json.dumps({"user_configs": FLOW_CONFIGS}), encoding="utf-8")
-    names = {name: f"kv.{name}" for name in FLOW_CONFIGS}  # means: it stands in that file
-    return {
-        "METAFLOW_LOCAL_CONFIG_FILE": str(file),
-        "METAFLOW_FLOW_CONFIG_VALUE": json.dumps(names),
-    }

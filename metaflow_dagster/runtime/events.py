@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from metaflow_dagster.runtime.command import unfit
 from metaflow_dagster.runtime.parameters import parameter_text
-from metaflow_dagster.runtime.settings import END_EVENT, FLOW_NAME
+from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.tasks import FinishedTask, parse_task
 
 LONGEST_ID = 200  # what is longer is no id that anybody would ask for
@@ -63,22 +63,23 @@ def event_spec(name: str) -> AssetSpec:
     )
 
 
-def publish_end(context: OpExecutionContext, task: FinishedTask) -> None:
+def publish_end(flow: FlowSettings, context: OpExecutionContext, task: FinishedTask) -> None:
     """Publish that the run of a task, its last one, has succeeded.
 
     The payload is what Metaflow's Argo deployer sends (argo_workflows_decorator.py), as far as it
     tells which run it was.
     """
-    path = f"{FLOW_NAME}/{task.path}"
+    path = f"{flow.name}/{task.path}"
     run_id = parse_task(task.path).run_id
     payload = {
         "id": path,
-        "pathspec": f"{FLOW_NAME}/{run_id}",
-        "flow_name": FLOW_NAME,
+        "pathspec": f"{flow.name}/{run_id}",
+        "flow_name": flow.name,
         "run_id": run_id,
     }
     table = {name: one for name, one in task.metadata.items() if name == "artifacts"}
-    context.log_event(AssetMaterialization(event_asset(END_EVENT), metadata={**payload, **table}))
+    asset = event_asset(flow.end_event)
+    context.log_event(AssetMaterialization(asset, metadata={**payload, **table}))
 
 
 def happened(

@@ -3,30 +3,91 @@
 import os
 import stat
 import tempfile
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 from dagster import Failure
 
-from metaflow_dagster.runtime.command import FLOW_FILE_VARIABLE, code_directory, flow_file
+from metaflow_dagster.runtime.command import flow_directory, flow_file, flow_file_variable
 from metaflow_dagster.runtime.failures import final_failure
-from metaflow_dagster.runtime.settings import CODE_PACKAGE, FLOW_NAME
+from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.store import datastore_root
 
 
-def provide_code() -> None:
+def provide_code(flow: FlowSettings) -> None:
     """See to it that the flow's file is there; `dagster.Failure` if it cannot be."""
-    directory = Path(code_directory())
-    if CODE_PACKAGE is not None and Path(flow_file()).parent == directory:
-        claim_directory(directory.parent)
-        if not directory.is_dir():
-            extract_code(directory, CODE_PACKAGE)
-    elif not os.path.exists(flow_file()):
+    if flow.code and flow_directory(flow) == flow.code.directory:
+        flow.code.provide(flow)
+    elif not os.path.exists(flow_file(flow)):
         reason = (
-            f"{flow_file()} is not there. Bring the flow along with this file, let "
-            f"{FLOW_FILE_VARIABLE} name its file, or compile anew, with --package if need be."
+            f"{flow_file(flow)} is not there. Bring the flow along with this file, let "
+            f"{flow_file_variable(flow)} name its file, or compile anew, with --package if need be."
         )
         raise final_failure(reason)
+
+
+@dataclass(frozen=True, eq=False)
+class CodePackage:
+    """The code package of the flow in the datastore: its hash, and Metaflow's note of its format.
+
+    It is extracted on machines that do not have the flow's file.
+    """
+
+    sha: str
+    metadata: str
+
+    @property
+    def directory(self) -> str:
+        """Where the code is on this machine, for all runs of the flow."""
+        return os.path.join(tempfile.gettempdir(), f"metaflow-dagster-{os.getuid()}", self.sha)
+
+    def provide(self, flow: FlowSettings) -> None:
+        """Take the code out of the datastore, unless it is on this machine already."""
+        directory = Path(self.directory)
+        claim_directory(directory.parent)
+        if not directory.is_dir():
+            self.extract(flow, directory)
+
+    def extract(self, flow: FlowSettings, directory: Path) -> None:
+        """Make the directory of the code, as others may do at the same time."""
+        from metaflow.package import MetaflowPackage
+
+        blob = load_code(flow, self.sha)
+        with tempfile.TemporaryDirectory(dir=directory.parent) as fresh:
+            content = Path(fresh, "code")
+            content.mkdir()
+            MetaflowPackage.cls_extract_into(self.metadata, BytesIO(blob), str(content))
+            try:
+                content.rename(directory)
+            except OSError:
+                if not directory.is_dir():
+                    raise
+
+    def search_path(self, flow: FlowSettings, python_path: str | None) -> dict[str, str]:
+        """Environment by which a process finds modules of the package, Metaflow's own among them.
+
+        `python_path` is where it would look otherwise, as `@environment` may say.
+        """
+        if flow_directory(flow) != self.directory:
+            return {}
+        from metaflow.package import MetaflowPackage
+
+        variables = MetaflowPackage.get_post_extract_env_vars(self.metadata, self.directory)
+        environment = {name.rstrip(":"): str(value) for name, value in variables.items()}
+        paths = [environment.get("PYTHONPATH"), python_path]
+        return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+    def task_variables(self, flow: FlowSettings) -> dict[str, str]:
+        """Environment by which Metaflow records the code package of a task, for `Task.code`."""
+        kind, root = datastore_root(flow)
+        storage = kind(root)
+        return {
+            "METAFLOW_CODE_SHA": self.sha,
+            "METAFLOW_CODE_URL": storage.full_uri(package_path(flow, self.sha)),
+            "METAFLOW_CODE_DS": storage.TYPE,
+            "METAFLOW_CODE_METADATA": self.metadata,
+        }
 
 
 def claim_directory(directory: Path) -> None:
@@ -38,44 +99,15 @@ def claim_directory(directory: Path) -> None:
         raise final_failure(f"{reason} Remove it.")
 
 
-def code_variables() -> dict[str, str]:
-    """By what Metaflow notes which code package a task belongs to, for `Task.code`."""
-    if CODE_PACKAGE is None:
-        return {}
-    kind, root = datastore_root()
-    sha, storage = CODE_PACKAGE["sha"], kind(root)
-    return {
-        "METAFLOW_CODE_SHA": sha,
-        "METAFLOW_CODE_URL": storage.full_uri(package_path(sha)),
-        "METAFLOW_CODE_DS": storage.TYPE,
-        "METAFLOW_CODE_METADATA": CODE_PACKAGE["metadata"],
-    }
-
-
-def extract_code(directory: Path, package: dict[str, str]) -> None:
-    """Make the directory of a code package, as others may do at the same time."""
-    from metaflow.package import MetaflowPackage
-
-    blob = load_code(package["sha"])
-    with tempfile.TemporaryDirectory(dir=directory.parent) as fresh:
-        content = Path(fresh, "code")
-        content.mkdir()
-        MetaflowPackage.cls_extract_into(package["metadata"], BytesIO(blob), str(content))
-        try:
-            content.rename(directory)
-        except OSError:
-            if not directory.is_dir():
-                raise
-
-
-def load_code(sha: str) -> bytes:
+def load_code(flow: FlowSettings, sha: str) -> bytes:
     """A code package out of the datastore; `dagster.Failure` if it cannot be had."""
     from metaflow.exception import MetaflowException
 
-    kind, root = datastore_root()
-    place = kind(root).full_uri(package_path(sha))
+    kind, root = datastore_root(flow)
+    path = package_path(flow, sha)
+    place = kind(root).full_uri(path)
     try:
-        with kind(root).load_bytes([package_path(sha)]) as blobs:
+        with kind(root).load_bytes([path]) as blobs:
             contents = [Path(file).read_bytes() for _path, file, _info in blobs if file]
     except (MetaflowException, OSError) as error:
         raise Failure(f"The code of the flow cannot be loaded from {place}: {error}") from error
@@ -84,6 +116,6 @@ def load_code(sha: str) -> bytes:
     return contents[0]
 
 
-def package_path(sha: str) -> str:
+def package_path(flow: FlowSettings, sha: str) -> str:
     """Where Metaflow keeps a package (metaflow/datastore/content_addressed_store.py)."""
-    return f"{FLOW_NAME}/data/{sha[:2]}/{sha}"
+    return f"{flow.name}/data/{sha[:2]}/{sha}"

@@ -9,12 +9,7 @@ from functools import cache
 from dagster import OpExecutionContext
 
 from metaflow_dagster.runtime.failures import final_failure
-from metaflow_dagster.runtime.settings import (
-    OPS_ARE_DELIVERED,
-    ORIGIN_RUN_ID,
-    ORIGIN_TAG,
-    RUN_ID_TAG,
-)
+from metaflow_dagster.runtime.settings import ORIGIN_TAG, RUN_ID_TAG, FlowSettings
 from metaflow_dagster.runtime.store import is_task_ok, next_attempt
 from metaflow_dagster.runtime.tasks import (
     EARLIER_PARAMETERS_ID,
@@ -69,15 +64,15 @@ def name_run(context: OpExecutionContext, run_id: str) -> None:
             context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: run_id})
 
 
-def origin_run_id(context: OpExecutionContext) -> str | None:
+def origin_run_id(flow: FlowSettings, context: OpExecutionContext) -> str | None:
     """The Metaflow run that this run resumes, and whose finished tasks it has got as clones."""
-    return context.run.tags.get(ORIGIN_TAG, ORIGIN_RUN_ID)
+    return context.run.tags.get(ORIGIN_TAG, flow.origin_run_id)
 
 
-def may_be_known(context: OpExecutionContext) -> bool:
+def may_be_known(flow: FlowSettings, context: OpExecutionContext) -> bool:
     """Whether Metaflow's datastore may know the task of this op already."""
     is_repeated = context.retry_number > 0 or context.run.parent_run_id is not None
-    return OPS_ARE_DELIVERED or is_repeated or origin_run_id(context) is not None
+    return flow.is_delivered or is_repeated or origin_run_id(flow, context) is not None
 
 
 def is_selected(context: OpExecutionContext) -> bool:
@@ -104,25 +99,25 @@ def is_to_be_repeated(context: OpExecutionContext) -> bool:
     return bool(is_first and parent_id and has_succeeded(context, parent_id, step_key_of(context)))
 
 
-def task_of(context: OpExecutionContext, step: str, part: str = "") -> Task:
+def task_of(flow: FlowSettings, context: OpExecutionContext, step: str, part: str = "") -> Task:
     """The task that an op runs; in a run that a file compiled earlier began, with its id there."""
     run_id, mapping_key = run_id_of(context), context.get_mapping_key()
-    if may_be_known(context) and has_earlier_ids(run_id):
+    if may_be_known(flow, context) and has_earlier_ids(flow, run_id):
         return Task(run_id, step, earlier_id(mapping_key, part))
     return Task(run_id, step, repeatable_id(step, mapping_key, part))
 
 
-def parameters_task(context: OpExecutionContext) -> Task:
+def parameters_task(flow: FlowSettings, context: OpExecutionContext) -> Task:
     """Metaflow's task that holds the parameters of the run; clones have the id of their origin."""
     task = Task(run_id_of(context), PARAMETERS_STEP, PARAMETERS_ID)
     earlier = replace(task, id=EARLIER_PARAMETERS_ID)
-    return earlier if known_attempts(context, earlier) else task
+    return earlier if known_attempts(flow, context, earlier) else task
 
 
 @cache
-def has_earlier_ids(run_id: str) -> bool:
+def has_earlier_ids(flow: FlowSettings, run_id: str) -> bool:
     """Whether a run, which has been started, names its tasks as files compiled earlier did."""
-    return next_attempt(Task(run_id, PARAMETERS_STEP, EARLIER_PARAMETERS_ID)) > 0
+    return next_attempt(flow, Task(run_id, PARAMETERS_STEP, EARLIER_PARAMETERS_ID)) > 0
 
 
 def refuse_foreign_input(task: Task, input_paths: Sequence[str]) -> None:
@@ -136,14 +131,17 @@ def refuse_foreign_input(task: Task, input_paths: Sequence[str]) -> None:
         )
 
 
-def known_attempts(context: OpExecutionContext, task: Task) -> int:
+def known_attempts(flow: FlowSettings, context: OpExecutionContext, task: Task) -> int:
     """How many attempts of an op's task there have been, a clone counted as one."""
-    return next_attempt(task) if may_be_known(context) else 0
+    return next_attempt(flow, task) if may_be_known(flow, context) else 0
 
 
-def has_finished(context: OpExecutionContext, task: Task, attempts: int) -> bool:
+def has_finished(
+    flow: FlowSettings, context: OpExecutionContext, task: Task, attempts: int
+) -> bool:
     """Whether a task, which has had some attempts or was cloned, need not run again."""
-    return attempts > 0 and is_task_ok(task, attempts - 1) and not is_to_be_repeated(context)
+    is_ok = attempts > 0 and is_task_ok(flow, task, attempts - 1)
+    return is_ok and not is_to_be_repeated(context)
 
 
 def refuse_more_attempts(task: Task, attempts: int) -> None:

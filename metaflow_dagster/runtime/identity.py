@@ -11,9 +11,9 @@ from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.identities import read_identity
 from metaflow_dagster.runtime.settings import (
     DEPLOYMENTS,
-    JOB_NAME,
     LAUNCH_TAGS_TAG,
     TRIGGERS_TAG,
+    FlowSettings,
 )
 from metaflow_dagster.runtime.store import datastore_root
 
@@ -32,16 +32,21 @@ def launch_tags(context: OpExecutionContext) -> list[str]:
     return [f"--tag={tag}" for tag in given]
 
 
-def task_environment(context: OpExecutionContext) -> dict[str, str]:
+def task_environment(flow: FlowSettings, context: OpExecutionContext) -> dict[str, str]:
     """Variables that tell a process for whom and where it runs."""
     return {
-        **{name: value for name, value in deployed_identity().items() if not os.environ.get(name)},
+        **not_set(deployed_identity(flow)),
         "METAFLOW_DAGSTER_RUN_ID": context.run_id,
         "METAFLOW_DAGSTER_JOB_NAME": context.job_name,
         "METAFLOW_DAGSTER_OP": str(context.op_handle),
         "METAFLOW_DAGSTER_TRIGGERS": context.run.tags.get(TRIGGERS_TAG, ""),
         **dagster_variables(context),
     }
+
+
+def not_set(variables: dict[str, str]) -> dict[str, str]:
+    """Those of some variables that this process does not have."""
+    return {name: value for name, value in variables.items() if not os.environ.get(name)}
 
 
 def dagster_variables(context: OpExecutionContext) -> dict[str, str]:
@@ -56,14 +61,15 @@ def dagster_variables(context: OpExecutionContext) -> dict[str, str]:
 
 
 @cache
-def deployed_identity() -> dict[str, str]:
+def deployed_identity(flow: FlowSettings) -> dict[str, str]:
     """Who has deployed this job by `dagster create`, and the token that gives its runs a namespace.
 
     Nothing if nobody has, or to another datastore: then runs are those of the user who runs them.
     Whoever has the token may deploy the job, so it is handed on in the environment only.
     """
-    storage, root = datastore_root()
-    with storage(root).load_bytes([f"{DEPLOYMENTS}/{JOB_NAME}"]) as blobs:
+    storage, root = datastore_root(flow)
+    path = f"{DEPLOYMENTS}/{flow.job_name}"
+    with storage(root).load_bytes([path]) as blobs:
         contents = [Path(file).read_bytes() for _path, file, _info in blobs if file]
     if not contents:
         return {}
@@ -71,7 +77,7 @@ def deployed_identity() -> dict[str, str]:
         owner, token = read_identity(contents[0])
     except ValueError as error:
         raise final_failure(
-            f"{DEPLOYMENTS}/{JOB_NAME} in {root} does not say who deployed this job. "
+            f"{path} in {root} does not say who deployed this job. "
             "Remove it, and compile the flow anew by `dagster create`."
         ) from error
     return {"METAFLOW_OWNER": owner, "METAFLOW_PRODUCTION_TOKEN": token}

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dagster import (
-    InitResourceContext,
     InputContext,
     IOManager,
+    IOManagerDefinition,
     OutputContext,
-    io_manager,
 )
 
 from metaflow_dagster.runtime.failures import final_failure
-from metaflow_dagster.runtime.settings import OUTPUTS
+from metaflow_dagster.runtime.settings import OUTPUTS, FlowSettings
 from metaflow_dagster.runtime.store import datastore_root
 
 
@@ -29,7 +28,8 @@ class DatastoreIOManager(IOManager):
     mapping keys, and for one of them only where it is another.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, flow: FlowSettings) -> None:
+        self.flow = flow
         self.known: dict[str, str] = {}  # what this process has stored, which need not be read
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
@@ -39,7 +39,7 @@ class DatastoreIOManager(IOManager):
         if own not in self.known and self.known.get(shared) == text:
             return
         path = own if shared in self.known else shared
-        storage, root = datastore_root()
+        storage, root = datastore_root(self.flow)
         storage(root).save_bytes([(path, BytesIO(text.encode()))], overwrite=True)
         self.known[path] = text
 
@@ -49,7 +49,7 @@ class DatastoreIOManager(IOManager):
         for path in (own, shared):
             if path in self.known:
                 return json.loads(self.known[path])
-        return stored_output(own, shared)
+        return stored_output(self.flow, own, shared)
 
 
 def output_paths(identifier: Sequence[str]) -> tuple[str, str]:
@@ -62,9 +62,9 @@ def output_paths(identifier: Sequence[str]) -> tuple[str, str]:
     return shared, ".".join([shared, *mapping_key])
 
 
-def stored_output(*paths: str) -> Any:
+def stored_output(flow: FlowSettings, *paths: str) -> Any:
     """What the first of some paths in the datastore holds that is there."""
-    storage, root = datastore_root()
+    storage, root = datastore_root(flow)
     with storage(root).load_bytes(paths) as blobs:
         texts = {path: Path(file).read_bytes() for path, file, _info in blobs if file}
     for path in paths:
@@ -86,7 +86,9 @@ def read_output(path: str, content: bytes) -> Any:
         ) from error
 
 
-@io_manager(description="Keeps what ops pass to each other in Metaflow's datastore.")
-def datastore_io_manager(_context: InitResourceContext) -> IOManager:
-    """The I/O manager of one run."""
-    return DatastoreIOManager()
+def datastore_io_manager(flow: FlowSettings) -> IOManagerDefinition:
+    """The I/O manager of the flow's job; each run has one of its own."""
+    return IOManagerDefinition(
+        lambda _context: DatastoreIOManager(flow),
+        description="Keeps what ops pass to each other in Metaflow's datastore.",
+    )

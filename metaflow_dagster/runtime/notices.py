@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 
 from dagster import RunFailureSensorContext, RunStatusSensorContext
 
-from metaflow_dagster.runtime.settings import FLOW_NAME, RUN_ID_TAG
+from metaflow_dagster.runtime.settings import RUN_ID_TAG, FlowSettings
 
 WEBHOOK_VARIABLE = "METAFLOW_DAGSTER_WEBHOOK_URL"  # in the environment, since the URL is a secret
 WEBHOOK_PAUSES = (1, 4, None)  # seconds after each attempt
@@ -19,25 +19,26 @@ class NotNotified(Exception):
     """Nobody has been told of the end of a run."""
 
 
-def notify_of_failure(context: RunFailureSensorContext) -> None:
+def notify_of_failure(flow: FlowSettings, context: RunFailureSensorContext) -> None:
     """Tell that a run has failed, and in which ops."""
     ops = sorted({str(event.step_key) for event in context.get_step_failure_events()})
-    send_notice(notice(context, f"failed in {', '.join(ops)}" if ops else "failed"))
+    ending = f"failed in {', '.join(ops)}" if ops else "failed"
+    send_notice(notice(flow, context, ending))
 
 
-def notify_of_success(context: RunStatusSensorContext) -> None:
+def notify_of_success(flow: FlowSettings, context: RunStatusSensorContext) -> None:
     """Tell that a run has succeeded."""
-    send_notice(notice(context, "succeeded"))
+    send_notice(notice(flow, context, "succeeded"))
 
 
-def notice(context: RunStatusSensorContext, ending: str) -> dict[str, str]:
+def notice(flow: FlowSettings, context: RunStatusSensorContext, ending: str) -> dict[str, str]:
     """What is sent: a text, as chat services want it, and the facts in it one by one."""
     run = context.dagster_run
     run_id = run.tags.get(RUN_ID_TAG, "")
     return {
-        "text": f"Run {run_id or run.run_id} of {FLOW_NAME} {ending}.",
+        "text": f"Run {run_id or run.run_id} of {flow.name} {ending}.",
         "status": run.status.value,
-        "flow_name": FLOW_NAME,
+        "flow_name": flow.name,
         "run_id": run_id,
         "job_name": run.job_name,
         "dagster_run_id": run.run_id,

@@ -71,7 +71,7 @@ def in_op_thread(thread: OpThread) -> Iterator[None]:
         del OP_THREAD.current
 
 
-def op_thread() -> OpThread:
+def current_op_thread() -> OpThread:
     """The thread of the op that asks, or what serves as such in a process of its own."""
     own = OpThread(Interruption(), [sys.stdout], [sys.stderr])
     current: OpThread = getattr(OP_THREAD, "current", own)

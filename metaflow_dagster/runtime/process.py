@@ -8,14 +8,13 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import IO, Any, TextIO
 
 from dagster import OpExecutionContext
 
-from metaflow_dagster.runtime.command import config_environment, process_environment, unfit
+from metaflow_dagster.runtime.command import flow_directory, process_environment, unfit
 from metaflow_dagster.runtime.failures import final_failure, retry_request, step_error
-from metaflow_dagster.runtime.flow_code import code_variables, provide_code
+from metaflow_dagster.runtime.flow_code import provide_code
 from metaflow_dagster.runtime.guard import (
     PROCESS_VARIABLE,
     SECONDS_TO_STOP,
@@ -24,7 +23,8 @@ from metaflow_dagster.runtime.guard import (
 )
 from metaflow_dagster.runtime.limits import Limit
 from metaflow_dagster.runtime.logs import StreamLog, pieces, structured
-from metaflow_dagster.runtime.op_threads import op_thread
+from metaflow_dagster.runtime.op_threads import current_op_thread
+from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.store import task_datastore
 from metaflow_dagster.runtime.tasks import Task
 
@@ -37,16 +37,18 @@ OUTPUT_LOCK = threading.Lock()  # since text streams of Python are not made for 
 class CapturedProcess:
     """A process in a session of its own, whose output is passed on as it comes, and kept."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], marker: str) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], directory: str, marker: str
+    ) -> None:
         self.marker = marker
         self.limit: Limit | None = None  # that it has reached
         self.stdout = StreamLog()
         self.stderr = StreamLog()
-        self.thread = op_thread()
+        self.thread = current_op_thread()
         self.seconds = 0.0  # that it has taken, once it has ended
         self.started = time.monotonic()
         marked = {**environment, PROCESS_VARIABLE: marker.partition("=")[2]}
-        self.process = self.thread.start_process(command, marked)
+        self.process = self.thread.start_process(command, marked, directory)
         self.copying = [
             threading.Thread(target=copy_lines, args=pipe, daemon=True)
             for pipe in (
@@ -112,18 +114,22 @@ class CapturedProcess:
 
 @contextmanager
 def captured_process(
-    context: OpExecutionContext, command: Sequence[str], extra: Mapping[str, str]
+    flow: FlowSettings,
+    context: OpExecutionContext,
+    command: Sequence[str],
+    extra: Mapping[str, str],
 ) -> Iterator[CapturedProcess]:
     """Start a command, to be waited for; whatever happens to this process, it is ended."""
-    provide_code()
+    provide_code(flow)
     check_fit(command, extra)
     with tempfile.TemporaryDirectory(prefix="metaflow-dagster-") as directory:
-        configs = config_environment(Path(directory, "configs"))
-        environment = process_environment({**code_variables(), **configs, **extra})
+        code = flow.code.task_variables(flow) if flow.code else {}
+        configs = flow.configs.environment(directory) if flow.configs else {}
+        environment = process_environment(flow, {**code, **configs, **extra})
         marker = f"{PROCESS_VARIABLE}={uuid.uuid4().hex}"
         guardian = only_guard()
         guardian.watch(marker)  # before it starts, so that at no moment it is left alone
-        captured = CapturedProcess(command, environment, marker)
+        captured = CapturedProcess(command, environment, flow_directory(flow), marker)
         guardian.watch(marker, captured.process.pid)
         try:
             context.log.debug(f"$ {shlex.join(command)}")  # after the start, as it takes a while
@@ -181,7 +187,11 @@ def step_failure(
 
 
 def keep_logs(
-    context: OpExecutionContext, task: Task, attempt: int, process: CapturedProcess
+    flow: FlowSettings,
+    context: OpExecutionContext,
+    task: Task,
+    attempt: int,
+    process: CapturedProcess,
 ) -> None:
     """Keep the output of a task; of one that has failed, its own failure is what matters.
 
@@ -190,18 +200,18 @@ def keep_logs(
     from metaflow.exception import MetaflowException
 
     try:
-        save_logs(task, attempt, process)
+        save_logs(flow, task, attempt, process)
     except (MetaflowException, OSError) as error:
         if not process.returncode:
             raise
         context.log.warning(f"The logs of {task} are not kept in the datastore: {error}")
 
 
-def save_logs(task: Task, attempt: int, process: CapturedProcess) -> None:
+def save_logs(flow: FlowSettings, task: Task, attempt: int, process: CapturedProcess) -> None:
     """Keep the output and the ending of a task as Metaflow's own runtime does."""
     from metaflow.mflog import RUNTIME_LOG_SOURCE
 
-    datastore = task_datastore(task, attempt, "w")
+    datastore = task_datastore(flow, task, attempt, "w")
     if process.returncode:
         # A process that died early has not announced its attempt, and the next one counts them.
         datastore.init_task()

@@ -1,9 +1,7 @@
 """What a task that succeeded has left, for the job and for whoever looks at it."""
 
-import os
 import re
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,20 +15,13 @@ from dagster import (
     TableSchema,
 )
 
-from metaflow_dagster.runtime.command import flow_file, local_sysroot
+from metaflow_dagster.runtime.command import local_sysroot
 from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.process import CapturedProcess
-from metaflow_dagster.runtime.settings import (
-    FLOW_NAME,
-    METAFLOW_STEP_ENV,
-    METAFLOW_TOP_ARGS,
-    NEXT_STEPS,
-    STEPS_WITH_CARDS,
-)
-from metaflow_dagster.runtime.store import datastore_root, readable, stored_attempt
+from metaflow_dagster.runtime.settings import FlowSettings
+from metaflow_dagster.runtime.store import readable, stored_attempt
 from metaflow_dagster.runtime.tasks import FinishedTask, Task, parse_task
 
-CARD_DIRECTORY = "mf.cards"  # metaflow.metaflow_config.CARD_SUFFIX
 RESULT_ARTIFACTS = (
     "_control_mapper_tasks",
     "_foreach_num_splits",
@@ -40,6 +31,7 @@ RESULT_ARTIFACTS = (
 
 
 def finished_task(
+    flow: FlowSettings,
     context: OpExecutionContext,
     task: Task,
     attempt: int,
@@ -49,27 +41,27 @@ def finished_task(
 
     `execution` is what Dagster shows of how it was run, if it was run just now.
     """
-    datastore = stored_attempt(task, attempt)
+    datastore = stored_attempt(flow, task, attempt)
     if datastore is None:
         raise no_result(task)
     with readable(task):
         left = dict(datastore.load_artifacts([one for one in RESULT_ARTIFACTS if one in datastore]))
     chosen = next_steps(left.get("_transition"))
     if left.get("_task_ok"):
-        refuse_other_steps(task, chosen)
-    elif chosen in NEXT_STEPS.get(task.step, [chosen]):
+        refuse_other_steps(flow, task, chosen)
+    elif chosen in flow.next_steps.get(task.step, [chosen]):
         context.log.warning(early_exit(task))
     else:
         raise no_transition(task)
     num_splits = left.get("_foreach_num_splits") or 0
     metadata: dict[str, Any] = {
-        **task_metadata(task, attempt),
+        **task_metadata(flow, task, attempt),
         **(execution or {}),
         "artifacts": artifact_table(datastore),
-        "retrieve": MetadataValue.md(f"```python\n{retrieval_snippet(task, datastore)}\n```"),
+        "retrieve": MetadataValue.md(f"```python\n{retrieval_snippet(flow, task, datastore)}\n```"),
     }
-    if task.step in STEPS_WITH_CARDS:
-        metadata.update(card_links(task))
+    if flow.cards:
+        metadata.update(flow.cards.links(flow, task))
     if num_splits:
         metadata["foreach items"] = MetadataValue.int(num_splits)
     return FinishedTask(
@@ -86,9 +78,9 @@ def own_nodes(task: Task, paths: Sequence[str]) -> list[str]:
     return [str(replace(parse_task(path), run_id=task.run_id)) for path in paths]
 
 
-def task_metadata(task: Task, attempt: int) -> dict[str, Any]:
+def task_metadata(flow: FlowSettings, task: Task, attempt: int) -> dict[str, Any]:
     """Which task this is, and where Metaflow's UI shows it."""
-    pathspec = f"{FLOW_NAME}/{task}"
+    pathspec = f"{flow.name}/{task}"
     address = ui_address()
     return {
         "pathspec": MetadataValue.text(pathspec),
@@ -110,40 +102,6 @@ def execution_metadata(command: Sequence[str], process: CapturedProcess) -> dict
         "seconds": MetadataValue.float(round(process.seconds, 2)),
         "command": MetadataValue.md(f"```sh\n{shlex.join(command)}\n```"),
     }
-
-
-def card_links(task: Task) -> dict[str, Any]:
-    """Where the cards of a task are, and the command that opens them in a browser."""
-    from metaflow.datastore import FlowDataStore
-    from metaflow.plugins.cards.card_datastore import CardDatastore
-    from metaflow.plugins.cards.exception import CardNotPresentException
-
-    storage, root = datastore_root()
-    if storage.TYPE == "local":
-        card_root = os.path.join(root, CARD_DIRECTORY)
-    else:
-        card_root = CardDatastore.get_storage_root(storage.TYPE)
-    stored = FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=card_root)
-    cards = CardDatastore(stored, pathspec=f"{FLOW_NAME}/{task}")
-    try:
-        paths = cards.extract_card_paths()
-    except CardNotPresentException:
-        return {}
-    command = shlex.join([sys.executable, flow_file(), "card", "view", str(task)])
-    return {
-        **{f"card {card_name(path)}": card_link(cards.create_full_path(path)) for path in paths},
-        "view cards": MetadataValue.text(command),
-    }
-
-
-def card_name(path: str) -> str:
-    """The type of a card and its id, if it has one, which its file is named by."""
-    return os.path.basename(path).rpartition("-")[0]
-
-
-def card_link(location: str) -> Any:
-    """A file, or the address of an object in a store."""
-    return MetadataValue.url(location) if "://" in location else MetadataValue.path(location)
 
 
 def no_result(task: Task) -> Failure:
@@ -176,12 +134,9 @@ def next_steps(transition: Any) -> list[str]:
     return list(transition[0]) if transition and transition[0] else []
 
 
-def refuse_other_steps(task: Task, steps: Sequence[str]) -> None:
-    """Fail where a task goes on in another way than the job, which would leave a step out.
-
-    `NEXT_STEPS` has, for each step, all ways in which it may go on: a switch has several.
-    """
-    ways = NEXT_STEPS.get(task.step, [steps])
+def refuse_other_steps(flow: FlowSettings, task: Task, steps: Sequence[str]) -> None:
+    """Fail where a task goes on in another way than the job, which would leave a step out."""
+    ways = flow.next_steps.get(task.step, [steps])
     if steps in ways:
         return
     compiled = " or ".join(map(named_steps, ways))
@@ -222,22 +177,22 @@ def artifact_table(datastore: Any) -> Any:
     )
 
 
-def retrieval_snippet(task: Task, datastore: Any) -> str:
+def retrieval_snippet(flow: FlowSettings, task: Task, datastore: Any) -> str:
     """Code that reads the task's artifacts wherever it is pasted."""
     lines = ["from metaflow import Task, metadata, namespace", "", "namespace(None)"]
-    if METAFLOW_STEP_ENV:
-        lines = ["import os", "", f"os.environ.update({METAFLOW_STEP_ENV!r})", *lines]
-    if provider := metadata_provider():
+    if flow.variables:
+        lines = ["import os", "", f"os.environ.update({dict(flow.variables)!r})", *lines]
+    if provider := metadata_provider(flow):
         lines.append(f"metadata({provider!r})")
-    lines.append(f"task = Task({f'{FLOW_NAME}/{task}'!r})")
+    lines.append(f"task = Task({f'{flow.name}/{task}'!r})")
     lines += [f"task[{name!r}].data" for name in public_artifacts(datastore)]
     return "\n".join(lines)
 
 
-def metadata_provider() -> str | None:
+def metadata_provider(flow: FlowSettings) -> str | None:
     """What Metaflow's `metadata` takes to find the runs; None for what its settings say."""
-    if "--metadata=local" in METAFLOW_TOP_ARGS:
-        return f"local@{local_sysroot()}"
+    if flow.metadata == "local":
+        return f"local@{local_sysroot(flow)}"
     # Not from the environment, where it is if there is a password in it.
-    service = METAFLOW_STEP_ENV.get("METAFLOW_SERVICE_URL")
-    return f"service@{service}" if service and "--metadata=service" in METAFLOW_TOP_ARGS else None
+    service = flow.variables.get("METAFLOW_SERVICE_URL")
+    return f"service@{service}" if service and flow.metadata == "service" else None

@@ -1,27 +1,8 @@
-"""What the compiler replaces: the values of one flow, and what no flow changes."""
+"""What a generated file knows of its flow, and names that leave the process."""
 
-import os
-from typing import Any
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-FLOW_FILE = os.path.join(HERE, "flow.py")
-FLOW_NAME = "Flow"
-JOB_NAME = "Flow"
-END_EVENT = "metaflow.Flow.end"
-CODE_PACKAGE: dict[str, str] | None = None  # in the datastore, for machines without FLOW_FILE
-METAFLOW_TOP_ARGS: list[str] = []
-METAFLOW_STEP_ENV: dict[str, str] = {}
-FLOW_WITH_DECORATORS: list[str] = []
-STEP_WITH_DECORATORS: dict[str, list[str]] = {}
-STEP_COMMANDS: dict[str, list[str]] = {}  # of steps whose decorators change how they are run
-STEPS_WITH_CARDS: list[str] = []
-STEP_SOURCES: dict[str, list[str]] = {}  # file and class of inherited steps
-NEXT_STEPS: dict[str, list[list[str]]] = {}
-FLOW_CONFIGS: dict[str, list[Any]] = {}  # by name: the value, and whether it is plain
-RUN_TAGS: list[str] = []
-NAMESPACE: str | None = None
-ORIGIN_RUN_ID: str | None = None  # of the Metaflow run that every run of this file resumes
-OPS_ARE_DELIVERED = False  # by a queue, say, which may deliver one again whose worker was lost
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 RUN_ID_TAG = "metaflow/run_id"
 ORIGIN_TAG = "metaflow/origin_run_id"  # the Metaflow run to resume
@@ -30,3 +11,92 @@ LAUNCH_TAGS_TAG = "metaflow/tags"  # Metaflow tags that a run was launched with,
 RESUME_STEP_TAG = "metaflow/resume_step"  # from which on to run again what has finished
 OUTPUTS = "mf.dagster.outputs"  # directory in the datastore that holds what ops pass on
 DEPLOYMENTS = "mf.dagster"  # directory in the datastore that holds a blob for each job
+
+
+class PackagedCode(Protocol):
+    """The flow's code in the datastore, for machines that do not have its file."""
+
+    @property
+    def directory(self) -> str:
+        """Where the code is, or will be, on this machine."""
+
+    def provide(self, flow: "FlowSettings") -> None:
+        """Take the code out of the datastore, unless it is on this machine already."""
+
+    def search_path(self, flow: "FlowSettings", python_path: str | None) -> Mapping[str, str]:
+        """Environment by which a process finds modules of the package."""
+
+    def task_variables(self, flow: "FlowSettings") -> Mapping[str, str]:
+        """Environment by which Metaflow records the code package of a task."""
+
+
+class StepCards(Protocol):
+    """The steps that have cards."""
+
+    def links(self, flow: "FlowSettings", task: Any) -> Mapping[str, Any]:
+        """What Dagster shows of the cards of a task."""
+
+
+class ConfigValues(Protocol):
+    """The flow's Configs."""
+
+    def environment(self, directory: str) -> Mapping[str, str]:
+        """Environment that gives the Configs to a process, with a file in a directory."""
+
+
+@dataclass(frozen=True, eq=False)
+class FlowSettings:
+    """What a generated file knows of its flow, and hands to the helpers.
+
+    Attributes
+    ----------
+    name : name of the flow
+    file : path of the flow's file where it was compiled
+    here : directory of the generated file
+    end_event : name of the event that the end of a run publishes
+    next_steps : by step, all ways in which it may go on; each is a list of steps
+    job : name of the Dagster job; default: that of the flow
+    metadata, environment, datastore, event_logger, monitor : types of Metaflow's backend
+    datastore_root : where the datastore is, unless Metaflow's own settings say so
+    top_options : further options that stand before Metaflow's command
+    variables : Metaflow's settings, as environment variables
+    run_tags, namespace : Metaflow's tags of every run, and the namespace of its steps
+    origin_run_id : the Metaflow run that every run of this file resumes
+    flow_decorators : step decorators that were added to all steps, as `--with` takes them
+    step_decorators : by step, decorators that the source of the flow does not hold
+    hooked_steps : steps whose decorators change how they are run
+    inherited_steps : file and class of the steps that another class than the flow's defines
+    is_delivered : whether ops come by a queue, which may deliver one twice if its worker is lost
+    code, cards, configs : the flow's code package, steps with cards, and Configs, if it has some
+    """
+
+    name: str
+    file: str
+    here: str
+    end_event: str
+    next_steps: Mapping[str, Sequence[Sequence[str]]]
+    job: str | None = None
+    metadata: str = "local"
+    environment: str = "local"
+    datastore: str = "local"
+    datastore_root: str | None = None
+    event_logger: str = "nullSidecarLogger"
+    monitor: str = "nullSidecarMonitor"
+    top_options: Sequence[str] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    run_tags: Sequence[str] = ()
+    namespace: str | None = None
+    origin_run_id: str | None = None
+    flow_decorators: Sequence[str] = ()
+    step_decorators: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    hooked_steps: Sequence[str] = ()
+    inherited_steps: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    is_delivered: bool = False
+    code: PackagedCode | None = None
+    cards: StepCards | None = None
+    configs: ConfigValues | None = None
+
+    @property
+    def job_name(self) -> str:
+        """The name of the Dagster job."""
+        return self.job or self.name

@@ -8,20 +8,18 @@ from types import ModuleType
 
 from dagster import Definitions
 
-from metaflow_dagster.runtime.settings import HERE
 
-
-def definitions_of(name: str) -> Definitions:
-    """The definitions of a module beside this one."""
-    module = import_module(f"{__package__}.{name}") if __package__ else module_at(name)
+def definitions_of(here: str, package: str | None, name: str) -> Definitions:
+    """The definitions of a module in a directory, which may be that of a package."""
+    module = import_module(f"{package}.{name}") if package else module_at(here, name)
     definitions: Definitions = module.defs
     return definitions
 
 
-def module_at(name: str) -> ModuleType:
-    """The module from its path: loaded by `dagster dev -f`, this one is in no package."""
-    file = os.path.join(HERE, f"{name}.py")
-    spec = spec_from_file_location(f"{__name__}.{name}", file)
+def module_at(here: str, name: str) -> ModuleType:
+    """The module from its path: what `dagster dev -f` loads is in no package."""
+    file = os.path.join(here, f"{name}.py")
+    spec = spec_from_file_location(f"definitions.{name}", file)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = module_from_spec(spec)

@@ -8,42 +8,45 @@ from functools import cache
 from dagster import CodeReferencesMetadataValue, LocalFileCodeReference
 
 from metaflow_dagster.runtime.command import flow_file
-from metaflow_dagster.runtime.settings import FLOW_NAME, HERE, STEP_SOURCES
+from metaflow_dagster.runtime.settings import FlowSettings
 
 
-def flow_description(text: str = "") -> str:
+def flow_description(flow: FlowSettings, text: str = "") -> str:
     """What Dagster says of the job: what the flow says of itself, and where that is."""
-    file = flow_file()
-    place = named_place(file, source_lines(file).get(FLOW_NAME))
-    return f"{text.rstrip()}\n\nFlow {FLOW_NAME}, {place}".lstrip()
+    file = flow_file(flow)
+    place = named_place(flow, file, source_lines(file).get(flow.name))
+    return f"{text.rstrip()}\n\nFlow {flow.name}, {place}".lstrip()
 
 
-def step_description(step: str, text: str = "") -> str:
+def step_description(flow: FlowSettings, step: str, text: str = "") -> str:
     """What Dagster says of an op: what its step says of itself, and where that is."""
-    return f"{text.rstrip()}\n\nStep {step}, {named_place(*step_source(step))}".lstrip()
+    place = named_place(flow, *step_source(flow, step))
+    return f"{text.rstrip()}\n\nStep {step}, {place}".lstrip()
 
 
-def named_place(file: str, line: int | None) -> str:
+def named_place(flow: FlowSettings, file: str, line: int | None) -> str:
     """A file, as seen from the generated one, and a line in it; its name if it is not here."""
-    return f"{os.path.relpath(file, HERE)}:{line}" if line else os.path.basename(file)
+    return f"{os.path.relpath(file, flow.here)}:{line}" if line else os.path.basename(file)
 
 
-def code_references(*steps: str) -> CodeReferencesMetadataValue:
-    """What lets Dagster's UI open the code of steps in an editor."""
+def code_references(flow: FlowSettings) -> CodeReferencesMetadataValue:
+    """What lets Dagster's UI open the code of the steps in an editor."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dagster has called this beta since 1.9
-        return CodeReferencesMetadataValue(code_references=[*map(code_reference, steps)])
+        return CodeReferencesMetadataValue(
+            code_references=[code_reference(flow, step) for step in flow.next_steps]
+        )
 
 
-def code_reference(step: str) -> LocalFileCodeReference:
+def code_reference(flow: FlowSettings, step: str) -> LocalFileCodeReference:
     """What lets Dagster's UI open the code of a step."""
-    file, line = step_source(step)
+    file, line = step_source(flow, step)
     return LocalFileCodeReference(file_path=os.path.abspath(file), line_number=line, label=step)
 
 
-def step_source(step: str) -> tuple[str, int | None]:
+def step_source(flow: FlowSettings, step: str) -> tuple[str, int | None]:
     """The file of a step, and its line; None where the file is not on this machine."""
-    file, class_name = STEP_SOURCES.get(step, [flow_file(), FLOW_NAME])
+    file, class_name = flow.inherited_steps.get(step, (flow_file(flow), flow.name))
     return file, source_lines(file).get(f"{class_name}.{step}")
 
 

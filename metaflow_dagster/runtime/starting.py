@@ -1,12 +1,9 @@
 """What starts the processes of Metaflow: each with a Python of its own, unless told otherwise."""
 
-import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, Protocol
-
-from metaflow_dagster.runtime.command import flow_file
 
 
 class StepProcess(Protocol):
@@ -28,24 +25,25 @@ class StepProcess(Protocol):
 
 
 class StartProcess(Protocol):
-    """What starts a command, with the variables that are its environment."""
+    """What starts a command in a directory, with the variables that are its environment."""
 
-    def __call__(self, command: Sequence[str], environment: Mapping[str, str]) -> StepProcess:
+    def __call__(
+        self, command: Sequence[str], environment: Mapping[str, str], directory: str
+    ) -> StepProcess:
         """Start it."""
 
 
-def fresh_process(command: Sequence[str], environment: Mapping[str, str]) -> StepProcess:
-    """Start a command in the directory of the flow, as is needed for the paths in it.
-
-    Metaflow finds its local store from there, too.
-    """
+def fresh_process(
+    command: Sequence[str], environment: Mapping[str, str], directory: str
+) -> StepProcess:
+    """Start a command with a Python of its own."""
     return subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=os.path.dirname(flow_file()),
+        cwd=directory,
         start_new_session=True,
     )
 

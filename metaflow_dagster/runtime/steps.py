@@ -27,40 +27,37 @@ from metaflow_dagster.runtime.limits import limit_of
 from metaflow_dagster.runtime.parameters import parameter_variables
 from metaflow_dagster.runtime.process import captured_process, keep_logs, step_failure
 from metaflow_dagster.runtime.results import execution_metadata, finished_task, task_metadata
-from metaflow_dagster.runtime.settings import (
-    FLOW_WITH_DECORATORS,
-    NAMESPACE,
-    RESUME_STEP_TAG,
-    RUN_ID_TAG,
-    STEP_COMMANDS,
-    STEP_WITH_DECORATORS,
-)
+from metaflow_dagster.runtime.settings import RESUME_STEP_TAG, RUN_ID_TAG, FlowSettings
 from metaflow_dagster.runtime.tasks import CONTROL_PART, FinishedTask, Task
 
 MANY_RETRIES = 10_000  # of a recursive step, whose repetitions count their retries each
+HOOKED_STEP = ["dagster", "step"]  # our command that runs a step with its decorators' hooks
 CONTROL_OPTIONS = ["--ubf-context=ubf_control", "--split-index=0"]  # of a parallel step's task
 
 
-def start_run(context: OpExecutionContext, parameters: Mapping[str, Any]) -> str:
+def start_run(
+    flow: FlowSettings, context: OpExecutionContext, parameters: Mapping[str, Any]
+) -> str:
     """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
-    adopt_settings()
-    task = parameters_task(context)
+    adopt_settings(flow)
+    task = parameters_task(flow, context)
     context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: task.run_id})
-    origin = origin_run_id(context)
-    if origin is None and known_attempts(context, task):
+    origin = origin_run_id(flow, context)
+    if origin is None and known_attempts(flow, context, task):
         return str(task)
     # What is added to every step belongs to the description of the flow that is stored.
-    decorators = [f"--with={spec}" for spec in FLOW_WITH_DECORATORS]
+    decorators = [f"--with={spec}" for spec in flow.flow_decorators]
     begin = resume_command(context, task, origin) if origin else init_command(task)
-    command = metaflow_command(decorators, [*begin, *tag_options(), *launch_tags(context)])
-    environment = {**parameter_variables(parameters), **task_environment(context)}
+    options = [*tag_options(flow), *launch_tags(context)]
+    command = metaflow_command(flow, decorators, [*begin, *options])
+    environment = {**parameter_variables(parameters), **task_environment(flow, context)}
     limit = limit_of(context, None)
-    with captured_process(context, command, environment) as process:
+    with captured_process(flow, context, command, environment) as process:
         process.wait(limit)
         if process.returncode:
             what = "The run could not be initialised"
             raise step_failure(context, what, process, may_retry=True, metadata={})
-    return str(parameters_task(context) if origin else task)
+    return str(parameters_task(flow, context) if origin else task)
 
 
 def init_command(task: Task) -> list[str]:
@@ -89,6 +86,7 @@ def tagged_step(tags: Mapping[str, str]) -> str | None:
 
 
 def run_step(
+    flow: FlowSettings,
     context: OpExecutionContext,
     step: str,
     input_paths: Sequence[str],
@@ -106,53 +104,60 @@ def run_step(
     may handle its failure after that, `timeout` the seconds that the user's code may take,
     `environment` variables for the process, `part` which of the tasks of the op this is.
     """
-    adopt_settings()
-    task = task_of(context, step, part)
+    adopt_settings(flow)
+    task = task_of(flow, context, step, part)
     refuse_foreign_input(task, input_paths)
     name_run(context, task.run_id)
-    attempt = known_attempts(context, task)
-    if has_finished(context, task, attempt):
+    attempt = known_attempts(flow, context, task)
+    if has_finished(flow, context, task, attempt):
         context.log.info(f"Task {task} has finished already and is not run again.")
-        return finished_task(context, task, attempt - 1)
+        return finished_task(flow, context, task, attempt - 1)
     refuse_more_attempts(task, attempt)
     # What earlier runs have used up of the retries, this one has got anew.
     last_of_user = max(0, attempt - context.retry_number) + user_retries
     limit = limit_of(context, timeout if attempt <= last_of_user else None)
     with input_options(input_paths) as inputs:
         retries = [f"--retry-count={attempt}", f"--max-user-code-retries={last_of_user}"]
-        origin = [f"--clone-run-id={one}" for one in [origin_run_id(context)] if one]
-        command = step_command(task, [*inputs, *options, *retries, *origin])
-        identity = {"METAFLOW_RUN_ID": task.run_id, **task_environment(context)}
-        with captured_process(context, command, {**identity, **(environment or {})}) as process:
+        origin = [f"--clone-run-id={one}" for one in [origin_run_id(flow, context)] if one]
+        command = step_command(flow, task, [*inputs, *options, *retries, *origin])
+        identity = {"METAFLOW_RUN_ID": task.run_id, **task_environment(flow, context)}
+        variables = {**identity, **(environment or {})}
+        with captured_process(flow, context, command, variables) as process:
             try:
                 process.wait(limit)
             finally:
-                keep_logs(context, task, attempt, process)
+                keep_logs(flow, context, task, attempt, process)
     if process.returncode:
         may_retry = attempt < last_of_user + error_retries
-        shown = task_metadata(task, attempt)
+        shown = task_metadata(flow, task, attempt)
         raise step_failure(context, f"Step {step} failed", process, may_retry, shown)
-    return finished_task(context, task, attempt, execution_metadata(command, process))
+    return finished_task(flow, context, task, attempt, execution_metadata(command, process))
 
 
-def step_command(task: Task, options: Sequence[str]) -> list[str]:
+def step_command(flow: FlowSettings, task: Task, options: Sequence[str]) -> list[str]:
     """What runs a task, decorators that the flow's source does not hold included."""
-    specs = [*STEP_WITH_DECORATORS.get(task.step, []), *internal_decorators()]
+    specs = [*flow.step_decorators.get(task.step, []), *internal_decorators()]
     decorators = [f"--with={spec}" for spec in specs]
-    namespace = [f"--namespace={NAMESPACE}"] if NAMESPACE is not None else []
-    command = [*STEP_COMMANDS.get(task.step, ["step"]), task.step]
+    namespace = [f"--namespace={flow.namespace}"] if flow.namespace is not None else []
+    command = [*(HOOKED_STEP if task.step in flow.hooked_steps else ["step"]), task.step]
     ids = [f"--run-id={task.run_id}", f"--task-id={task.id}"]
-    return metaflow_command(decorators, [*command, *ids, *options, *namespace, *tag_options()])
+    further = [*options, *namespace, *tag_options(flow)]
+    return metaflow_command(flow, decorators, [*command, *ids, *further])
 
 
 def run_parallel_step(
-    context: OpExecutionContext, step: str, input_paths: Sequence[str], **how: Any
+    flow: FlowSettings,
+    context: OpExecutionContext,
+    step: str,
+    input_paths: Sequence[str],
+    **how: Any,
 ) -> FinishedTask:
     """Run Metaflow's control task of a parallel step, which starts the others; `how` as above."""
-    return run_step(context, step, input_paths, CONTROL_OPTIONS, part=CONTROL_PART, **how)
+    return run_step(flow, context, step, input_paths, CONTROL_OPTIONS, part=CONTROL_PART, **how)
 
 
 def run_recursive_step(
+    flow: FlowSettings,
     context: OpExecutionContext,
     step: str,
     input_paths: Sequence[str],
@@ -163,15 +168,15 @@ def run_recursive_step(
 
     A retry goes on with the repetition that had been started last.
     """
-    adopt_settings()
-    repetition = last_started(context, step)
+    adopt_settings(flow)
+    repetition = last_started(flow, context, step)
     if repetition:
-        input_paths, options = [str(task_of(context, step, repeated(repetition - 1)))], ()
-    task = run_step(context, step, input_paths, options, part=repeated(repetition), **how)
+        input_paths, options = [str(task_of(flow, context, step, repeated(repetition - 1)))], ()
+    task = run_step(flow, context, step, input_paths, options, part=repeated(repetition), **how)
     while task.target == step:
         repetition += 1
         context.log.info(f"Step {step} has chosen itself and runs again: repetition {repetition}.")
-        task = run_step(context, step, [task.path], part=repeated(repetition), **how)
+        task = run_step(flow, context, step, [task.path], part=repeated(repetition), **how)
     task.metadata["repetitions"] = MetadataValue.int(repetition)
     return task
 
@@ -181,10 +186,10 @@ def repeated(repetition: int) -> str:
     return f"r{repetition}" if repetition else ""
 
 
-def last_started(context: OpExecutionContext, step: str) -> int:
+def last_started(flow: FlowSettings, context: OpExecutionContext, step: str) -> int:
     """The last repetition of a recursive step that an earlier attempt of this op has started."""
     repetition = 0
-    while known_attempts(context, task_of(context, step, repeated(repetition + 1))):
+    while known_attempts(flow, context, task_of(flow, context, step, repeated(repetition + 1))):
         repetition += 1
     return repetition
 

@@ -10,7 +10,7 @@ from typing import Any
 from dagster import Failure
 
 from metaflow_dagster.runtime.command import adopt_settings, local_sysroot
-from metaflow_dagster.runtime.settings import FLOW_NAME, METAFLOW_TOP_ARGS
+from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.tasks import Task
 
 # What reading and unpickling can raise of which something is damaged (the pickle module's page).
@@ -28,54 +28,51 @@ UNREADABLE = (
 )
 
 
-def datastore_root() -> tuple[Any, str]:
-    """Metaflow's storage class for the datastore of this file, and its root."""
-    adopt_settings()
+def datastore_root(flow: FlowSettings) -> tuple[Any, str]:
+    """Metaflow's storage class for the datastore of a flow, and its root."""
+    adopt_settings(flow)
     from metaflow.plugins import DATASTORES
 
-    options = dict(argument.split("=", 1) for argument in METAFLOW_TOP_ARGS if "=" in argument)
-    storage = next(one for one in DATASTORES if options["--datastore"] == one.TYPE)
-    if "--datastore-root" in options:
-        return storage, options["--datastore-root"]
-    return storage, os.path.join(local_sysroot(), ".metaflow")
+    storage = next(known for known in DATASTORES if flow.datastore == known.TYPE)
+    return storage, flow.datastore_root or os.path.join(local_sysroot(flow), ".metaflow")
 
 
-def task_datastore(task: Task, attempt: int | None, mode: str) -> Any:
+def task_datastore(flow: FlowSettings, task: Task, attempt: int | None, mode: str) -> Any:
     """Metaflow's datastore of one attempt of a task (metaflow/datastore/task_datastore.py)."""
     from metaflow.datastore import FlowDataStore
 
-    storage, root = datastore_root()
-    flow_datastore = FlowDataStore(FLOW_NAME, None, storage_impl=storage, ds_root=root)
+    storage, root = datastore_root(flow)
+    flow_datastore = FlowDataStore(flow.name, None, storage_impl=storage, ds_root=root)
     return flow_datastore.get_task_datastore(
         task.run_id, task.step, task.id, attempt=attempt, mode=mode
     )
 
 
-def next_attempt(task: Task) -> int:
+def next_attempt(flow: FlowSettings, task: Task) -> int:
     """The first attempt of the task that the datastore does not know."""
     from metaflow.metaflow_config import MAX_ATTEMPTS
 
-    datastore = task_datastore(task, 0, "w")
+    datastore = task_datastore(flow, task, 0, "w")
     for attempt in range(MAX_ATTEMPTS):
         if not datastore.has_metadata(f"{attempt}.attempt.json", add_attempt=False):
             return attempt
     return int(MAX_ATTEMPTS)
 
 
-def stored_attempt(task: Task, attempt: int) -> Any:
+def stored_attempt(flow: FlowSettings, task: Task, attempt: int) -> Any:
     """The datastore of an attempt that Metaflow has stored to its end; None if it has not."""
     from metaflow.datastore.exceptions import DataException
 
     with readable(task):
         try:
-            return task_datastore(task, attempt, "r")
+            return task_datastore(flow, task, attempt, "r")
         except DataException:
             return None
 
 
-def is_task_ok(task: Task, attempt: int) -> bool:
+def is_task_ok(flow: FlowSettings, task: Task, attempt: int) -> bool:
     """Whether an attempt of a task has succeeded, in Metaflow's eyes."""
-    datastore = stored_attempt(task, attempt)
+    datastore = stored_attempt(flow, task, attempt)
     with readable(task):
         return datastore is not None and bool(datastore.get("_task_ok"))
 

@@ -27,7 +27,12 @@ from metaflow_dagster.runtime.internals import (
     step_events,
     with_resources,
 )
-from metaflow_dagster.runtime.op_threads import Interruption, OpThread, in_op_thread, op_thread
+from metaflow_dagster.runtime.op_threads import (
+    Interruption,
+    OpThread,
+    current_op_thread,
+    in_op_thread,
+)
 from metaflow_dagster.runtime.starting import StartProcess
 
 SECONDS_BETWEEN_LOOKS = 0.1  # for interruptions, retries that are due and free slots of pools
@@ -164,7 +169,7 @@ class RunningOps:
         error = None
         try:
             with log_streams(self.context, context.step.key, self.news.put) as (stdout, stderr):
-                own = op_thread()
+                own = current_op_thread()
                 streams = [*own.stdout, *stdout], [*own.stderr, *stderr]
                 with in_op_thread(OpThread(self.interruption, *streams, self.start_process)):
                     for event in step_events(context):

@@ -1,6 +1,5 @@
 """Processes of Metaflow that are forked from one which has imported Metaflow already."""
 
-import dis
 import inspect
 import json
 import os
@@ -11,17 +10,23 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from types import ModuleType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import IO, Any
 
 from dagster import Failure
 
-from metaflow_dagster.runtime.command import adopt_settings, flow_file, process_environment
+from metaflow_dagster.runtime.command import (
+    adopt_settings,
+    flow_directory,
+    flow_file,
+    process_environment,
+)
 from metaflow_dagster.runtime.flow_code import provide_code
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, SECONDS_TO_STOP, stop_processes
 from metaflow_dagster.runtime.process import write_text
+from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
 from metaflow_dagster.runtime.step_server import (
     become_task,
@@ -54,13 +59,41 @@ SERVER_START = (  # with a number of a file; what is to be done comes through th
 )
 
 
+SERVER_IMPORTS = """\
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+"""
+SERVER_BODY = """
+main = new_main({file!r})
+variables = import_metaflow({directory!r})
+request, files = serve_steps(control)
+environment = {{**request["environment"], **variables}}
+become_task(environment, files, {marker!r})
+execute_file(request["arguments"], main)
+"""
+
+
+def warm_processes(flow: FlowSettings) -> Callable[[], AbstractContextManager[StartProcess]]:
+    """What the executor enters for a run, so that a step server starts the run's processes."""
+    return partial(step_server, flow)
+
+
 @contextmanager
-def warm_processes() -> Iterator[StartProcess]:
+def step_server(flow: FlowSettings) -> Iterator[StartProcess]:
     """Have a step server for a run, and give what starts the run's processes by it."""
-    adopt_settings()
+    adopt_settings(flow)
     try:
-        provide_code()
-        server = StepServer(process_environment({PROCESS_VARIABLE: "0" * MARKER_LENGTH}))
+        provide_code(flow)
+        environment = process_environment(flow, {PROCESS_VARIABLE: "0" * MARKER_LENGTH})
+        server = StepServer(flow_file(flow), flow_directory(flow), environment)
     except (Failure, OSError):  # as when the flow is not there: each op says so
         yield fresh_process
         return
@@ -76,22 +109,22 @@ class StepServer:
     What it cannot start, or can no longer, starts with a Python of its own.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, file: str, directory: str, environment: Mapping[str, str]) -> None:
         self.environment = environment
         self.lock = threading.Lock()
         self.control, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVER_START.format(theirs.fileno()), flow_file()],
+                [sys.executable, "-c", SERVER_START.format(theirs.fileno()), file],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                cwd=os.path.dirname(flow_file()),
+                cwd=directory,
                 start_new_session=True,
                 pass_fds=[theirs.fileno()],
             )
-        self.send(server_program().encode(), [])
+        self.send(server_program(file).encode(), [])
         threading.Thread(target=self.pass_on, daemon=True).start()
 
     def pass_on(self) -> None:
@@ -107,12 +140,14 @@ class StepServer:
             socket.send_fds(self.control, [len(text).to_bytes(8, "big")], files)
             self.control.sendall(text)
 
-    def start_process(self, command: Sequence[str], environment: Mapping[str, str]) -> StepProcess:
+    def start_process(
+        self, command: Sequence[str], environment: Mapping[str, str], directory: str
+    ) -> StepProcess:
         """Start a command of the flow."""
         if needs_fresh_python(self.environment, environment):
-            return fresh_process(command, environment)
+            return fresh_process(command, environment, directory)
         forked = self.forked(command, environment)
-        return fresh_process(command, environment) if forked is None else forked
+        return fresh_process(command, environment, directory) if forked is None else forked
 
     def forked(
         self, command: Sequence[str], environment: Mapping[str, str]
@@ -175,8 +210,11 @@ class ForkedProcess:
         return -signal.SIGKILL
 
 
-def server_program() -> str:
-    """The program of a step server, which has its end of a socket as `control`."""
+def server_program(file: str) -> str:
+    """The program of a step server for a flow's file, which has its end of a socket as `control`.
+
+    It is made of the source of functions, after what they import.
+    """
     functions: tuple[Any, ...] = (
         import_metaflow,
         serve_steps,
@@ -189,28 +227,9 @@ def server_program() -> str:
         code_of,
         new_main,
     )
-    steps = f"""
-main = {new_main.__name__}({flow_file()!r})
-variables = {import_metaflow.__name__}({os.path.dirname(os.path.realpath(flow_file()))!r})
-request, files = {serve_steps.__name__}(control)
-environment = {{**request["environment"], **variables}}
-{become_task.__name__}(environment, files, {PROCESS_VARIABLE!r})
-{execute_file.__name__}(request["arguments"], main)
-"""
-    annotations = "from __future__ import annotations"
-    return "\n".join([annotations, *imports(functions), *map(inspect.getsource, functions), steps])
-
-
-def imports(functions: Sequence[Any]) -> Iterator[str]:
-    """The imports that functions need somewhere else, by the names they have here."""
-    # Only what is looked up as a global: the names of attributes may be others here by chance.
-    instructions = (each for one in functions for each in dis.get_instructions(one))
-    for name in {one.argval: None for one in instructions if one.opname == "LOAD_GLOBAL"}:
-        value = functions[0].__globals__.get(name)
-        if isinstance(value, ModuleType):
-            yield f"import {value.__name__} as {name}"
-        elif value is not None and value not in functions:
-            yield f"from {value.__module__} import {value.__name__} as {name}"
+    directory = os.path.dirname(os.path.realpath(file))
+    body = SERVER_BODY.format(file=file, directory=directory, marker=PROCESS_VARIABLE)
+    return "\n".join([SERVER_IMPORTS, *map(inspect.getsource, functions), body])
 
 
 def needs_fresh_python(server: Mapping[str, str], task: Mapping[str, str]) -> bool:

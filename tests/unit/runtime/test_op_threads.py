@@ -12,7 +12,7 @@ from metaflow_dagster.runtime.op_threads import (
     Interruption,
     OpThread,
     in_op_thread,
-    op_thread,
+    current_op_thread,
 )
 
 
@@ -50,10 +50,10 @@ def test_whoever_would_wait_after_the_interruption_does_not() -> None:
 
 
 def test_each_thread_has_its_own() -> None:
-    outside = op_thread()
+    outside = current_op_thread()
     assert (outside.stdout, outside.stderr) == ([sys.stdout], [sys.stderr])
     mine = OpThread(Interruption(), [], [])
     with in_op_thread(mine), ThreadPoolExecutor(1) as pool:
-        assert op_thread() is mine
-        assert pool.submit(op_thread).result(60).stdout == [sys.stdout]
-    assert op_thread() is not mine
+        assert current_op_thread() is mine
+        assert pool.submit(current_op_thread).result(60).stdout == [sys.stdout]
+    assert current_op_thread() is not mine

@@ -14,13 +14,13 @@ from dagster import (
 )
 
 from metaflow_dagster.runtime.executors import threads_executor
-from metaflow_dagster.runtime.op_threads import op_thread
+from metaflow_dagster.runtime.op_threads import current_op_thread
 from tests.unit.runtime.test_threads import executed
 
 
 @op
 def speak(context: OpExecutionContext) -> None:
-    thread = op_thread()
+    thread = current_op_thread()
     for stream in (*thread.stdout, *thread.stderr):
         stream.write(f"{context.op_handle.name} to {len(thread.stdout)} streams\n")
         stream.flush()
