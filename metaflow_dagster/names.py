@@ -41,6 +41,31 @@ DAGSTER_RESERVED: Final = frozenset(
     }
 )
 
+# What the bodies of ops refer to, which no input of theirs may be called (emit/op.py).
+OP_BODY_NAMES: Final = frozenset(
+    {
+        "FLOW",
+        "fanned_out",
+        "flat",
+        "foreach_list",
+        "foreach_options",
+        "foreach_outputs",
+        "given_parameters",
+        "given_values",
+        "nodes_output",
+        "os",
+        "publish_end",
+        "regrouped",
+        "run_parallel_step",
+        "run_recursive_step",
+        "run_step",
+        "split_outputs",
+        "start_run",
+        "switch_output",
+        "task_output",
+    }
+)
+
 
 def is_dagster_name(text: str) -> bool:
     """Whether Dagster takes the text as the name of a job, op, input or output."""

@@ -45,6 +45,11 @@ class Case:
         return f"{self.flow}_{self.variant}" if self.variant else self.flow
 
     @property
+    def all_options(self) -> Mapping[str, Any]:
+        """The options with the runtime, which most files import: so they hold what is their own."""
+        return {"runtime": "installed", **self.options}
+
+    @property
     def flow_file(self) -> str:
         return f"{self.flow}.py"
 
@@ -54,7 +59,7 @@ class Case:
 
     def command_line_options(self) -> Iterator[str]:
         """The options as the command line takes them."""
-        for name, value in self.options.items():
+        for name, value in self.all_options.items():
             option = f"--{_OPTION_NAMES.get(name, name.replace('_', '-'))}"
             match value:
                 case True:
@@ -138,14 +143,35 @@ SHAPE_CASES = tuple(
 
 
 def warm(case: Case) -> Case:
-    """The same flow, its steps being forked from a step server, which goes with threads only."""
+    """The same flow, its steps being forked from a step server, which goes with threads only.
+
+    It imports the runtime from a file beside it.
+    """
     options = {name: value for name, value in case.options.items() if name != "executor"}
     variant = "_".join(filter(None, [case.variant, "warm"]))
-    return replace(case, variant=variant, options={**options, "warm_steps": True})
+    own = {"warm_steps": True, "runtime": "shared"}
+    return replace(case, variant=variant, options={**options, **own})
 
 
 # Not among those that are run: each of them is run warm, too.
 WARM_CASE = Case("linear", "LinearFlow", "warm", {"name": "warm_linear", "warm_steps": True})
+
+# Nor are these, which hold the runtime: random flows that do are run.
+INLINE_CASES = (
+    Case("linear", "LinearFlow", "inline", {"name": "inline_linear", "runtime": "inline"}),
+    Case(
+        "orders",
+        "OrdersFlow",
+        "inline",
+        {
+            "name": "inline_orders",
+            "runtime": "inline",
+            "warm_steps": True,
+            "notify_on_error": True,
+            "notify_on_success": True,
+        },
+    ),
+)
 
 # Nor is this one: it needs a cluster.
 POD_CASE = Case(
@@ -169,7 +195,7 @@ EXAMPLE_CASES = (
     Case("forecast_report", "ForecastReportFlow"),
 )
 
-CASES = (*FLOW_CASES, WARM_CASE, POD_CASE, *EXAMPLE_CASES, *SHAPE_CASES)
+CASES = (*FLOW_CASES, WARM_CASE, *INLINE_CASES, POD_CASE, *EXAMPLE_CASES, *SHAPE_CASES)
 
 
 def isolate() -> None:
@@ -199,7 +225,7 @@ def compiled(case: Case) -> str:
     """The text that the golden file should hold."""
     from metaflow_dagster import synthesize
 
-    return synthesize(flow_class(case), output=GOLDEN / case.output, **case.options)
+    return synthesize(flow_class(case), output=GOLDEN / case.output, **case.all_options)
 
 
 def stale(case: Case) -> bool:

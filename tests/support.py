@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from metaflow_dagster.emit import SHARED_MODULE, emit_shared_runtime
 from tests.golden import FIXTURES, Case, compiled, warm
 
 IndexPath = tuple[int, ...]
@@ -86,6 +87,7 @@ class Workspace:
         self.golden = directory / "golden"
         shutil.copytree(FIXTURES / "flows", self.flows)
         shutil.copytree(FIXTURES / "golden", self.golden)
+        (self.golden / f"{SHARED_MODULE}.py").write_text(emit_shared_runtime(), encoding="utf-8")
         # Where it is decides where runs are stored: by Metaflow natively as well as from Dagster.
         (directory / ".metaflow").mkdir()
 

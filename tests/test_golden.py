@@ -70,7 +70,8 @@ def test_is_the_same_on_other_machines(tmp_path: Path) -> None:
 
 
 def test_all_pass_ruff() -> None:
-    checked([sys.executable, "-m", "ruff", "check", "--select=E,F,I", str(GOLDEN)], ROOT)
+    rules = ["--isolated", "--select=E,F,I", "--line-length=100"]
+    checked([sys.executable, "-m", "ruff", "check", *rules, "."], GOLDEN)
 
 
 @every_case

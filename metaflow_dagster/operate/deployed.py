@@ -64,7 +64,7 @@ class CompiledFile:
     @property
     def flow_file(self) -> Path:
         """The file of the flow."""
-        return Path(os.path.normpath(self.file.parent / self.record.flow_file))
+        return Path(os.path.normpath(self.file.parent / self.record.file))
 
     @property
     def deployments(self) -> Deployments:

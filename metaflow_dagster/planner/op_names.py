@@ -9,6 +9,7 @@ from metaflow_dagster.names import (
     BRANCH_PREFIX,
     DAGSTER_RESERVED,
     INPUT_PREFIX,
+    OP_BODY_NAMES,
     OP_PREFIX,
     Scope,
     ascii_name,
@@ -42,12 +43,16 @@ class OpNames:
 
 
 def input_names(parents: tuple[str, ...]) -> tuple[str, ...]:
-    """An input for each parent step, named after it where Dagster allows that."""
-    names = Scope(DAGSTER_RESERVED)
+    """An input for each parent step, named after it where Dagster and the op's body allow that."""
+    names = Scope(DAGSTER_RESERVED | OP_BODY_NAMES)
     return tuple(
-        names.claim(plain if is_dagster_name(plain) else INPUT_PREFIX + plain)
+        names.claim(plain if _is_input_name(plain) else INPUT_PREFIX + plain)
         for plain in map(ascii_name, parents)
     )
+
+
+def _is_input_name(name: str) -> bool:
+    return is_dagster_name(name) and name not in OP_BODY_NAMES
 
 
 def branch_names(targets: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
