@@ -70,7 +70,7 @@ def test_is_the_same_on_other_machines(tmp_path: Path) -> None:
 
 
 def test_all_pass_ruff() -> None:
-    rules = ["--isolated", "--select=E,F,I", "--line-length=100"]
+    rules = ["--isolated", "--select=E,F,I", "--line-length=105"]  # a record has one line
     checked([sys.executable, "-m", "ruff", "check", *rules, "."], GOLDEN)
 
 

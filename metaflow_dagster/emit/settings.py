@@ -18,10 +18,10 @@ from metaflow_dagster.emit.build import (
     assign,
     attribute,
     call,
+    list_of,
     literal,
     name,
     text_dict,
-    tuple_of,
 )
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import FLOW, HERE, ModuleScope
@@ -119,7 +119,7 @@ def _inherited_steps(
     for step in flow.steps:
         if step.class_name and (step.location.file, step.class_name) != (flow.file, flow.name):
             file = path_expression(step.location.file, scope, place)
-            yield step.name, tuple_of([file, literal(step.class_name)])
+            yield step.name, list_of([file, literal(step.class_name)])
 
 
 def _has_own_executor(options: Options) -> bool:

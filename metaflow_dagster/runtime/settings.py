@@ -90,7 +90,7 @@ class FlowSettings:
     flow_decorators: Sequence[str] = ()
     step_decorators: Mapping[str, Sequence[str]] = field(default_factory=dict)
     hooked_steps: Sequence[str] = ()
-    inherited_steps: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    inherited_steps: Mapping[str, Sequence[str]] = field(default_factory=dict)
     is_delivered: bool = False
     code: PackagedCode | None = None
     cards: StepCards | None = None

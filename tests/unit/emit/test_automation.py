@@ -105,8 +105,8 @@ def test_end_of_a_run_is_an_asset_downstream_of_what_triggers_the_flow() -> None
 
 def test_the_end_is_published_by_the_last_op() -> None:
     published = emitted(linear_flow()).split("def op_end(")[1]
-    assert "publish_end(context, task)" in published
-    assert emitted(linear_flow()).count("publish_end(context, task)") == 1
+    assert "publish_end(FLOW, context, task)" in published
+    assert emitted(linear_flow()).count("publish_end(FLOW, context, task)") == 1
 
 
 def test_flows_with_the_same_events_can_be_merged() -> None:

@@ -42,7 +42,7 @@ def received(module: ModuleType, given_values: Mapping[str, Any]) -> dict[str, A
     """What the start op passes on to `start_run`."""
     calls = []
 
-    def start_run(_: object, parameters: Mapping[str, Any]) -> str:
+    def start_run(_flow: object, _context: object, parameters: Mapping[str, Any]) -> str:
         calls.append(dict(parameters))
         return "run/_parameters/params"
 

@@ -95,7 +95,7 @@ def test_executor(options: Options, name: str) -> None:
 @pytest.mark.parametrize("is_warm", [False, True])
 def test_processes_of_steps(is_warm: bool) -> None:
     text = emitted(linear_flow(), Options(max_workers=2, warm_steps=is_warm))
-    assert ("threads_executor(2, processes=warm_processes)" in text) == is_warm
+    assert ("threads_executor(2, processes=warm_processes(FLOW))" in text) == is_warm
     assert hasattr(loaded(text), "StepServer") == is_warm
     assert job_of(loaded(text)).executor_def.name == "threads"
 

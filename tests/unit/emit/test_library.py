@@ -2,24 +2,22 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator
 from pathlib import Path
 
-import libcst as cst
 import pytest
 
 import metaflow_dagster
 from metaflow_dagster.emit.library import (
     RUNTIME_MODULES,
     Imported,
-    Renamer,
     names_used,
     read_library,
     runtime_library,
 )
+from metaflow_dagster.runtime import PUBLIC
 
-RUNTIME_DIRECTORY = Path(metaflow_dagster.__file__).parent / "runtime"
-RUNTIME = "\n".join((RUNTIME_DIRECTORY / f"{name}.py").read_text() for name in RUNTIME_MODULES)
+PACKAGE = Path(metaflow_dagster.__file__).parent
+RUNTIME = "\n".join((PACKAGE / f"{name}.py").read_text() for name in RUNTIME_MODULES)
 
 SOURCE = '''
 import os
@@ -88,53 +86,8 @@ def test_names_used(code: str, names: list[str]) -> None:
     assert list(names_used(ast.parse(code).body[0])) == names
 
 
-@pytest.mark.parametrize(
-    ("code", "renamed"),
-    [
-        pytest.param("x.json", "x.json", id="attribute"),
-        pytest.param("f(json=1)", "f(json=1)", id="keyword"),
-        pytest.param("from json import json", "from json import json", id="import"),
-        pytest.param('"json"  # json', '"json"  # json', id="text"),
-        pytest.param("json.dumps(json=json)", "json_.dumps(json=json_)", id="reference"),
-        pytest.param('f"{json}"', 'f"{json_}"', id="f-string"),
-        pytest.param("def json(): pass", "def json_(): pass", id="definition"),
-        pytest.param("@json\ndef f(): pass", "@json_\ndef f(): pass", id="decorator"),
-        pytest.param("def f(a: json = json): pass", "def f(a: json_ = json_): pass", id="types"),
-    ],
-)
-def test_renamer(code: str, renamed: str) -> None:
-    assert cst.parse_module(code).visit(Renamer({"json": "json_"})).code == renamed
-
-
 def top_level_names() -> set[str]:
-    library = runtime_library()
-    return {*library.constants, *library.helpers, *library.imports}
-
-
-def inner_names(tree: ast.Module) -> Iterator[str]:
-    """Names that are bound below the top level: parameters, variables, fields, methods."""
-    for statement in tree.body:
-        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-            for node in ast.walk(statement):
-                match node:
-                    case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
-                        yield name
-                    case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                        if node is not statement:
-                            yield name
-                    case ast.ImportFrom(names=aliases) | ast.Import(names=aliases):
-                        yield from (one.asname or one.name for one in aliases)
-
-
-def test_nothing_in_the_runtime_hides_a_name_of_its_top_level() -> None:
-    # The renamer goes by the name alone, so a local `json` would be renamed with the module.
-    assert set(inner_names(ast.parse(RUNTIME))) & top_level_names() == set()
-
-
-def test_no_name_in_the_runtime_is_one_that_a_renaming_makes() -> None:
-    names = {node.id for node in ast.walk(ast.parse(RUNTIME)) if isinstance(node, ast.Name)}
-    of_modules = {"__file__", "__name__", "__package__"}
-    assert {name for name in names | top_level_names() if name.endswith("_")} == of_modules
+    return {*runtime_library().names()}
 
 
 def test_nothing_in_the_runtime_is_called_like_a_builtin() -> None:
@@ -153,8 +106,8 @@ def test_the_whole_runtime_is_in_the_library() -> None:
 
 
 def test_every_runtime_module_has_its_place() -> None:
-    files = {path.stem for path in RUNTIME_DIRECTORY.glob("*.py")}
-    assert sorted(RUNTIME_MODULES) == sorted(files - {"__init__"})
+    files = {f"runtime/{path.stem}" for path in (PACKAGE / "runtime").glob("*.py")}
+    assert sorted(RUNTIME_MODULES) == sorted({*files, "version"} - {"runtime/__init__"})
 
 
 def test_what_the_runtime_modules_import_of_each_other_is_no_import() -> None:
@@ -168,3 +121,15 @@ def test_what_the_runtime_modules_import_of_each_other_is_no_import() -> None:
 def test_the_runtime_imports_nothing_under_another_name() -> None:
     aliases = [one for node in ast.walk(ast.parse(RUNTIME)) for one in getattr(node, "names", [])]
     assert [one for one in aliases if getattr(one, "asname", None)] == []
+
+
+def test_what_files_import_is_in_the_module_that_is_named() -> None:
+    for name, module in PUBLIC.items():
+        own = read_library([(PACKAGE / "runtime" / f"{module}.py").read_text()])
+        assert name in {*own.constants, *own.helpers}
+
+
+def test_comments_go_with_what_they_stand_above() -> None:
+    library = read_library(["import json\n\n# why\nA = 1  # what\n\n\n# how\ndef f():\n    pass\n"])
+    assert library.constants["A"] == "# why\nA = 1  # what\n"
+    assert library.helpers["f"] == "# how\ndef f():\n    pass\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.emit import emit_location
+from metaflow_dagster.emit import SHARED_MODULE, emit_location, emit_shared_runtime
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.generated import is_generated_file
 from metaflow_dagster.options import Options
@@ -39,6 +39,7 @@ def directory(tmp_path: Path) -> Path:
     for name in MODULES:
         (tmp_path / f"{name}.py").write_text(SIBLING.format(name=f"job_of_{name}"))
     (tmp_path / "definitions.py").write_text(text())
+    (tmp_path / f"{SHARED_MODULE}.py").write_text(emit_shared_runtime())
     return tmp_path
 
 
@@ -64,8 +65,8 @@ def test_header_says_how_it_is_made() -> None:
 def test_ends_with_the_merged_definitions() -> None:
     assert text().endswith(
         "\n\ndefs = Definitions.merge(\n"
-        '    definitions_of("first_dagster"),\n'
-        '    definitions_of("second_dagster"),\n'
+        '    definitions_of(HERE, __package__, "first_dagster"),\n'
+        '    definitions_of(HERE, __package__, "second_dagster"),\n'
         ")\n"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import keyword
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,10 @@ from dagster import Definitions
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from metaflow_dagster.emit import SHARED_MODULE, emit_shared_runtime
 from metaflow_dagster.emit.library import runtime_library
+from metaflow_dagster.emit.module import MARK_OF_FLOW
+from metaflow_dagster.generated import is_generated
 from metaflow_dagster.ir.flow import (
     Backend,
     DefaultPath,
@@ -39,7 +43,9 @@ from metaflow_dagster.ir.flow import (
     Trigger,
     TriggerKind,
 )
-from metaflow_dagster.options import Options
+from metaflow_dagster.names import OP_BODY_NAMES
+from metaflow_dagster.options import RUNTIMES, Options
+from metaflow_dagster.runtime import PUBLIC
 from tests.unit.emit.test_library import RUNTIME, top_level_names
 from tests.unit.samples import definitions_of, emitted, flow_of, job_of, linear_flow, loaded
 
@@ -115,8 +121,9 @@ AWKWARD = [
     "Field",
     "subprocess",
     "HERE",
-    "FLOW_FILE",
-    "METAFLOW_TOP_ARGS",
+    "FLOW",
+    "FlowSettings",
+    "VERSION",
     "context_",
     "task",
     "parameters",
@@ -215,11 +222,40 @@ def test_loads_with_everything(flow: Flow) -> None:
 
 
 @pytest.mark.parametrize("flow", SHAPED)
-def test_helpers_are_copied_as_they_are(flow: Flow) -> None:
-    helpers = definitions(RUNTIME)
-    copied = {name: code for name, code in definitions(emitted(flow)).items() if name in helpers}
-    assert copied == {name: helpers[name] for name in copied}
-    assert {"run_step", "Task", "captured_process"} <= copied.keys()
+def test_what_a_file_holds_of_the_runtime_is_what_it_uses(flow: Flow) -> None:
+    text = emitted(flow)
+    above, _, own = text.partition(MARK_OF_FLOW)
+    library = runtime_library()
+    used = library.closure(names_of(ast.parse(own)) & library.names())
+    held = [library.constants[name] for name in library.constants if name in used]
+    held += [library.helpers[name] for name in library.helpers if name in used]
+    imports_end = above.index(held[0])
+    assert above[imports_end:].replace("\n", "") == "".join(held).replace("\n", "")
+    assert f"above line {above.count(chr(10)) + 1} " in text.partition("\n\n")[0]
+
+
+def names_of(tree: ast.Module) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+@pytest.mark.parametrize("flow", SHAPED)
+def test_flow_has_the_same_part_in_each_file(flow: Flow) -> None:
+    parts = {
+        runtime: emitted(with_everything(flow), replace(NOTICES, runtime=runtime)).partition(
+            "FLOW = "
+        )[2]
+        for runtime in RUNTIMES
+    }
+    assert len(set(parts.values())) == 1
+
+
+def test_shared_runtime_has_all_that_files_import(tmp_path: Path) -> None:
+    text = emit_shared_runtime()
+    (tmp_path / f"{SHARED_MODULE}.py").write_text(text)
+    module = loaded(text, tmp_path / f"{SHARED_MODULE}.py")
+    assert [name for name in PUBLIC if not hasattr(module, name)] == []
+    assert is_generated(text)
+    assert re.search(r"^# Release \d+\.\d+\.\d+, digest [0-9a-f]{12}\.$", text, re.MULTILINE)
 
 
 def test_comments_of_constants_are_kept() -> None:
@@ -250,19 +286,16 @@ def test_flow_name(name: str) -> None:
     job_name = name if name.isascii() else "Groesse"
     module = loaded(emitted(flow, Options(name=job_name)))
     assert job_of(module).name == job_name
-    helpers = {
-        original: getattr(module, here)
-        for original in runtime_library().helpers
-        for here in (f"{original}__", f"{original}_", original)
-        if getattr(module, here, None) is not None and here not in (name, job_name)
-    }
-    assert str(helpers["parse_task"]("a/b/c")) == "a/b/c"
-    assert helpers["parameter_text"]([1]) == "[1]"
-    assert helpers["metaflow_command"]([], ["x"])[-1] == "x"
+    assert str(module.parse_task("a/b/c")) == "a/b/c"
+    assert module.parameter_text([1]) == "[1]"
+    assert module.metaflow_command(module.FLOW, [], ["x"])[-1] == "x"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [*AWKWARD, "context", "config", "self", "input", "output", "type"])
+@pytest.mark.parametrize(
+    "step",
+    [*AWKWARD, *sorted(OP_BODY_NAMES), "context", "config", "self", "input", "output", "type"],
+)
 def test_step_name(step: str) -> None:
     transitions: Mapping[str, Transition] = {
         "start": Split((step, "other")),
@@ -274,7 +307,33 @@ def test_step_name(step: str) -> None:
         "end": End(),
     }
     flow = flow_of(transitions, {"inner": step, "join": "start"})
-    Definitions.validate_loadable(loaded(emitted(flow)).defs)
+    text = emitted(flow)
+    Definitions.validate_loadable(loaded(text).defs)
+    assert hidden_names(text) == []
+
+
+def hidden_names(text: str) -> list[str]:
+    """Names of the module that an op refers to in its body, and that a parameter of it hides."""
+    return [
+        f"{function.name}: {node.id}"
+        for function in ast.parse(text).body
+        if isinstance(function, ast.FunctionDef) and function.name.startswith("op_")
+        for statement in function.body
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and node.id in OP_BODY_NAMES
+        if node.id in {argument.arg for argument in function.args.args}
+    ]
+
+
+def test_ops_refer_to_nothing_else_of_the_module() -> None:
+    for shape in SHAPES.values():
+        text = emitted(with_everything(flow_of(*shape)), Options(runtime="installed"))
+        for function in ast.parse(text).body:
+            if isinstance(function, ast.FunctionDef) and function.name.startswith("op_"):
+                own = {argument.arg for argument in function.args.args} | {"task", "parameters"}
+                nodes = [n for statement in function.body for n in ast.walk(statement)]
+                used = {node.id for node in nodes if isinstance(node, ast.Name)} - own
+                assert used - {"MyFlowConfig"} <= OP_BODY_NAMES
 
 
 names = st.one_of(
@@ -349,8 +408,10 @@ def test_sections_are_in_order() -> None:
         "# Dagster definitions",
         "import hashlib",
         "from dagster",
-        "HERE =",
         "class Task",
+        MARK_OF_FLOW,
+        "HERE =",
+        "FLOW = FlowSettings(",
         "class MyFlowConfig",
         "def op_start",
         "def op_end",

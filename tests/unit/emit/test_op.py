@@ -29,8 +29,8 @@ def retried(retries: Retries, flow: Flow) -> Flow:
             "op_end",
             [
                 'name="MyFlow__end"',
-                'ins={"start": In(str)}',
-                'run_step(context, "end", [start])',
+                "(context: OpExecutionContext, start: str) -> Output[str]:",
+                'run_step(FLOW, context, "end", [start])',
                 "return task_output(task)",
             ],
             id="linear",
@@ -49,7 +49,7 @@ def retried(retries: Retries, flow: Flow) -> Flow:
             id="foreach",
         ),
         pytest.param("foreach", "op_a", ["options=foreach_options(context)"], id="item"),
-        pytest.param("foreach", "op_join", ['{"a": In(list[str])}', "a)"], id="join of a foreach"),
+        pytest.param("foreach", "op_join", ["a: list[str]", '"join", a)'], id="join of a foreach"),
         pytest.param(
             "switch in foreach",
             "op_a",
@@ -57,12 +57,17 @@ def retried(retries: Retries, flow: Flow) -> Flow:
             id="switch",
         ),
         pytest.param("switch in foreach", "gather_b", ["return flat(paths)"], id="gather"),
-        pytest.param("nested", "op_a", ["out=Out(list[str])", "foreach_list(task)"], id="list"),
+        pytest.param("nested", "op_a", ["-> Output[list[str]]", "foreach_list(task)"], id="list"),
         pytest.param("nested", "fan_out_a", ["yield from fanned_out(paths)"], id="fan-out"),
         pytest.param("nested", "regroup_inner", ["yield from regrouped(paths, 1)"], id="regroup"),
-        pytest.param("recursive", "op_a", ['run_recursive_step( context, "a"'], id="recursive"),
         pytest.param(
-            "parallel", "op_a", ["run_parallel_step(context, ", "nodes_output(task)"], id="parallel"
+            "recursive", "op_a", ['run_recursive_step( FLOW, context, "a"'], id="recursive"
+        ),
+        pytest.param(
+            "parallel",
+            "op_a",
+            ["run_parallel_step(FLOW, context, ", "nodes_output(task)"],
+            id="parallel",
         ),
     ],
 )
@@ -111,7 +116,7 @@ def test_description_environment_and_decorators() -> None:
     module = loaded(emitted(replace(flow, steps=(step, *flow.steps[1:]))))
     first, _ = sorted(job_of(module).nodes, key=lambda node: str(node.name), reverse=True)
     assert first.definition.description == 'Say "ü"\n\nStep start, my_flow.py'
-    assert module.STEP_WITH_DECORATORS == {"start": ["retry"]}
+    assert module.FLOW.step_decorators == {"start": ["retry"]}
 
 
 def test_pod_of_an_op() -> None:

@@ -11,8 +11,8 @@ from dagster import DagsterExecutionInterruptedError
 from metaflow_dagster.runtime.op_threads import (
     Interruption,
     OpThread,
-    in_op_thread,
     current_op_thread,
+    in_op_thread,
 )
 
 
