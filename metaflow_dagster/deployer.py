@@ -378,15 +378,13 @@ def _of_file(kind: type[DagsterDeployer], compiled: CompiledFile) -> DagsterDepl
             f"{compiled.file} is there, but the file of its flow is not: {compiled.flow_file}. "
             "Bring it back, or compile it again from where it is now."
         )
-    options = {
-        "metadata": compiled.record.metadata,
-        "datastore": compiled.record.datastore,
-        **({"datastore_root": root} if (root := compiled.datastore_root) else {}),
-    }
+    root = compiled.datastore_root
     deployer = kind(
         {"name": compiled.record.job},
         flow_file=str(compiled.flow_file),
-        **options,
+        metadata=compiled.record.metadata,
+        datastore=compiled.record.datastore,
+        **({"datastore_root": root} if root else {}),
     )
     deployer.additional_info = {"definitions_file": str(compiled.file)}
     return deployer

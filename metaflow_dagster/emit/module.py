@@ -48,8 +48,7 @@ from metaflow_dagster.emit.trigger import trigger_function, trigger_name
 from metaflow_dagster.ir.flow import Trigger
 from metaflow_dagster.ir.job import GlueOp, JobPlan, StepOp
 from metaflow_dagster.options import Options, pool_of
-from metaflow_dagster.runtime.release import series_of
-from metaflow_dagster.version import VERSION
+from metaflow_dagster.version import SERIES, VERSION
 
 MARK_OF_FLOW = "# ---- The flow itself ----"
 
@@ -139,8 +138,8 @@ def _beginning(scope: ModuleScope) -> Iterator[Statement]:
     """What the flow's part begins with: where the file is, and which runtime it takes."""
     yield here_statement(scope)
     if scope.needs_runtime():
-        series = literal(series_of(VERSION))
-        yield expression(call(scope.ref("require_runtime"), series, name("__file__")))
+        arguments = [literal(SERIES), name("__file__")]
+        yield expression(call(scope.ref("require_runtime"), *arguments))
 
 
 def _shared_import(scope: ModuleScope) -> Iterator[Statement]:

@@ -10,6 +10,7 @@ Text that travels between ops is a task path, `run id/step/task id`, or a list o
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
@@ -61,8 +62,8 @@ def __getattr__(name: str) -> Any:
     """One of the public names, imported when it is asked for."""
     if name in PUBLIC:
         return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
-    if name.startswith("__"):
-        raise AttributeError(name)
+    if sys._getframe(1).f_code.co_filename.startswith("<frozen importlib"):
+        raise AttributeError(name)  # Python goes on to look for a module of that name
     from metaflow_dagster.runtime.release import missing_name
 
-    raise missing_name(name)
+    return missing_name(name)

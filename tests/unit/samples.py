@@ -17,6 +17,7 @@ from metaflow_dagster.ir.flow import End, Flow, Linear, Location, Step, Transiti
 from metaflow_dagster.ir.job import JobPlan
 from metaflow_dagster.options import Options
 from metaflow_dagster.planner import check_plan, plan_job
+from metaflow_dagster.runtime.settings import FlowSettings
 
 FLOW_FILE = "/project/flows/my_flow.py"
 PLACE = Place(Path("/project/my_flow_dagster.py"), Path("/project"))
@@ -53,6 +54,18 @@ def flow_of(
 def linear_flow(name: str = "MyFlow", **others: Any) -> Flow:
     """start ─▶ end"""
     return flow_of({"start": Linear("end"), "end": End()}, name=name, **others)
+
+
+def settings_of(**others: Any) -> FlowSettings:
+    """The settings of a flow at `FLOW_FILE`, as a generated file has them."""
+    usual: dict[str, Any] = {
+        "name": "MyFlow",
+        "file": FLOW_FILE,
+        "here": "/project",
+        "end_event": "metaflow.MyFlow.end",
+        "next_steps": {},
+    }
+    return FlowSettings(**{**usual, **others})
 
 
 def planned(flow: Flow, job_name: str | None = None) -> JobPlan:

@@ -48,9 +48,11 @@ ALLOWED = {
     "emit": {
         "libcst",
         *(f"{OWN}.{one}" for one in ("events", "executors", "generated", "ir", "names")),
-        *(f"{OWN}.{one}" for one in ("options", "shell")),
+        *(f"{OWN}.{one}" for one in ("options", "shell", "version")),
+        f"{OWN}.diagnostics",
+        f"{OWN}.runtime",  # what may be imported of it
     },
-    "runtime": {"dagster", "pydantic"},
+    "runtime": {"dagster", "pydantic", f"{OWN}.version"},
     "compiler": {
         "metaflow.exception",
         *(f"{OWN}.{one}" for one in ("deployment", "emit", "frontend", "planner")),
@@ -90,7 +92,8 @@ ALLOWED = {
     "cli": {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
-        *(f"{OWN}.{one}" for one in ("executors", "files", "frontend", "hooks", "ir", "location")),
+        *(f"{OWN}.{one}" for one in ("emit", "executors", "files", "frontend", "hooks", "ir")),
+        f"{OWN}.location",
         *(f"{OWN}.{one}" for one in ("operate", "options", "shell")),
     },
 }

@@ -58,7 +58,7 @@ def test_job_of_a_project_has_no_other_name(tmp_path: Path) -> None:
 def test_compiled(flow: type, tmp_path: Path) -> None:
     module = loaded(synthesize(flow, output=tmp_path / "out.py"), tmp_path / "out.py")
     Definitions.validate_loadable(module.defs)
-    assert module.FLOW_FILE.startswith(str(tmp_path))
+    assert module.FLOW.file.startswith(str(tmp_path))
     assert job_of(module).name == "MyFlow"
 
 
@@ -87,13 +87,13 @@ def test_flow_in_another_directory_of_the_project(tmp_path: Path) -> None:
     text = synthesize(flow, output=tmp_path / "jobs" / "out.py")
     assert str(tmp_path) not in text
     module = loaded(text, tmp_path / "jobs" / "out.py")
-    assert Path(module.FLOW_FILE).is_file()
+    assert Path(module.FLOW.file).is_file()
 
 
 def test_flow_outside_the_project(flow: type, tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     text = synthesize(flow, output=tmp_path / "project" / "out.py")
-    assert Path(loaded(text, "/moved/out.py").FLOW_FILE).is_file()
+    assert Path(loaded(text, "/moved/out.py").FLOW.file).is_file()
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_synthesize_has_every_option_of_the_command_line(flow: type) -> None:
     ast.parse(text)
     for part in (
         'name="nightly"',
-        'RUN_TAGS: list[str] = ["a"]',
+        'run_tags=["a"]',
         "retry:times=2",
-        'NAMESPACE: str | None = "prod"',
+        'namespace="prod"',
         '"dagster/max_runtime": "60"',
         "executor_def=processes_executor(2)",
     ):

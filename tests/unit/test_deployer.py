@@ -16,7 +16,6 @@ from metaflow_dagster.cli.delete import _to_delete
 from metaflow_dagster.generated import MARK
 from metaflow_dagster.operate import stand_in
 from metaflow_dagster.operate.deployed import (
-    CompiledFile,
     DeployedJob,
     find_deployment,
     forget_deployment,
@@ -61,24 +60,19 @@ def test_what_a_compiled_file_says(file: Path) -> None:
     assert compiled is not None
     assert compiled.flow_file.is_file()
     flows = ast.parse(compiled.flow_file.read_text("utf-8")).body
-    assert compiled.flow in {one.name for one in flows if isinstance(one, ast.ClassDef)}
-    assert f"def {compiled.job_name}(" in file.read_text("utf-8")
-    assert {"metadata", "datastore"} <= compiled.options.keys()
+    assert compiled.record.flow in {one.name for one in flows if isinstance(one, ast.ClassDef)}
+    assert f'    name="{compiled.record.job}",' in file.read_text("utf-8")
     assert compiled.is_generated
 
 
 def test_paths_follow_the_compiled_file(tmp_path: Path) -> None:
     file = compiled_file(tmp_path / "definitions")
-    options = {"quiet": "", "datastore": "local"}
-    root = f"{tmp_path}/definitions/a/b=c"
-    assert read_compiled(file) == CompiledFile(
-        file,
-        "PricesFlow",
-        "Prices",
-        tmp_path / "flows" / "prices.py",
-        {**options, "datastore-root": root},
-        is_generated=False,
-    )
+    compiled = read_compiled(file)
+    assert compiled is not None
+    assert compiled.job == DeployedJob("PricesFlow", "Prices", file)
+    assert compiled.flow_file == tmp_path / "flows" / "prices.py"
+    assert compiled.datastore_root == f"{tmp_path}/definitions/a/b=c"
+    assert not compiled.is_generated
 
 
 @pytest.mark.parametrize(

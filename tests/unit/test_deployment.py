@@ -23,8 +23,9 @@ from metaflow_dagster.deployment import (
 )
 from metaflow_dagster.frontend import library_session, read_flow
 from metaflow_dagster.ir.flow import Backend, Project
-from metaflow_dagster.runtime import store
+from metaflow_dagster.runtime.store import datastore_root
 from tests.unit.flows import flow_class, flow_source
+from tests.unit.samples import settings_of
 
 NOTHING = TokenOptions()
 PROJECT = Project("atlas", "prod")
@@ -215,7 +216,7 @@ BACKENDS = [
 
 @pytest.mark.parametrize(("backend", "root"), BACKENDS)
 def test_store_is_the_one_in_which_the_ops_look(
-    backend: Backend, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, root: str, tmp_path: Path
 ) -> None:
     values: dict[str, Any] = {
         name: (getattr(backend, name) or "").format(tmp=tmp_path) or None
@@ -228,11 +229,11 @@ def test_store_is_the_one_in_which_the_ops_look(
     place = deployments(Backend(**values), str(inner / "a.py"), "MyJob")
     assert str(place) == f"{tmp_path}/{root}/mf.dagster/MyJob"
 
-    options = [f"--datastore-root={tmp_path}/given"] if values["datastore_root"] else []
-    monkeypatch.setattr(store, "METAFLOW_TOP_ARGS", ["--datastore=local", *options])
-    monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", str(inner / "a.py"))
-    if values["local_sysroot"]:
-        variables = {"METAFLOW_DATASTORE_SYSROOT_LOCAL": values["local_sysroot"]}
-        monkeypatch.setattr("metaflow_dagster.runtime.command.METAFLOW_STEP_ENV", variables)
-    storage, its_root = store.datastore_root()
+    sysroot = {"METAFLOW_DATASTORE_SYSROOT_LOCAL": values["local_sysroot"]}
+    flow = settings_of(
+        file=str(inner / "a.py"),
+        datastore_root=f"{tmp_path}/given" if values["datastore_root"] else None,
+        variables=sysroot if values["local_sysroot"] else {},
+    )
+    storage, its_root = datastore_root(flow)
     assert (storage, its_root) == (type(place.storage), place.storage.datastore_root)

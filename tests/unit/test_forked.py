@@ -37,7 +37,7 @@ if __name__ == "__main__":
     threading.Thread(target=time.sleep, args=[60], daemon=True).start()
     first, second = synthesize(ShownFlow), synthesize(ShownFlow)
     assert first == second
-    assert 'STEPS_WITH_CARDS: list[str] = ["start"]' in second
+    assert 'cards=CardLinks(["start"])' in second
     try:
         synthesize(ShownFlow, pools=["nope=1"])
     except CompileError as error:

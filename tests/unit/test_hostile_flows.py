@@ -62,7 +62,7 @@ def odd_texts_come_back(directory: Path, one: str, other: str, value: Any) -> No
     said, _, _place = module.op_end.description.rpartition("Step end, ")
     assert said.rstrip("\n") == shown(other.strip()).rstrip("\n")
     assert defaults(module) == {"text": one, "data": {"x": value}}
-    assert module.FLOW_CONFIGS["c"][0] == {"x": value}
+    assert module.FLOW.configs.values["c"][0] == {"x": value}
     said, _, _place = job_of(module).description.rpartition("Flow MyFlow, ")
     assert said.rstrip("\n") == one.strip().rstrip("\n")
     assert (module.MyFlowConfig.model_fields["text"].description or "") == shown(other)
@@ -106,12 +106,11 @@ def test_a_text_of_each_kind_comes_back_from_a_flow(tmp_path: Path) -> None:
 )
 def test_options_are_taken_as_they_are_or_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     try:
-        module = compiled(tmp_path, flow_source(), **options)
+        flow = compiled(tmp_path, flow_source(), **options).FLOW
     except CompileError:
         return
-    constants = vars(module)
-    assert list(options.get("tags", [])) == constants.get("RUN_TAGS", [])
-    assert options.get("namespace") == constants.get("NAMESPACE")
+    assert list(options.get("tags", [])) == list(flow.run_tags)
+    assert options.get("namespace") == flow.namespace
 
 
 # Of each decorator, what attributes of any type make of it.
@@ -259,4 +258,4 @@ def test_names_of_files_are_texts(tmp_path: Path) -> None:
     directory = tmp_path / "d '\"$(touch EVALUATED)\n`x`\udcff"
     directory.mkdir()
     module = compiled(directory, flow_source(), output="-o '$(touch EVALUATED).py")
-    assert Path(module.FLOW_FILE).parent == directory
+    assert Path(module.FLOW.file).parent == directory

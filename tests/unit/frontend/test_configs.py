@@ -57,9 +57,9 @@ def test_class_takes_other_values_another_time(
     first = synthesize(flow, output=tmp_path / "out.py")
     monkeypatch.setenv("METAFLOW_FLOW_CONFIG_VALUE", json.dumps({"c": {"a": 2}}))
     second = synthesize(flow, output=tmp_path / "out.py")
-    assert '"c": [{"a": 1}, False]' in first
+    assert '"c": ({"a": 1}, False)' in first
     assert "p: int = 1" in first
-    assert '"c": [{"a": 2}, False]' in second
+    assert '"c": ({"a": 2}, False)' in second
     assert "p: int = 2" in second
 
 
@@ -71,6 +71,6 @@ def test_command_line_repeats_how_configs_were_given(tmp_path: Path) -> None:
     given = ["--config-value", "c", '{"a": 1}', "--config", "d", "d.json"]
     checked([sys.executable, "flow.py", *given, "dagster", "create", "out.py"], tmp_path)
     text = (tmp_path / "out.py").read_text(encoding="utf-8")
-    assert '"c": [{"a": 1}, False], "d": [{"b": 2}, False]' in text
+    assert '"c": ({"a": 1}, False), "d": ({"b": 2}, False)' in text
     header = [line.strip("# \\") for line in text.splitlines()[:12]]
     assert header[5:12] == [*given[:2], "'{\"a\": 1}'", *given[3:], "dagster create out.py"]

@@ -31,6 +31,7 @@ from metaflow_dagster.operate.served import ServedParameter
 from metaflow_dagster.operate.stand_in import write_stand_in
 from metaflow_dagster.operate.target import open_target
 from tests.flowgen import examples
+from tests.golden import FIXTURES
 from tests.hostile import EVALUATED, code_of, nothing_evaluated, texts
 from tests.unit.flows import flow_class, flow_source
 
@@ -42,6 +43,13 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The text of a definitions file."""
     directory = tmp_path_factory.mktemp("flow")
     return synthesize(flow_class(directory, flow_source()), output=directory / "out.py")
+
+
+@pytest.fixture(scope="module")
+def earlier() -> str:
+    """The text of a definitions file of a release that wrote no record."""
+    (file,) = (FIXTURES / "earlier").glob("*_dagster.py")
+    return file.read_text(encoding="utf-8")
 
 
 def written(directory: Path, content: bytes) -> Path:
@@ -70,7 +78,9 @@ def damages(draw: st.DrawFn) -> Any:
             case _:
                 head = re.match(b".?", content)
                 assert head is not None
-                constants = list(re.finditer(rb"(?m)^[A-Z_]+\b.*|^    \"--.*", content))
+                constants = list(
+                    re.finditer(rb'(?m)^# \{"flow".*|^[A-Z_]+\b.*|^    \w+=.*', content)
+                )
                 start, end = [*constants, head][int(place * len(constants))].span()
                 at = start + length % (end - start + 1)
                 return content[:at] + inserted + content[at:]
@@ -93,8 +103,8 @@ def test_damaged_file_is_read_or_is_none(tmp_path: Path, compiled: str, many: li
     with nothing_evaluated(tmp_path):
         found = read_compiled(file)
     if found is not None:
-        assert re.fullmatch(r"\w+", found.job_name)
-        assert str(found.deployments).endswith(f"mf.dagster/{found.job_name}")
+        assert re.fullmatch(r"\w+", found.record.job)
+        assert str(found.deployments).endswith(f"mf.dagster/{found.record.job}")
     file.unlink()
 
 
@@ -115,11 +125,30 @@ def test_damaged_file_is_loaded_or_refused(tmp_path: Path, compiled: str, many: 
     assert not said or str(file) in said or "ops with nothing before them" in said
 
 
-def changed(compiled: str, name: str, value: str) -> bytes:
+@pytest.mark.parametrize(
+    "record",
+    [
+        "{",
+        '{"flow":',
+        '{"flow":"MyFlow"}',
+        '{"flow":"MyFlow","file":1}',
+        '{"flow":"MyFlow","file":"a.py","more":"b"}',
+        '{"flow":"MyFlow","file":"a.py","job":"../../precious"}',
+        r'{"flow":"MyFlow","file":"a.py","job":"a\u0000"}',
+        '{"flow":"MyFlow","file":"a.py","job":""}',
+        '{"flow":"MyFlow","file":"a.py","datastore":"nope"}',
+        '{"flow":' + "[" * 5000,
+    ],
+)
+def test_records_that_no_compiled_file_has(tmp_path: Path, compiled: str, record: str) -> None:
+    text, count = re.subn(r'(?m)^# \{"flow":.*$', lambda _: f"# {record}", compiled)
+    assert count == 1
+    assert read_compiled(written(tmp_path, _bytes(text))) is None
+
+
+def changed(earlier: str, name: str, value: str) -> bytes:
     """The file with another value of a constant."""
-    text, count = re.subn(
-        rf"(?m)^{name}\b(: [^=]*)? = .*$", lambda _: f"{name} = {value}", compiled
-    )
+    text, count = re.subn(rf"(?m)^{name}\b(: [^=]*)? = .*$", lambda _: f"{name} = {value}", earlier)
     assert count == 1
     return _bytes(text)
 
@@ -138,16 +167,17 @@ def changed(compiled: str, name: str, value: str) -> bytes:
     ],
 )
 def test_constants_that_no_compiled_file_has(
-    tmp_path: Path, compiled: str, name: str, value: str
+    tmp_path: Path, earlier: str, name: str, value: str
 ) -> None:
+    assert read_compiled(written(tmp_path, _bytes(earlier))) is not None
     with nothing_evaluated(tmp_path):
-        assert read_compiled(written(tmp_path, changed(compiled, name, value))) is None
+        assert read_compiled(written(tmp_path, changed(earlier, name, value))) is None
 
 
 @pytest.mark.parametrize("kept", ["", '"--datastore=nope",', '"--metadata=local"'])
-def test_arguments_that_no_compiled_file_has(tmp_path: Path, compiled: str, kept: str) -> None:
-    text = re.sub(r'(?m)^    "--datastore=local",$', f"    {kept}", compiled)
-    assert text != compiled
+def test_arguments_that_no_compiled_file_has(tmp_path: Path, earlier: str, kept: str) -> None:
+    text = re.sub(r'(?m)^    "--datastore=local",$', f"    {kept}", earlier)
+    assert text != earlier
     assert read_compiled(written(tmp_path, text.encode())) is None
 
 
