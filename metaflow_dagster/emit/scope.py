@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 
 import libcst as cst
 
+from metaflow_dagster.diagnostics import InternalError
 from metaflow_dagster.emit.build import Expression, Statement, name
 from metaflow_dagster.emit.library import Imported, Library, Renamer
 from metaflow_dagster.names import Scope
@@ -67,11 +68,20 @@ class ModuleScope:
         self._names: dict[str, str] = {}
 
     def ref(self, wish: str) -> Expression:
-        """A reference to an import, helper or constant; it will be in the module."""
+        """A reference to an import, helper or constant; it will be in the module.
+
+        `InternalError` if there is nothing of that name.
+        """
         if wish not in self._names:
+            if not self._is_known(wish):
+                raise InternalError(f"Generated files can have no {wish!r}: nothing defines it.")
             for needed in sorted(self._library.closure([wish]) - self._names.keys()):
                 self._names[needed] = self._scope.claim(needed)
         return name(self._names[wish])
+
+    def _is_known(self, wish: str) -> bool:
+        library = self._library
+        return any(wish in names for names in (self._imports, library.constants, library.helpers))
 
     def imported(self, module: str, attribute: str) -> Expression:
         """A reference to what a module has that the runtime does not import."""

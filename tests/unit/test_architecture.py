@@ -47,8 +47,8 @@ ALLOWED = {
     "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
     "emit": {
         "libcst",
-        *(f"{OWN}.{one}" for one in ("events", "executors", "generated", "ir", "names")),
-        *(f"{OWN}.{one}" for one in ("options", "shell")),
+        *(f"{OWN}.{one}" for one in ("diagnostics", "events", "executors", "generated", "ir")),
+        *(f"{OWN}.{one}" for one in ("names", "options", "shell")),
     },
     "runtime": {"dagster", "pydantic"},
     "compiler": {

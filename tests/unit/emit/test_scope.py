@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import libcst as cst
+import pytest
 
+from metaflow_dagster.diagnostics import InternalError
 from metaflow_dagster.emit.library import Imported, Library, read_library
 from metaflow_dagster.emit.scope import ModuleScope
 
@@ -60,3 +62,11 @@ def test_imports_of_what_is_generated() -> None:
     used = scope("Config")
     assert cst.Module([]).code_for_node(used.ref("Config")) == "Config_"
     assert list(used.imports()) == [(Imported("dagster", "Config"), "Config_")]
+
+
+@pytest.mark.parametrize("name", ["roott", "dumps", ""])
+def test_what_nothing_defines_is_refused(name: str) -> None:
+    used = scope()
+    with pytest.raises(InternalError, match=repr(name)):
+        used.ref(name)
+    assert list(used.imports()) == list(used.helpers()) == []
