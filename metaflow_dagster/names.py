@@ -18,7 +18,7 @@ BRANCH_PREFIX: Final = "to_"  # output to a step whose name Dagster refuses for 
 INPUT_PREFIX: Final = "from_"  # input from a step whose name Dagster refuses for an input
 
 _DAGSTER_NAME: Final = re.compile(r"[A-Za-z0-9_]+")
-_RUN_ID: Final = re.compile(r"dagster-\w{1,100}")
+_RUN_ID: Final = re.compile(r"dagster-\w{1,100}")  # as in runtime/history.py
 
 # DISALLOWED_NAMES in dagster/_core/definitions/utils.py, without the Python keywords.
 DAGSTER_RESERVED: Final = frozenset(

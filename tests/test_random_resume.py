@@ -1,7 +1,8 @@
 """A random flow that fails at a random task is carried on as Metaflow's own `resume` does it.
 
 Dagster runs each flow, with real tasks, until one fails. Then Metaflow resumes the run, a run of
-Dagster resumes it, and another re-executes what has failed, in the run itself.
+Dagster resumes it, of the same file or of one that was compiled with `--origin-run-id`, and another
+re-executes what has failed, in the run itself.
 """
 
 from __future__ import annotations
@@ -150,12 +151,14 @@ def tasks_of(tree: FlowTree) -> list[Stumble]:
 
 
 @st.composite
-def stumbling(draw: st.DrawFn) -> tuple[FlowTree, Stumble, str | None]:
-    """A flow, the task at which it stumbles, and a step to resume it from, or none."""
+def stumbling(draw: st.DrawFn) -> tuple[FlowTree, Stumble, str | None, bool]:
+    """A flow, the task at which it stumbles, a step to resume it from, or none, and whether by a
+    file with `--origin-run-id`.
+    """
     tree = draw(trees(Limits(steps=7, foreaches=2, depth=3), nasty=False))
     stumble = draw(st.sampled_from(tasks_of(tree)))
     names = sorted({one.step for one in tasks_of(tree)})
-    return tree, stumble, draw(st.none() | st.sampled_from(names))
+    return tree, stumble, draw(st.none() | st.sampled_from(names)), draw(st.booleans())
 
 
 PARALLEL = Nodes(Opening(("spread",)), "work", 2, "gather")
@@ -175,18 +178,18 @@ def flow_with(node: Loop | Choice) -> FlowTree:
 @pytest.mark.parametrize("part", range(2))
 @settings(examples(10), phases=[Phase.explicit, Phase.generate])  # each example takes seconds
 @given(drawn=stumbling())
-@example(drawn=(flow_with(IN_FOREACH), Stumble("after", ()), None))
-@example(drawn=(flow_with(IN_FOREACH), Stumble("work", (0, 1)), None))
-@example(drawn=(flow_with(IN_CASE), Stumble("end", ()), "gather"))
-@example(drawn=(flow_with(NOT_CHOSEN), Stumble("after", ()), None))
+@example(drawn=(flow_with(IN_FOREACH), Stumble("after", ()), None, True))
+@example(drawn=(flow_with(IN_FOREACH), Stumble("work", (0, 1)), None, False))
+@example(drawn=(flow_with(IN_CASE), Stumble("end", ()), "gather", True))
+@example(drawn=(flow_with(NOT_CHOSEN), Stumble("after", ()), None, False))
 def test_a_failed_run_is_carried_on_as_by_metaflow(
     tmp_path_factory: pytest.TempPathFactory,
     instance: DagsterInstance,
     part: int,
-    drawn: tuple[FlowTree, Stumble, str | None],
+    drawn: tuple[FlowTree, Stumble, str | None, bool],
 ) -> None:
-    tree, stumble, step = drawn
-    note(f"{source(tree, stumble)}\n# resumed from {step}")
+    tree, stumble, step, by_file = drawn
+    note(f"{source(tree, stumble)}\n# resumed from {step}, by a file: {by_file}")
     directory = tmp_path_factory.mktemp("flow")
     (directory / ".metaflow").mkdir()
     place = Place(directory, instance, tree)
@@ -204,8 +207,14 @@ def test_a_failed_run_is_carried_on_as_by_metaflow(
         place.allow()
 
         native = place.resume_natively(flow_file, failed, step)
-        tags = {ORIGIN_TAG: failed.id, **({STEP_TAG: step} if step else {})}
-        resumed = place.execute(definitions, tags=tags)
+        tags = {STEP_TAG: step} if step else {}
+        if by_file:
+            resuming = directory / f"job_{next(_numbers)}.py"
+            options = {"warm_steps": True, "origin_run_id": failed.id}
+            resuming.write_text(synthesize(flow, output=resuming, **options))
+            resumed = place.execute(resuming, tags=tags)
+        else:
+            resumed = place.execute(definitions, tags={ORIGIN_TAG: failed.id, **tags})
         assert resumed.succeeded
         assert place.begun(resumed) == place.begun(native)
         assert Counter(one for one, _ in place.ids(resumed)) == Counter(

@@ -20,7 +20,9 @@ def earlier_record(text: str, directory: Path) -> Record:
     given = [argument.removeprefix("--").partition("=") for argument in arguments.split("\0")]
     options = {name: value for name, _, value in given}
     root = options.get("datastore-root")
-    return Record(flow, job, flow_file, options.get("metadata", "local"), options["datastore"], root)
+    return Record(
+        flow, job, flow_file, options.get("metadata", "local"), options["datastore"], root
+    )
 
 
 def _constants(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:

@@ -63,16 +63,16 @@ def screen() -> Show:
 
 
 class Appending:
-    """Prints each line that has changed."""
+    """Prints each line that has changed: a step that is tried again is seen to be running again."""
 
     def __init__(self) -> None:
-        self._printed: set[str] = set()
+        self._before: Sequence[str] = ()
 
     def __call__(self, lines: Sequence[str]) -> None:
         for line in lines:
-            if line not in self._printed:
+            if line not in self._before:
                 print(line, flush=True)
-        self._printed.update(lines)
+        self._before = lines
 
 
 class Rewriting:

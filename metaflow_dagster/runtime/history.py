@@ -22,7 +22,7 @@ from metaflow_dagster.runtime.tasks import (
     repeatable_id,
 )
 
-RUN_ID = r"dagster-\w+"
+RUN_ID = r"dagster-\w{1,100}"  # as in names.py
 NAMING_LOCK = threading.Lock()  # since two threads that give a run the same tag give it twice
 
 

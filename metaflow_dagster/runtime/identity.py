@@ -2,7 +2,7 @@
 
 import json
 import os
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from dagster import OpExecutionContext
@@ -35,7 +35,7 @@ def launch_tags(context: OpExecutionContext) -> list[str]:
 def task_environment(flow: FlowSettings, context: OpExecutionContext) -> dict[str, str]:
     """Variables that tell a process for whom and where it runs."""
     return {
-        **not_set(deployed_identity(flow)),
+        **not_set(deployed_identity(flow, context.run_id)),
         "METAFLOW_DAGSTER_RUN_ID": context.run_id,
         "METAFLOW_DAGSTER_JOB_NAME": context.job_name,
         "METAFLOW_DAGSTER_OP": str(context.op_handle),
@@ -60,11 +60,12 @@ def dagster_variables(context: OpExecutionContext) -> dict[str, str]:
     return {"DAGSTER_HOME": context.instance.root_directory}
 
 
-@cache
-def deployed_identity(flow: FlowSettings) -> dict[str, str]:
+@lru_cache(maxsize=16)
+def deployed_identity(flow: FlowSettings, dagster_run_id: str) -> dict[str, str]:
     """Who has deployed this job by `dagster create`, and the token that gives its runs a namespace.
 
     Nothing if nobody has, or to another datastore: then runs are those of the user who runs them.
+    It is read once a run: a worker of Celery lives on when the job gets a new token.
     Whoever has the token may deploy the job, so it is handed on in the environment only.
     """
     storage, root = datastore_root(flow)

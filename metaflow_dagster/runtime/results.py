@@ -22,9 +22,17 @@ from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.store import readable, stored_attempt
 from metaflow_dagster.runtime.tasks import FinishedTask, Task, parse_task
 
+UNORDERED = {  # types that a foreach should not go over, and what makes a list of them
+    **dict.fromkeys(("set", "frozenset"), "sorted"),
+    **dict.fromkeys(("dict", "collections.Counter", "collections.OrderedDict"), "list"),
+    **dict.fromkeys(("collections.defaultdict", "map", "filter", "zip", "enumerate"), "list"),
+    **dict.fromkeys(("reversed", "list_iterator", "tuple_iterator", "range_iterator"), "list"),
+    **dict.fromkeys(("set_iterator", "str_iterator", "itertools.chain"), "list"),
+}
 RESULT_ARTIFACTS = (
     "_control_mapper_tasks",
     "_foreach_num_splits",
+    "_foreach_var",
     "_task_ok",  # not set where the step has ended the process before Metaflow's task was over
     "_transition",
 )
@@ -62,6 +70,9 @@ def finished_task(
     }
     if flow.cards:
         metadata.update(flow.cards.links(flow, task))
+    warning = unordered_foreach(task, datastore, left.get("_foreach_var"))
+    if warning:
+        context.log.warning(warning)
     if num_splits:
         metadata["foreach items"] = MetadataValue.int(num_splits)
     return FinishedTask(
@@ -70,6 +81,21 @@ def finished_task(
         target=chosen[0] if chosen else "",
         nodes=own_nodes(task, left.get("_control_mapper_tasks") or []),
         metadata=metadata,
+    )
+
+
+def unordered_foreach(task: Task, datastore: Any, artifact: str | None) -> str | None:
+    """A warning if the tasks of a foreach may not get each item once, by the type it goes over.
+
+    Each task goes over the artifact anew, or takes from it by number.
+    """
+    kind = datastore.ds_metadata["info"].get(artifact, {}).get("type", "")
+    remedy = UNORDERED.get(re.sub(r"<class '(.*)'>", r"\1", kind))
+    if remedy is None:
+        return None
+    return (
+        f"The foreach of {task} goes over self.{artifact}, {kind}: its tasks may get "
+        f"items twice or not at all. Let it go over {remedy}(...) instead."
     )
 
 

@@ -83,3 +83,11 @@ def test_only_changed_lines_are_printed(capsys: pytest.CaptureFixture[str]) -> N
     show(["a: running", "b: running"])
     show(["a: done", "b: running"])
     assert capsys.readouterr().out == "a: running\nb: running\na: done\n"
+
+
+def test_a_second_try_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    show = Appending()
+    for state in ("running", "waiting to be tried again", "running", "running", "done"):
+        show([f"a: {state}"])
+    printed = "a: running\na: waiting to be tried again\na: running\na: done\n"
+    assert capsys.readouterr().out == printed

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from metaflow_dagster.deployment import NotDeployed, deployments
 from metaflow_dagster.ir.flow import Backend
+from metaflow_dagster.names import is_run_id
 from metaflow_dagster.runtime import notices
 from metaflow_dagster.runtime.command import LONGEST_ARGUMENT, unfit
 from metaflow_dagster.runtime.event_log import (
@@ -129,6 +130,15 @@ def test_step_of_a_tag_is_no_option(text: str) -> None:
 @example("dagster-1/../x")
 def test_run_of_a_tag_is_none_of_other_texts(text: str) -> None:
     assert tagged_run_id({RUN_ID_TAG: text}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_id"),
+    [("dagster-" + "a" * 100, True), ("dagster-" + "a" * 101, False), ("dagster-", False)],
+)
+def test_run_of_a_tag_is_one_that_the_commands_take(text: str, is_id: bool) -> None:
+    assert is_run_id(text) is is_id
+    assert tagged_run_id({RUN_ID_TAG: text}) == (text if is_id else None)
 
 
 def test_run_of_a_tag() -> None:

@@ -34,15 +34,17 @@ def deploy(root: Path, deployment: Deployment, job_name: str = identity.JOB_NAME
 
 def test_nobody_has_deployed_the_job(root: Path) -> None:
     deploy(root, Deployment("ann", "t-0"), "AnotherJob")
-    assert deployed_identity() == {}
+    assert deployed_identity("run") == {}
 
 
 def test_identity_is_what_has_been_stored(root: Path) -> None:
     deploy(root, Deployment("ann ü", "t-0"))
     expected = {"METAFLOW_OWNER": "ann ü", "METAFLOW_PRODUCTION_TOKEN": "t-0"}
-    assert deployed_identity() == expected
+    assert deployed_identity("run") == expected
     deploy(root, Deployment("bob", "t-1"))
-    assert deployed_identity() == expected, "it is read once a process"
+    assert deployed_identity("run") == expected, "it is read once a run"
+    renewed = {"METAFLOW_OWNER": "bob", "METAFLOW_PRODUCTION_TOKEN": "t-1"}
+    assert deployed_identity("next run") == renewed, "by a process that lives on, too"
 
 
 @pytest.mark.parametrize("blob", ["", "[]", "{}", "null"])
@@ -50,7 +52,7 @@ def test_blob_of_somebody_else(blob: str, root: Path) -> None:
     (root / DEPLOYMENTS).mkdir()
     (root / DEPLOYMENTS / identity.JOB_NAME).write_text(blob)
     with pytest.raises(Failure, match="does not say who deployed this job"):
-        deployed_identity()
+        deployed_identity("run")
 
 
 def test_both_look_in_the_same_directory() -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import re
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +16,10 @@ from metaflow_dagster.runtime.results import (
     next_steps,
     refuse_other_steps,
     task_metadata,
+    unordered_foreach,
 )
 from metaflow_dagster.runtime.tasks import Task
+from tests.support import checked
 
 
 @pytest.mark.parametrize(
@@ -102,3 +107,49 @@ def test_link_to_the_ui_of_metaflow(
         "attempt": 2,
         **({"Metaflow UI": link} if link else {}),
     }
+
+
+FOREACH = """
+from collections import Counter
+from metaflow import FlowSpec, step
+
+class ItemsFlow(FlowSpec):
+    @step
+    def start(self):
+        self.set, self.frozen = {"a"}, frozenset("a")
+        self.table, self.counter, self.iterator = {0: 1}, Counter([0]), iter(["a"])
+        self.list, self.range, self.text = ["a"], range(1), "a"
+        self.next(self.end)
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    ItemsFlow()
+"""
+
+
+@pytest.mark.slow
+def test_foreach_over_what_has_no_order_of_its_own(tmp_path: Path) -> None:
+    from metaflow.datastore import FlowDataStore
+    from metaflow.plugins.datastores.local_storage import LocalStorage
+
+    (tmp_path / "items.py").write_text(FOREACH)
+    root = tmp_path / ".metaflow"
+    root.mkdir()
+    checked([sys.executable, "items.py", "run", "--run-id-file", "id"], tmp_path)
+    store = FlowDataStore("ItemsFlow", None, storage_impl=LocalStorage, ds_root=str(root))
+    run_id = (tmp_path / "id").read_text()
+    (datastore,) = store.get_task_datastores(run_id, ["start"])
+    task = Task(run_id, "start", "1")
+    for name, remedy in (
+        ("set", "sorted"),
+        ("frozen", "sorted"),
+        ("table", "list"),
+        ("counter", "list"),
+        ("iterator", "list"),
+    ):
+        warning = unordered_foreach(task, datastore, name)
+        assert re.search(rf"self\.{name},.* {remedy}\(", warning or "")
+    for name in ("list", "range", "text", None):
+        assert unordered_foreach(task, datastore, name) is None
