@@ -44,9 +44,10 @@ lint: .venv/.installed  ## Check style, format and types.
 golden: .venv/.installed  ## Write fixtures/golden anew; look through the diff before you commit it.
 	$(BIN)/python tests/golden.py --write
 
-docs: .venv/.installed services  ## Write docs/graph-shapes.md and docs/reliability.md anew, and docs/images.
+docs: .venv/.installed services  ## Write graph-shapes.md, reliability.md, tables of options and images of docs anew.
 	$(BIN)/python -m tests.shapes_doc --write
 	$(BIN)/python -m tests.faults_doc --write
+	$(BIN)/python -m tests.options_doc --write
 	$(BIN)/python -m tests.pictures --write
 
 docs-site: .venv/.installed  ## Build the documentation as a site, in build/site.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from metaflow.exception import MetaflowException
 
@@ -27,8 +26,10 @@ from metaflow_dagster.frontend import Session, flow_class, library_session, pack
 from metaflow_dagster.frontend.read import metaflow_diagnostic
 from metaflow_dagster.generated import is_generated_file
 from metaflow_dagster.ir.flow import Flow
+from metaflow_dagster.keywords import LibraryOptions, takes
 from metaflow_dagster.names import is_dagster_name
-from metaflow_dagster.options import Options, RuntimeName, check_options, pooled_steps
+from metaflow_dagster.option_checks import check_options
+from metaflow_dagster.options import Options, pooled_steps
 from metaflow_dagster.planner import (
     check_plan,
     check_pods,
@@ -39,26 +40,8 @@ from metaflow_dagster.planner import (
 )
 
 
-def synthesize(
-    flow_cls: type,
-    *,
-    output: str | os.PathLike[str] | None = None,
-    name: str | None = None,
-    tags: Sequence[str] = (),
-    decospecs: Sequence[str] = (),
-    namespace: str | None = None,
-    workflow_timeout: int | None = None,
-    max_workers: int | None = None,
-    executor: str | None = None,
-    warm_steps: bool = False,
-    pools: Sequence[str] = (),
-    workflow_priority: int | None = None,
-    package: bool = False,
-    origin_run_id: str | None = None,
-    notify_on_error: bool = False,
-    notify_on_success: bool = False,
-    runtime: RuntimeName | None = None,
-) -> str:
+@takes(LibraryOptions)
+def synthesize(flow_cls: type, options: LibraryOptions) -> str:
     """Compile a flow class into the text that `python FLOW.py dagster create OUTPUT` writes.
 
     Parameters
@@ -66,37 +49,19 @@ def synthesize(
     flow_cls : subclass of metaflow.FlowSpec, imported from the file that runs it
     output : where the text will be stored, to which paths in it are relative; default:
         `<job name in lower case>_dagster.py` in the working directory
-    others : the options of that command; `metaflow_dagster.options.Options` tells what each is for
+    others : the options of that command, by the names in `metaflow_dagster.options.Options`
 
     Raises
     ------
     CompileError : the flow or the options cannot be compiled; says all that is wrong
     TypeError : `flow_cls` is no flow class, or an option is of another type
     """
-    _check_sequences(tags=tags, decospecs=decospecs, pools=pools)
-    options = Options(
-        name=name,
-        tags=tuple(tags),
-        decospecs=tuple(decospecs),
-        namespace=namespace,
-        workflow_timeout=workflow_timeout,
-        max_workers=max_workers,
-        executor=executor,
-        warm_steps=warm_steps,
-        pools=tuple(pools),
-        workflow_priority=workflow_priority,
-        package=package,
-        origin_run_id=origin_run_id,
-        notify_on_error=notify_on_error,
-        notify_on_success=notify_on_success,
-        runtime=runtime,
-    )
     flow = flow_class(flow_cls)
     if not can_fork():
-        return _compiled_text(flow, options, output)
+        return _compiled_text(flow, options, options.output)
     if options.runtime in (None, "inline"):
         runtime_library()  # kept for the next flow
-    return in_child(lambda: _compiled_text(flow, options, output))
+    return in_child(lambda: _compiled_text(flow, options, options.output))
 
 
 def _compiled_text(flow: type, options: Options, output: str | os.PathLike[str] | None) -> str:
@@ -111,14 +76,6 @@ def _compiled_text(flow: type, options: Options, output: str | os.PathLike[str] 
             return compilation.text
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error
-
-
-def _check_sequences(**values: object) -> None:
-    for name, value in values.items():
-        if isinstance(value, str):
-            raise TypeError(f"{name} takes a sequence of strings, not one string: [{value!r}]")
-        if not all(isinstance(one, str) for one in cast(Iterable[object], value)):
-            raise TypeError(f"{name} takes a sequence of strings, and {value!r} is none")
 
 
 def compile_session(

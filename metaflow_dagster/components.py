@@ -5,21 +5,22 @@ Annotations are no strings here: Dagster makes the schema of the attributes of t
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, make_dataclass
 from importlib.abc import ExecutionLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated, Any
 
 import dagster
 from dagster import AssetKey, AssetSpec, Definitions
 
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.location.process import FlowNotCompiled, compile_flow
-from metaflow_dagster.options import Options
+from metaflow_dagster.options import Options, Surface, flag_of, kind_of, options_of
 
 try:
-    from dagster import Component, ComponentLoadContext, Resolvable
+    from dagster import Component, ComponentLoadContext, Resolvable, Resolver
 except ImportError as error:
     raise ImportError(
         f"Dagster {dagster.__version__} is too old for MetaflowFlowComponent, since it has no "
@@ -27,45 +28,35 @@ except ImportError as error:
     ) from error
 
 
+_SURFACE = Surface.COMPONENT
+
+
+def _attribute(option: Field[Any]) -> tuple[str, Any, Any]:
+    """An option of a compilation as an attribute, with what `dg` shows of it."""
+    types = {"tags": Sequence[str], "decospecs": Sequence[str], "pools": Sequence[str]}
+    plain = kind_of(option) if option.default is False else kind_of(option) | None
+    described = Resolver.default(description=flag_of(option).help)
+    kind = Annotated[types.get(option.name, plain), described]  # type: ignore[valid-type]
+    return option.name, kind, field(default=option.default, kw_only=True)
+
+
+_Attributes: type = make_dataclass(
+    "_Attributes", [_attribute(option) for option in options_of(_SURFACE)]
+)
+
+
 @dataclass
-class MetaflowFlowComponent(Component, Resolvable):
+class MetaflowFlowComponent(_Attributes, Component, Resolvable):  # type: ignore[misc]
     """A Metaflow flow, compiled into a Dagster job whenever the definitions are loaded.
 
     Nothing is written, and the job is not deployed: unless `dagster create` has given it a
     production token, its runs are those of the user who runs them.
 
-    Attributes
-    ----------
-    flow : path of the flow's file, relative to the directory of the `defs.yaml`
-    name : name of the Dagster job; default: the flow's name
-    tags : Metaflow tags for every run
-    decospecs : step decorators to add, such as "retry:times=3"
-    namespace : Metaflow namespace of the steps
-    workflow_timeout : seconds after which a run is stopped
-    max_workers : most steps that run at once; default: the number of CPUs
-    executor : what runs the ops: `threads` of the run's process, the default, `multiprocess`,
-        `in_process`, one after the other, `celery`, `docker`, `k8s`, `celery_k8s`, or
-        `module:attribute`
-    warm_steps : whether the processes of steps are forked from one that has imported Metaflow
-    pools : Dagster's pools that ops take a slot of: `NAME` for all steps, `STEP=NAME` for one
-    workflow_priority : which of the runs in Dagster's queue start first; default: 0
-    notify_on_error, notify_on_success : whether the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told
-        when a run has failed or succeeded
+    Its attributes are `flow`, the path of the flow's file, relative to the directory of the
+    `defs.yaml`, and the options of a compilation, by the names of `Options`.
     """
 
     flow: str
-    name: str | None = None
-    tags: Sequence[str] = field(default_factory=tuple)
-    decospecs: Sequence[str] = field(default_factory=tuple)
-    namespace: str | None = None
-    workflow_timeout: int | None = None
-    max_workers: int | None = None
-    executor: str | None = None
-    warm_steps: bool = False
-    pools: Sequence[str] = field(default_factory=tuple)
-    workflow_priority: int | None = None
-    notify_on_error: bool = False
-    notify_on_success: bool = False
 
     def build_defs(self, context: ComponentLoadContext) -> Definitions:
         """The definitions of the flow's job; `FlowNotCompiled` says why there are none."""
@@ -100,21 +91,8 @@ class MetaflowFlowComponent(Component, Resolvable):
         )
 
     def _options(self) -> Options:
-        return Options(
-            name=self.name,
-            tags=tuple(self.tags),
-            decospecs=tuple(self.decospecs),
-            namespace=self.namespace,
-            workflow_timeout=self.workflow_timeout,
-            max_workers=self.max_workers,
-            executor=self.executor,
-            warm_steps=self.warm_steps,
-            pools=tuple(self.pools),
-            workflow_priority=self.workflow_priority,
-            notify_on_error=self.notify_on_error,
-            notify_on_success=self.notify_on_success,
-            runtime="installed",
-        )
+        chosen = {option.name: getattr(self, option.name) for option in options_of(_SURFACE)}
+        return Options(**chosen, runtime="installed")
 
 
 class _Loader(ExecutionLoader):

@@ -26,7 +26,7 @@ from metaflow.util import get_username
 
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.ir.flow import Backend, Project
-from metaflow_dagster.options import check_token
+from metaflow_dagster.option_checks import check_token
 from metaflow_dagster.runtime.command import nearest_sysroot
 from metaflow_dagster.runtime.identities import read_identity
 from metaflow_dagster.runtime.settings import DEPLOYMENTS as DEPLOYMENTS

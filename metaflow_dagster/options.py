@@ -1,99 +1,226 @@
-"""The options of a compilation, as the command line and `synthesize` take them."""
+"""The options of a compilation: what they are called, what they mean, and where they apply."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from enum import Enum
+from typing import Any, Final, Literal, TypeAlias, get_args
 
-from typing_extensions import assert_never
+from metaflow_dagster.executors import NAMED
 
-from metaflow_dagster.diagnostics import Diagnostic
-from metaflow_dagster.executors import NAMED, ImportedExecutor, OwnExecutor, find_executor
-from metaflow_dagster.names import is_dagster_name, is_run_id
-
-# metaflow/tagging_util.py: MAX_TAG_SIZE and MAX_USER_TAG_SET_SIZE
-MAX_TAG_LENGTH = 500
-MAX_TAGS = 50
-
-_POOL = re.compile(r"\S+")  # dagster/_core/definitions/op_definition.py: VALID_POOL_NAME_REGEX_STR
 # dagster/_utils/tags.py: VALID_TAG_KEY_REGEX, without the prefix by which Dagster marks its own.
 _TAG_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
-LONGEST_SPEC = 30_000  # characters, each of which may be four bytes of the 128 KiB of an argument
-MOST = 10**9  # seconds or workers: what threads and Dagster take
 
 RuntimeName: TypeAlias = Literal["inline", "shared", "installed"]
 RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a user may choose when compiling a flow.
+class Surface(Enum):
+    """Where people give options."""
 
-    `name`: name of the Dagster job; default: the flow's. `tags`: Metaflow tags of every run.
-    `decospecs`: step decorators to add (`--with`). `namespace`: Metaflow namespace of the steps.
-    `workflow_timeout`: seconds after which a run is stopped. `max_workers`: most ops that
-    run at once. `executor`: what runs them, by a name that `find_executor` knows; default: threads.
-    `warm_steps`: whether the processes of steps are forked from one that has imported Metaflow.
-    `pools`: Dagster's pools that ops take a slot of, `NAME` for all steps or `STEP=NAME` for one.
-    `workflow_priority`: which of the runs that wait is started first. `package`: whether the code
-    of the flow is stored in the datastore, for machines that have no copy of it.
-    `origin_run_id`: the Metaflow run (`dagster-…`) that every run resumes: its parameters are
-    taken, and what finished in it is not run again. `notify_on_error`, `notify_on_success`: whether
-    the webhook at METAFLOW_DAGSTER_WEBHOOK_URL is told that a run has failed or succeeded; the
-    variable is read where Dagster loads the file. `runtime`: how the runtime gets to the file: it
-    holds what it uses (`inline`), imports it from a file beside it (`shared`) or from this package
-    (`installed`); default: `inline`, for several flows in a directory `shared`.
+    CREATE = "dagster create"
+    LOCATION = "metaflow-dagster create"
+    LIBRARY = "synthesize"
+    DEPLOYER = "Deployer"
+    COMPONENT = "MetaflowFlowComponent"
+
+
+EVERYWHERE: Final = frozenset(Surface)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An option as people see it.
+
+    `name` is that on the command line, `metavar` stands for a value of it, `page` is the
+    documentation that tells more. `surfaces` are where it can be given.
     """
 
-    name: str | None = None
-    tags: tuple[str, ...] = ()
-    decospecs: tuple[str, ...] = ()
-    namespace: str | None = None
-    workflow_timeout: int | None = None
-    max_workers: int | None = None
-    executor: str | None = None
-    warm_steps: bool = False
-    pools: tuple[str, ...] = ()
-    workflow_priority: int | None = None
-    package: bool = False
-    origin_run_id: str | None = None
-    notify_on_error: bool = False
-    notify_on_success: bool = False
-    runtime: RuntimeName | None = None
+    name: str
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    page: str | None = None
+    surfaces: frozenset[Surface] = EVERYWHERE
+
+
+def _option(default: Any, name: str, text: str, **more: Any) -> Any:
+    """A field of `Options` with its flag."""
+    return field(default=default, metadata={"flag": Flag(name, text, **more)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a user may choose when compiling a flow: each option is defined here alone.
+
+    The commands, `synthesize`, Metaflow's Deployer, the component and the tables in the
+    documentation are made from the fields: a bool is a flag, a sequence can be given repeatedly.
+    """
+
+    name: str | None = _option(
+        None,
+        "--name",
+        "Name of the Dagster job; not for @project. [default: the flow's name]",
+        metavar="NAME",
+        # Several flows cannot have one name; the Deployer takes it for all that it does.
+        surfaces=EVERYWHERE - {Surface.LOCATION, Surface.DEPLOYER},
+    )
+    tags: Sequence[str] = _option(
+        (),
+        "--tag",
+        "Tag every run with this; key:value is a tag of the run in Dagster, too.",
+        metavar="TAG",
+    )
+    decospecs: Sequence[str] = _option(
+        (), "--with", "Add a decorator to every step, such as retry:times=3.", metavar="SPEC"
+    )
+    namespace: str | None = _option(
+        None, "--namespace", "Metaflow namespace of the steps.", metavar="NS"
+    )
+    workflow_timeout: int | None = _option(
+        None, "--workflow-timeout", "Seconds after which a run is stopped.", metavar="SECONDS"
+    )
+    max_workers: int | None = _option(
+        None,
+        "--max-workers",
+        "How many steps of a run may run at once. [default: the number of CPUs]",
+        metavar="N",
+    )
+    executor: str | None = _option(
+        None,
+        "--executor",
+        "Where ops run: in threads of the run's process, in processes of their own (multiprocess), "
+        "one after the other in the run's process (in_process), or elsewhere; one of "
+        f"{', '.join(NAMED)}, or module:attribute. [default: threads]",
+        metavar="NAME",
+        page="executors.md",
+    )
+    warm_steps: bool = _option(
+        False,
+        "--warm-steps",
+        "Fork the processes of steps from one that has imported Metaflow, instead of starting a "
+        "Python for each.",
+        page="semantics.md#warm-steps",
+    )
+    pools: Sequence[str] = _option(
+        (),
+        "--pool",
+        "Run all steps, or one, in a Dagster concurrency pool.",
+        metavar="[STEP=]NAME",
+    )
+    workflow_priority: int | None = _option(
+        None,
+        "--workflow-priority",
+        "Which of the runs in Dagster's queue start first: those of the highest number. "
+        "[default: 0]",
+        metavar="N",
+    )
+    package: bool = _option(
+        False,
+        "--package",
+        "Store the flow's code in the datastore, for machines that have no copy of it.",
+        page="executors.md#code-packages",
+        surfaces=EVERYWHERE - {Surface.COMPONENT},  # which stores nothing
+    )
+    origin_run_id: str | None = _option(
+        None,
+        "--origin-run-id",
+        "Resume this run of Dagster's (dagster-…) in every run: what finished is not run again.",
+        metavar="RUN",
+        surfaces=EVERYWHERE - {Surface.LOCATION},  # a run is one of a single flow
+    )
+    notify_on_error: bool = _option(
+        False,
+        "--notify-on-error",
+        "Tell a webhook when a run has failed: METAFLOW_DAGSTER_WEBHOOK_URL, in the environment "
+        "where Dagster loads the definitions.",
+        page="events.md#notices",
+    )
+    notify_on_success: bool = _option(
+        False,
+        "--notify-on-success",
+        "Tell the same webhook when a run has succeeded.",
+        page="events.md#notices",
+    )
+    runtime: RuntimeName | None = _option(
+        None,
+        "--runtime",
+        "How the runtime gets to the generated file: it holds what it uses (inline), imports "
+        "_metaflow_runtime.py beside it (shared), or this package (installed). [default: inline; "
+        "for several flows shared]",
+        choices=RUNTIMES,
+        page="create.md#the-runtime",
+        surfaces=EVERYWHERE - {Surface.COMPONENT},  # which is installed
+    )
 
     def __post_init__(self) -> None:
         """Raise a `TypeError` for what no command line gives."""
-        for kind, names in (
-            (str, ("name", "namespace", "executor", "origin_run_id")),
-            (int, ("workflow_timeout", "max_workers", "workflow_priority")),
-        ):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and type(value) is not kind:
-                    raise TypeError(f"{name} takes {kind.__name__} or None, not {value!r}")
+        for option in fields(Options):
+            value = getattr(self, option.name)
+            match option.default:
+                case ():
+                    object.__setattr__(self, option.name, _texts(option.name, value))
+                case False if type(value) is not bool:
+                    raise TypeError(f"{option.name} takes True or False, not {value!r}")
+                case None if value is not None and type(value) is not kind_of(option):
+                    kind = kind_of(option).__name__
+                    raise TypeError(f"{option.name} takes {kind} or None, not {value!r}")
+
+
+def flag_of(option: Field[Any]) -> Flag:
+    """How people see a field of `Options`."""
+    flag: Flag = option.metadata["flag"]
+    return flag
+
+
+def options_of(surface: Surface) -> list[Field[Any]]:
+    """The options that can be given somewhere."""
+    return [option for option in fields(Options) if surface in flag_of(option).surfaces]
+
+
+def kind_of(option: Field[Any]) -> type:
+    """The type of one value of an option."""
+    if option.default is False:
+        return bool
+    return int if "int" in str(option.type) else str
+
+
+def _texts(name: str, values: object) -> tuple[str, ...]:
+    """The values of a repeatable option."""
+    if isinstance(values, str):
+        raise TypeError(f"{name} takes a sequence of strings, not one string: [{values!r}]")
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name} takes a sequence of strings, and {values!r} is none")
+    texts = tuple(values)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{name} takes a sequence of strings, and {values!r} is none")
+    return texts
 
 
 def pool_of(options: Options, step: str) -> str | None:
     """The pool that the op of a step takes a slot of."""
-    pools = dict(map(_pool, options.pools))
+    pools = dict(pool_pairs(options))
     return pools.get(step, pools.get(None))
 
 
 def pooled_steps(options: Options) -> Iterator[str]:
     """The steps for which a pool is given by their names."""
-    return (step for step, _ in map(_pool, options.pools) if step is not None)
+    return (step for step, _ in pool_pairs(options) if step is not None)
 
 
 def pool_names(options: Options) -> Iterator[str]:
     """The pools that ops take slots of, each once."""
-    return iter(dict.fromkeys(name for _, name in map(_pool, options.pools)))
+    return iter(dict.fromkeys(name for _, name in pool_pairs(options)))
+
+
+def pool_pairs(options: Options) -> list[tuple[str | None, str]]:
+    """The step of each `--pool`, None if it is for all of them, and the pool's name."""
+    return [_pool(option) for option in options.pools]
 
 
 def _pool(option: str) -> tuple[str | None, str]:
-    """The step of a `--pool`, None if it is for all of them, and the pool's name."""
     step, equals, name = option.partition("=")
     return (step, name) if equals else (None, option)
 
@@ -107,174 +234,20 @@ def run_tags(options: Options) -> Mapping[str, str]:
     return {key: value for key, value in pairs if _TAG_KEY.fullmatch(key)}
 
 
-def _split(tags: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+def _split(tags: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     return (tag.partition(":") for tag in tags)
 
 
 def given(options: Options) -> Iterator[tuple[str, ...]]:
     """The options that were given, as the command line has them: `--name`, and value if any."""
-    for name, values in (
-        ("name", (options.name,)),
-        ("tag", options.tags),
-        ("with", options.decospecs),
-        ("namespace", (options.namespace,)),
-        ("workflow-timeout", (options.workflow_timeout,)),
-        ("max-workers", (options.max_workers,)),
-        ("executor", (options.executor,)),
-        ("pool", options.pools),
-        ("workflow-priority", (options.workflow_priority,)),
-        ("origin-run-id", (options.origin_run_id,)),
-        ("runtime", (options.runtime,)),
-    ):
-        yield from ((f"--{name}", str(one)) for one in values if one is not None)
-    for name, is_given in (
-        ("warm-steps", options.warm_steps),
-        ("package", options.package),
-        ("notify-on-error", options.notify_on_error),
-        ("notify-on-success", options.notify_on_success),
-    ):
-        if is_given:
-            yield (f"--{name}",)
-
-
-def check_options(options: Options) -> Iterator[Diagnostic]:
-    """What is wrong with the options by themselves."""
-    if options.name is not None and not is_dagster_name(options.name):
-        yield Diagnostic(
-            f"--name {options.name!r} is not a name Dagster takes for a job.",
-            "Use letters, digits and underscores, and no reserved word such as 'config'.",
-        )
-    for tag in options.tags:
-        yield from _check_tag(tag)
-    for spec in options.decospecs:
-        yield from _check_decospec(spec)
-    if len(set(options.tags)) > MAX_TAGS:
-        yield Diagnostic(
-            f"There are {len(set(options.tags))} tags.",
-            f"Metaflow takes up to {MAX_TAGS} a run: leave out some --tag.",
-        )
-    if options.namespace:
-        yield from _check_namespace(options.namespace)
-    if options.origin_run_id is not None and not is_run_id(options.origin_run_id):
-        yield Diagnostic(
-            f"--origin-run-id {options.origin_run_id!r} is not the id of a run that Dagster made.",
-            "Give one such as dagster-0123456789ab; runs of Metaflow's own scheduler are resumed "
-            "with python FLOW.py resume.",
-        )
-    for option, value in (
-        ("--workflow-timeout", options.workflow_timeout),
-        ("--max-workers", options.max_workers),
-    ):
-        if value is not None and value < 1:
-            yield Diagnostic(f"{option} {value} is too small.", "Give a whole number from 1 up.")
-        elif value is not None and value > MOST:
-            yield Diagnostic(f"{option} is too large.", f"Give a number of {MOST} at most.")
-    if options.runtime is not None and options.runtime not in RUNTIMES:
-        yield Diagnostic(
-            f"--runtime {options.runtime!r} is unknown.", f"Choose one of {', '.join(RUNTIMES)}."
-        )
-    yield from _check_pools(options)
-    yield from _check_executor(options)
-
-
-def _check_pools(options: Options) -> Iterator[Diagnostic]:
-    pairs = list(map(_pool, options.pools))
-    for step, name in pairs:
-        if not _POOL.fullmatch(name) or not _is_printable(name):
-            yield Diagnostic(
-                f"--pool {name!r} is not a name Dagster takes for a pool.",
-                "Give a name without blanks, such as --pool gpu, or --pool train=gpu for one step.",
-            )
-        if [one for one, _ in pairs].count(step) > 1:
-            yield Diagnostic(
-                f"There is more than one --pool for {step or 'all steps'}.",
-                "Leave all but one out: an op takes a slot of one pool.",
-            )
-
-
-def _check_executor(options: Options) -> Iterator[Diagnostic]:
-    match find_executor(options.executor):
-        case None:
-            yield Diagnostic(
-                f"--executor {options.executor!r} is unknown.",
-                f"Choose one of {', '.join(NAMED)}, or name one of your own as module:attribute.",
-            )
-        case OwnExecutor("in_process") if options.max_workers is not None:
-            yield Diagnostic(
-                "--max-workers does not go with --executor in_process, which runs one step at a "
-                "time.",
-                "Leave one of them out.",
-            )
-        case ImportedExecutor(has_limit=False) if options.max_workers is not None:
-            yield Diagnostic(
-                f"--max-workers does not go with --executor {options.executor}, whose own "
-                "configuration says how much runs at once.",
-                "Leave it out; Celery's workers have --concurrency, and ops can share a --pool.",
-            )
-        case OwnExecutor() | ImportedExecutor():
-            pass
-        case unknown:
-            assert_never(unknown)
-    yield from _check_warm_steps(options)
-
-
-def _check_warm_steps(options: Options) -> Iterator[Diagnostic]:
-    if options.warm_steps and options.executor not in (None, "threads"):
-        yield Diagnostic(
-            f"--warm-steps does not go with --executor {options.executor}: the processes of steps "
-            "are forked from one that the process of the run has started.",
-            "Use --executor threads, or leave out --warm-steps.",
-        )
-
-
-def _check_tag(tag: str) -> Iterator[Diagnostic]:
-    if not _is_printable(tag):
-        yield Diagnostic(
-            f"--tag {tag!r} is malformed.",
-            "A tag is printable text that is not blank, such as --tag team:search.",
-        )
-    elif len(tag) > MAX_TAG_LENGTH:
-        yield Diagnostic(
-            f"--tag {tag[:20]!r}… has {len(tag)} characters.",
-            f"Metaflow keeps tags of up to {MAX_TAG_LENGTH} characters.",
-        )
-
-
-def _check_namespace(namespace: str) -> Iterator[Diagnostic]:
-    if len(namespace) > MAX_TAG_LENGTH:
-        yield Diagnostic(
-            f"--namespace {namespace[:20]!r}… has {len(namespace)} characters.",
-            f"A namespace is a tag, and Metaflow keeps those of up to {MAX_TAG_LENGTH}.",
-        )
-    elif not _is_printable(namespace):
-        yield Diagnostic(
-            f"--namespace {namespace!r} is malformed.",
-            "A namespace is printable text that is not blank, such as --namespace user:ann.",
-        )
-
-
-def _check_decospec(spec: str) -> Iterator[Diagnostic]:
-    try:
-        is_argument = len(spec) < LONGEST_SPEC and b"\0" not in os.fsencode(spec)
-    except UnicodeEncodeError:
-        is_argument = False
-    if not is_argument:
-        yield Diagnostic(
-            f"--with {spec[:20]!r}… cannot be an argument of a command, which steps get it by.",
-            "Leave out what is no text, or write the decorator in the flow.",
-        )
-
-
-def check_token(token: str) -> Iterator[Diagnostic]:
-    """Why a token cannot be a job's production token, which Metaflow makes a tag of."""
-    if not _is_printable(token) or len(f"production:{token}") > MAX_TAG_LENGTH:
-        yield Diagnostic(
-            f"--new-token {token[:20]!r} is malformed.",
-            "A production token is printable text that is not blank, such as scores-2025.",
-        )
-
-
-def _is_printable(text: str) -> bool:
-    """Whether the text is not blank, has no control characters and can be encoded."""
-    control_or_surrogate = re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text)
-    return bool(text.strip()) and control_or_surrogate is None
+    for option in fields(Options):
+        name, value = flag_of(option).name, getattr(options, option.name)
+        match value:
+            case None | False:
+                pass
+            case True:
+                yield (name,)
+            case tuple():
+                yield from ((name, text) for text in value)
+            case _:
+                yield name, str(value)

@@ -30,7 +30,7 @@ from metaflow_dagster.ir.flow import Required
 from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
 from metaflow_dagster.operate.errors import DagsterUnavailable
 from metaflow_dagster.operate.home import dagster_home
-from metaflow_dagster.options import Options
+from metaflow_dagster.options import Options, Surface
 from metaflow_dagster.shell import file_word, shell_word
 
 
@@ -42,13 +42,7 @@ class NotCompiled(MetaflowException):
 
 @click.command(help="Compile this flow into a Dagster definitions file.")
 @click.argument("file", required=False, type=click.Path())
-@click.option("--name", default=None, help="Name of the Dagster job. [default: the flow's name]")
-@compile_options
-@click.option(
-    "--origin-run-id",
-    default=None,
-    help="Resume this run of Dagster's (dagster-…) in every run: what finished is not run again.",
-)
+@compile_options(Surface.CREATE)
 @click.option(
     "--authorize",
     default=None,
@@ -106,8 +100,6 @@ class NotCompiled(MetaflowException):
 def create(
     context: Any,
     file: str | None,
-    name: str | None,
-    origin_run_id: str | None,
     authorize: str | None,
     generate_new_token: bool,
     new_token: str | None,
@@ -119,7 +111,7 @@ def create(
     handed_over_to: str | None,
     **chosen: Any,
 ) -> None:
-    options = Options(name=name, origin_run_id=origin_run_id, **chosen)
+    options = Options(**chosen)
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     is_written = not (check or show_plan or handed_over_to)
     try:

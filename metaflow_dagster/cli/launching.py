@@ -20,7 +20,8 @@ from metaflow_dagster.operate.follow import follow, screen
 from metaflow_dagster.operate.progress import Progress
 from metaflow_dagster.operate.runs import LAUNCH_TAGS_TAG, JobChoice, Launch, Launched, Phase
 from metaflow_dagster.operate.target import Target
-from metaflow_dagster.options import Options, check_options, run_tags
+from metaflow_dagster.option_checks import check_options
+from metaflow_dagster.options import Options, run_tags
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

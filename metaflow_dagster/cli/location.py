@@ -29,7 +29,7 @@ from metaflow_dagster.deployment import (
 from metaflow_dagster.diagnostics import CompileError, raise_if_any
 from metaflow_dagster.files import all_replaced_at_the_end, check_replaced, difference
 from metaflow_dagster.location.merge import FlowsNotCompiled, Location, merged
-from metaflow_dagster.options import Options
+from metaflow_dagster.options import Options, Surface
 from metaflow_dagster.shell import file_word
 
 
@@ -41,7 +41,7 @@ from metaflow_dagster.shell import file_word
     type=click.Path(file_okay=False),
     help="Directory for the generated files.",
 )
-@compile_options
+@compile_options(Surface.LOCATION)
 @click.option(
     "--check",
     is_flag=True,

@@ -10,7 +10,7 @@ FLOW = FlowSettings(
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from metaflow_dagster.emit.build import (
     Expression,
@@ -82,7 +82,7 @@ def _keywords(
     }
 
 
-def _texts(texts: tuple[str, ...] | list[str]) -> Expression | None:
+def _texts(texts: Sequence[str]) -> Expression | None:
     return literal(list(texts)) if texts else None
 
 

@@ -16,7 +16,8 @@ from metaflow_dagster.emit.place import place_of
 from metaflow_dagster.generated import is_generated_file
 from metaflow_dagster.location.process import FlowNotCompiled, compile_flow
 from metaflow_dagster.names import Scope
-from metaflow_dagster.options import Options, check_options
+from metaflow_dagster.option_checks import check_options
+from metaflow_dagster.options import Options
 
 DEFINITIONS = "definitions.py"  # the file that merges those of the flows
 

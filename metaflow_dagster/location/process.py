@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metaflow_dagster.compilation import Compilation, take_over
-from metaflow_dagster.options import Options, check_options, given
+from metaflow_dagster.option_checks import check_options
+from metaflow_dagster.options import Options, given
 
 
 class FlowNotCompiled(Exception):

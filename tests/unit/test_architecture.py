@@ -35,7 +35,9 @@ ALLOWED = {
     "diagnostics": {f"{OWN}.ir"},
     "events": set(),
     "executors": set(),
-    "options": {f"{OWN}.{one}" for one in ("diagnostics", "executors", "names")},
+    "options": {f"{OWN}.executors"},
+    "option_checks": {f"{OWN}.{one}" for one in ("diagnostics", "executors", "names", "options")},
+    "keywords": {f"{OWN}.options"},
     "forked": set(),
     "generated": set(),
     "files": {f"{OWN}.diagnostics", f"{OWN}.generated"},
@@ -57,17 +59,18 @@ ALLOWED = {
         "metaflow.exception",
         *(f"{OWN}.{one}" for one in ("deployment", "emit", "frontend", "planner")),
         *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "executors", "files", "forked")),
-        *(f"{OWN}.{one}" for one in ("generated", "ir", "names", "options")),
+        *(f"{OWN}.{one}" for one in ("generated", "ir", "keywords", "names", "option_checks")),
+        f"{OWN}.options",
     },
     "location": {
         *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "emit", "generated")),
-        *(f"{OWN}.{one}" for one in ("names", "options")),
+        *(f"{OWN}.{one}" for one in ("names", "option_checks", "options")),
     },
     "components": {"dagster", *(f"{OWN}.{one}" for one in ("compilation", "location", "options"))},
     "hooks": {"metaflow"},
     "deployment": {
         "metaflow",
-        *(f"{OWN}.{one}" for one in ("compilation", "ir", "options")),
+        *(f"{OWN}.{one}" for one in ("compilation", "ir", "option_checks")),
         *PLAIN_RUNTIME,
     },
     # Dagster where it is used, or for types: see the test below.
@@ -94,7 +97,11 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
         *(f"{OWN}.{one}" for one in ("emit", "executors", "files", "frontend", "hooks", "ir")),
         f"{OWN}.location",
-        *(f"{OWN}.{one}" for one in ("operate", "options", "shell")),
+        *(f"{OWN}.{one}" for one in ("operate", "option_checks", "options", "shell")),
+    },
+    "deploying": {
+        *(f"{OWN}.{one}" for one in ("deployer", "keywords", "options")),
+        "metaflow_extensions.dagster",  # for types
     },
 }
 LAZY = {"runtime": {"metaflow"}, "frontend": {"dagster", "metaflow"}}

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from metaflow.tagging_util import MAX_TAG_SIZE, MAX_USER_TAG_SET_SIZE
 
-from metaflow_dagster.options import MAX_TAG_LENGTH, MAX_TAGS, Options, check_options
+from metaflow_dagster.option_checks import MAX_TAG_LENGTH, MAX_TAGS, check_options
+from metaflow_dagster.options import Options
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ from metaflow_dagster.options import MAX_TAG_LENGTH, MAX_TAGS, Options, check_op
             id="warm steps in one process",
         ),
         pytest.param(
-            Options("a b", ("", "ok", "\n"), max_workers=0, workflow_timeout=0),
+            Options(name="a b", tags=("", "ok", "\n"), max_workers=0, workflow_timeout=0),
             ["--name", "--tag ''", "--tag '\\n'", "--workflow-timeout", "--max-workers"],
             id="all at once",
         ),
@@ -83,7 +84,15 @@ def test_refused(options: Options, messages: list[str]) -> None:
     [
         pytest.param(Options(), id="none"),
         pytest.param(
-            Options("job_1", ("team:search", "ü ✓"), ("retry",), "", 1, 1), id="all of them"
+            Options(
+                name="job_1",
+                tags=("team:search", "ü ✓"),
+                decospecs=("retry",),
+                namespace="",
+                workflow_timeout=1,
+                max_workers=1,
+            ),
+            id="all of them",
         ),
         pytest.param(Options(warm_steps=True), id="warm steps"),
         pytest.param(Options(executor="threads", warm_steps=True), id="warm steps of threads"),

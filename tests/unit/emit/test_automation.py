@@ -61,7 +61,7 @@ def test_without_a_timezone_the_schedule_has_that_of_dagster() -> None:
 def test_sensors_are_on_and_say_what_they_do() -> None:
     flow = replace(linear_flow(), triggers=(ORDERS, UPSTREAM), parameters=(SIZE,))
     sensors = {
-        one.name: one for one in definitions(emitted(flow, Options("nightly"))).sensors or ()
+        one.name: one for one in definitions(emitted(flow, Options(name="nightly"))).sensors or ()
     }
     assert {name: one.description for name, one in sensors.items()} == {
         "nightly_trigger": "Runs MyFlow when event orders is published.",
@@ -112,7 +112,7 @@ def test_the_end_is_published_by_the_last_op() -> None:
 def test_flows_with_the_same_events_can_be_merged() -> None:
     first = replace(linear_flow("One"), triggers=(Trigger(TriggerKind.EVENT, (Event("orders"),)),))
     second = replace(linear_flow("Two"), triggers=first.triggers)
-    again = emitted(first, Options("one_more_time"))
+    again = emitted(first, Options(name="one_more_time"))
     after = replace(linear_flow("Three"), triggers=(AFTER_ONE, ON_THE_EVENT_OF_ONE))
     texts = (emitted(first), emitted(second), again, emitted(after))
     merged = Definitions.merge(*map(definitions, texts))

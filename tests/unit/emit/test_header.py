@@ -77,7 +77,14 @@ def test_header() -> None:
 
 
 def test_header_has_every_option_on_its_line() -> None:
-    options = Options("job_x", ("a b", "c"), ("retry:times=3",), "prod", 60, 2)
+    options = Options(
+        name="job_x",
+        tags=("a b", "c"),
+        decospecs=("retry:times=3",),
+        namespace="prod",
+        workflow_timeout=60,
+        max_workers=2,
+    )
     flow = linear_flow(given_options=("--datastore-root=/x y",))
     assert list(header_lines(flow, "MyFlow", options, PLACE))[4:-2] == [
         "#     python flows/my_flow.py \\",

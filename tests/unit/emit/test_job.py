@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from metaflow_dagster.executors import ImportedExecutor, find_executor
 from metaflow_dagster.ir.flow import Flow, Project
-from metaflow_dagster.options import Options, check_options, pool_of, run_tags
+from metaflow_dagster.option_checks import check_options
+from metaflow_dagster.options import Options, pool_of, run_tags
 from tests.unit.emit.test_module import SHAPES
 from tests.unit.samples import emitted, flow_of, job_of, linear_flow, loaded
 
@@ -63,7 +64,7 @@ def test_job(shape: str, lines: list[str]) -> None:
 
 def test_tags_and_limits() -> None:
     flow = linear_flow(description='Fits\n"it".')
-    job = job_of(loaded(emitted(flow, Options("nightly", workflow_timeout=60, max_workers=2))))
+    job = job_of(loaded(emitted(flow, Options(name="nightly", workflow_timeout=60, max_workers=2))))
     assert job.name == "nightly"
     assert job.description == 'Fits\n"it".\n\nFlow MyFlow, my_flow.py'
     assert job.tags == {"metaflow/flow": "MyFlow", "dagster/max_runtime": "60"}
@@ -113,7 +114,11 @@ def test_limit_can_be_overridden(executor: str | None) -> None:
 def test_jobs_can_be_merged() -> None:
     from dagster import Definitions
 
-    options = (Options("one", max_workers=1), Options("two", max_workers=2), Options("three"))
+    options = (
+        Options(name="one", max_workers=1),
+        Options(name="two", max_workers=2),
+        Options(name="three"),
+    )
     modules = [loaded(emitted(linear_flow(), one)) for one in options]
     merged = Definitions.merge(*(module.defs for module in modules))
     Definitions.validate_loadable(merged)

@@ -267,7 +267,9 @@ def test_comments_of_constants_are_kept() -> None:
 
 def test_ruff_finds_nothing(tmp_path: Path) -> None:
     texts = [emitted(flow_of(*shape)) for shape in SHAPES.values()]
-    texts.append(emitted(with_everything(flow_of(*SHAPES["nested"])), Options("other", ("a",))))
+    texts.append(
+        emitted(with_everything(flow_of(*SHAPES["nested"])), Options(name="other", tags=("a",)))
+    )
     texts += [emitted(linear_flow(name)) for name in ("Config", "json")]
     assert ruff(*texts, directory=tmp_path) == ""
 
