@@ -10,7 +10,7 @@ from importlib.abc import ExecutionLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import dagster
 from dagster import AssetKey, AssetSpec, Definitions
@@ -40,13 +40,14 @@ def _attribute(option: Field[Any]) -> tuple[str, Any, Any]:
     return option.name, kind, field(default=option.default, kw_only=True)
 
 
-_Attributes: type = make_dataclass(
-    "_Attributes", [_attribute(option) for option in options_of(_SURFACE)]
-)
+if TYPE_CHECKING:
+    _Attributes = object
+else:
+    _Attributes = make_dataclass("_Attributes", map(_attribute, options_of(_SURFACE)))
 
 
 @dataclass
-class MetaflowFlowComponent(_Attributes, Component, Resolvable):  # type: ignore[misc]
+class MetaflowFlowComponent(_Attributes, Component, Resolvable):
     """A Metaflow flow, compiled into a Dagster job whenever the definitions are loaded.
 
     Nothing is written, and the job is not deployed: unless `dagster create` has given it a
@@ -76,7 +77,7 @@ class MetaflowFlowComponent(_Attributes, Component, Resolvable):  # type: ignore
         is named after the flow, as Dagster takes it for another one in each `defs.yaml`.
         """
         for one in module.defs.assets:
-            if self.name is None and one.key == AssetKey([module.FLOW.end_event]):
+            if self._options().name is None and one.key == AssetKey([module.FLOW.end_event]):
                 yield one
 
     def _compiled(self, directory: Path) -> Compilation:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from metaflow_dagster.version import VERSION
 from tests.project import ROOT
 from tests.support import DagsterRun, checked, dagster_run, snapshot
 
@@ -23,6 +24,7 @@ FILES = {
     "foreachflow_dagster.py",
     "linearflow_dagster.py",
     "definitions.py",
+    "_metaflow_runtime.py",
 }
 SOURCE = """
 from metaflow import FlowSpec, step
@@ -126,7 +128,7 @@ def test_files_are_those_of_create(compiled: Path, project: Path) -> None:
     assert {file.name for file in (project / "defs").glob("*.py")} == FILES
     texts = contents(project / "defs")
     command = [sys.executable, "../flows/linear.py", "dagster", "create", "linearflow_dagster.py"]
-    checked([*command, "--tag=team:search"], project / "defs")
+    checked([*command, "--tag=team:search", "--runtime=shared"], project / "defs")
     assert contents(project / "defs") == texts
     assert str(compiled) not in "".join(texts.values())
 
@@ -185,11 +187,14 @@ def test_check(project: Path) -> None:
     definitions = project / "defs" / "definitions.py"
     definitions.write_text(definitions.read_text().replace("branchesflow_", "other_"))
     (project / "defs" / "foreachflow_dagster.py").unlink()
+    runtime = project / "defs" / "_metaflow_runtime.py"
+    runtime.write_text(runtime.read_text().replace(f'VERSION = "{VERSION}"', 'VERSION = "0.0.0"'))
     before = contents(project)
     without_linear = [one for one in arguments if one != "flows/linear.py"]
     stale = create(project, *without_linear)
     assert stale.returncode == 1
-    assert '\n-    definitions_of("other_dagster"),\n' in stale.stdout
+    assert '\n-    definitions_of(HERE, __package__, "other_dagster"),\n' in stale.stdout
+    assert '\n-VERSION = "0.0.0"\n' in stale.stdout
     assert "\n+def ForeachFlow(" in stale.stdout
     assert "\ndefs/linearflow_dagster.py is generated, but of none of these flows." in stale.stdout
     assert "branchesflow_dagster.py" not in stale.stdout.replace("+    definitions_of", "")
@@ -243,6 +248,7 @@ def test_jobs_whose_files_would_be_the_same(tmp_path: Path) -> None:
     made = create(project, *flows(project))
     assert made.returncode == 0, made.stderr
     texts = contents(project / "defs")
-    assert texts.keys() == {"twin_dagster.py", "twin_dagster_.py", "definitions.py"}
-    assert " dagster create twin_dagster_.py\n" in texts["twin_dagster_.py"]
+    own = {"twin_dagster.py", "twin_dagster_.py", "definitions.py"}
+    assert texts.keys() == {*own, "_metaflow_runtime.py"}
+    assert " dagster create twin_dagster_.py \\\n" in texts["twin_dagster_.py"]
     assert create(project, *flows(project), "--check").returncode == 0

@@ -185,7 +185,7 @@ def test_library_stores_the_same_package(imported: type, project: Project) -> No
     text = synthesize(imported, output="definitions.py", package=True)
     store = project.directory / ".metaflow" / "PackedFlow" / "data"
     (stored,) = (one for one in store.rglob("*") if one.is_file() and "_meta" not in one.name)
-    assert f'"sha": "{stored.name}"' in text
+    assert f'sha="{stored.name}"' in text
 
 
 def test_library_cannot_pack(imported: type, project: Project) -> None:

@@ -113,6 +113,7 @@ def test_installed_wheel_compiles_and_runs_the_demo(installed: Path, tmp_path: P
     assert "SUCCESS" in shown
     assert "op_train[2_2]" in shown
     assert {file.name for file in (tmp_path / "demo" / "defs").glob("*.py")} == {
+        "_metaflow_runtime.py",
         "definitions.py",
         "forecastflow_dagster.py",
         "forecastreportflow_dagster.py",

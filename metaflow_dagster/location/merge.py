@@ -53,14 +53,14 @@ def merged(flow_files: Sequence[str], options: Options, directory: Path) -> Loca
     `FlowsNotCompiled` and `CompileError` say why they do not make a code location.
     """
     definitions = directory / DEFINITIONS
-    options = replace(options, runtime=options.runtime or "shared")
+    of_flows = replace(options, runtime=options.runtime or "shared")
     raise_if_any([*check_options(options), *_check_definitions(definitions, flow_files)])
-    compiled = _all_compiled(dict.fromkeys(flow_files), options, directory)
+    compiled = _all_compiled(dict.fromkeys(flow_files), of_flows, directory)
     raise_if_any(_check_jobs(compiled))
     modules = module_names({one.job_name: one.output.stem for one in compiled.values()})
     outputs = {file: f"{modules[one.job_name]}.py" for file, one in compiled.items()}
     renamed = {file: name for file, name in outputs.items() if name != compiled[file].output.name}
-    compiled |= _all_compiled(renamed, options, directory)
+    compiled |= _all_compiled(renamed, of_flows, directory)
     raise_if_any(_check_outputs([directory / name for name in outputs.values()], flow_files))
     compilations = sorted(compiled.values(), key=lambda one: one.output.name)
     texts = {

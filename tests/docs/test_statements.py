@@ -20,8 +20,10 @@ from metaflow_dagster.cli.suspend import suspend
 from metaflow_dagster.cli.terminate import terminate
 from metaflow_dagster.cli.trigger import trigger
 from metaflow_dagster.executors import NAMED
+from metaflow_dagster.options import Surface, flag_of, options_of
 from tests.docs.pages import ROOT, block_of, file_of
 from tests.docs.reader import Reader
+from tests.options_doc import tables, whole
 
 OPERATING = (trigger, resume, status, terminate, list_deployed, list_runs, delete, suspend)
 OPTIONS = (ROOT / "docs" / "create.md").read_text(encoding="utf-8")
@@ -30,15 +32,20 @@ HOOKS = block_of("docs/ci.md", "pre-commit", "yaml")
 
 
 def test_table_of_options_is_complete() -> None:
-    named = options(create) | {"FILE"}
+    named = options(create)
     rows = re.findall(r"^\| (`[^|]*) \|", OPTIONS, re.M)
-    in_table = {name for row in rows for name in re.findall(r"`(--[\w-]+|FILE)", row)}
+    in_table = {name for row in rows for name in re.findall(r"`(--[\w-]+)", row)}
     assert in_table == named
 
 
 def test_table_of_options_names_all_executors() -> None:
     (row,) = re.findall(r"^\| `--executor NAME`.*$", OPTIONS, re.M)
-    assert {name for name in NAMED if f"`{name}`" not in row} == set()
+    assert {name for name in NAMED if name not in row} == set()
+
+
+def test_tables_of_options_are_current() -> None:
+    for page, _, _ in tables():
+        assert (ROOT / "docs" / page).read_text(encoding="utf-8") == whole(page)
 
 
 def options(command: Any) -> set[str]:
@@ -54,9 +61,12 @@ def test_page_has_all_options_of_the_commands_for_runs() -> None:
 
 
 def test_page_has_all_options_for_many_flows() -> None:
+    not_for_many = {"--name", "--origin-run-id"}
+    of_create = {flag_of(option).name for option in options_of(Surface.CREATE)}
+    own = {"--output-dir", "--check", "--force"}
+    assert options(create_many) == of_create - not_for_many | own
     text = (ROOT / "docs" / "code-location.md").read_text(encoding="utf-8")
-    common = re.findall(r"`(--[\w-]+)`", text[text.index("* `--tag`") : text.index("here for all")])
-    assert {*common, "--output-dir", "--check"} == options(create_many)
+    assert re.search("without `--name`\\s+and `--origin-run-id`", text)
 
 
 def options_in(page: str) -> set[str]:
