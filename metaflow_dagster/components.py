@@ -41,7 +41,9 @@ def _attribute(option: Field[Any]) -> tuple[str, Any, Any]:
 
 
 if TYPE_CHECKING:
-    _Attributes = object
+
+    class _Attributes:
+        """The options of a compilation as attributes."""
 else:
     _Attributes = make_dataclass("_Attributes", map(_attribute, options_of(_SURFACE)))
 
