@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import libcst as cst
 
@@ -96,13 +97,27 @@ class Library:
         return frozenset({*self.constants, *self.helpers, *self.imports})
 
 
-@cache
+@dataclass(frozen=True)
+class Cut(cst.BaseSmallStatement):
+    """A statement of the runtime as its source stands.
+
+    It has been parsed by Python. LibCST would take ten times as long to find the same text again,
+    which was most of the time of a compilation.
+    """
+
+    source: str
+    semicolon: cst.Semicolon | cst.MaybeSentinel = cst.MaybeSentinel.DEFAULT
+
+    def _visit_and_replace_children(self, visitor: cst.CSTVisitorT) -> Cut:
+        return self
+
+    def _codegen_impl(self, state: Any, default_semicolon: bool = False) -> None:
+        state.add_token(self.source)
+
+
 def statement_of(source: str) -> Statement:
     """A constant or helper as a node of the syntax tree."""
-    parsed = cst.parse_module(source)
-    (node,) = parsed.body
-    assert isinstance(node, (cst.SimpleStatementLine, cst.FunctionDef, cst.ClassDef))
-    return node.with_changes(leading_lines=[*parsed.header, *node.leading_lines])
+    return cst.SimpleStatementLine([Cut(source.rstrip("\n"))])
 
 
 def names_used(node: ast.stmt) -> Iterator[str]:
