@@ -39,16 +39,13 @@ from metaflow_dagster.ir.flow import Flow, Literal
 from metaflow_dagster.ir.job import (
     Collected,
     FanIn,
-    FanOut,
     ForeachOutput,
-    Gather,
     GlueOp,
     Input,
     Item,
     JobPlan,
     Lane,
     One,
-    Regroup,
     Source,
     StepOp,
     inputs,
@@ -57,8 +54,6 @@ from metaflow_dagster.ir.job import (
 )
 from metaflow_dagster.names import Scope, ascii_name
 from metaflow_dagster.options import Options, run_tags
-
-_GLUE_SUFFIX: Mapping[type, str] = {Gather: "_list", FanOut: "_items", Regroup: "_groups"}
 
 PRIORITY_TAG = "dagster/priority"  # dagster/_core/storage/tags.py
 MAX_RUNTIME_TAG = "dagster/max_runtime"  # dagster/_core/storage/tags.py: MAX_RUNTIME_SECONDS_TAG
@@ -215,7 +210,7 @@ class _Body:
 def _variable(op: StepOp | GlueOp, source: Source) -> str:
     match op:
         case GlueOp():
-            return ascii_name(op.step) + _GLUE_SUFFIX[type(op.glue)]
+            return f"{ascii_name(op.step)}_{op.glue.suffix}"
         case StepOp(output=ForeachOutput()):
             return f"{ascii_name(op.step.name)}_items"
         case StepOp():

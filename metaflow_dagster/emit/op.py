@@ -147,44 +147,28 @@ def _glue_decorator(op: GlueOp, scope: ModuleScope) -> Expression:
         scope.ref("op"),
         keywords={
             "name": literal(op.definition),
-            "description": literal(_purpose(op)),
+            "description": literal(f"Plumbing: {op.glue.purpose}."),
             "out": _glue_out(op, scope),
             "tags": literal(dict(GLUE_TAGS)),
         },
     )
 
 
-def _purpose(op: GlueOp) -> str:
-    match op.glue:
-        case Gather():
-            return "Plumbing: gathers the tasks of all items of a foreach into one list."
-        case FanOut():
-            return "Plumbing: fans out the items of a foreach inside a foreach."
-        case Regroup(1):
-            return "Plumbing: brings the tasks together that belong to one item of the foreach."
-        case Regroup(depth):
-            return (
-                f"Plumbing: brings the tasks together that belong to one item of {depth} foreaches."
-            )
-        case _:
-            assert_never(op.glue)
-
-
 def _glue_out(op: GlueOp, scope: ModuleScope) -> Expression | None:
     """What the op gives, where its annotation does not tell Dagster."""
-    if isinstance(op.glue, Gather):
+    if not op.glue.is_dynamic:
         return None
     return call(scope.ref("DynamicOut"), _glue_value(op, scope))
 
 
 def _glue_value(op: GlueOp, scope: ModuleScope) -> Expression:
     """The type of the value, or of one item, that a glue op gives."""
-    return scope.builtin("str") if isinstance(op.glue, FanOut) else _paths(scope)
+    return _paths(scope) if op.glue.gives_lists else scope.builtin("str")
 
 
 def _glue_type(op: GlueOp, scope: ModuleScope) -> Expression:
     value = _glue_value(op, scope)
-    if isinstance(op.glue, Gather):
+    if not op.glue.is_dynamic:
         return value
     return subscript(scope.ref("Iterator"), subscript(scope.ref("DynamicOutput"), value))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from metaflow_dagster.ir.flow import Flow, Step
 
@@ -134,21 +134,52 @@ class StepOp:
     follows_foreach: bool = False
 
 
+# Of each glue: whether its output is dynamic, whether a value of that is a list of task paths, and
+# what ends the name of the variable that holds it in the job.
+
+
 @dataclass(frozen=True, slots=True)
 class Gather:
     """Takes what a lane gives out of the lane, as a list, so that it can be fanned in."""
+
+    is_dynamic: ClassVar[bool] = False
+    gives_lists: ClassVar[bool] = True
+    suffix: ClassVar[str] = "list"
+
+    @property
+    def purpose(self) -> str:
+        """What people are told of the op."""
+        return "gathers the tasks of all items of a foreach into one list"
 
 
 @dataclass(frozen=True, slots=True)
 class Regroup:
     """Fans task paths out again, once for each of their outer `depth` foreach indices."""
 
+    is_dynamic: ClassVar[bool] = True
+    gives_lists: ClassVar[bool] = True
+    suffix: ClassVar[str] = "groups"
     depth: int
+
+    @property
+    def purpose(self) -> str:
+        """What people are told of the op."""
+        around = "the foreach" if self.depth == 1 else f"{self.depth} foreaches"
+        return f"brings the tasks together that belong to one item of {around}"
 
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
     """Fans the items of foreaches out that ran in a lane themselves."""
+
+    is_dynamic: ClassVar[bool] = True
+    gives_lists: ClassVar[bool] = False
+    suffix: ClassVar[str] = "items"
+
+    @property
+    def purpose(self) -> str:
+        """What people are told of the op."""
+        return "fans out the items of a foreach inside a foreach"
 
 
 Glue: TypeAlias = Gather | Regroup | FanOut
@@ -186,6 +217,15 @@ Placement: TypeAlias = StepOp | GlueOp | Lane
 def inputs(op: StepOp | GlueOp) -> tuple[Input, ...]:
     """The inputs of an op, in order."""
     return op.inputs if isinstance(op, StepOp) else (op.input,)
+
+
+def is_dynamic(op: StepOp | GlueOp) -> bool:
+    """Whether the output of an op is dynamic, so that a lane may begin with it."""
+    match op:
+        case StepOp(output=output):
+            return isinstance(output, ForeachOutput)
+        case GlueOp(glue=glue):
+            return glue.is_dynamic
 
 
 def outputs(op: StepOp | GlueOp) -> tuple[Source, ...]:

@@ -14,18 +14,16 @@ from metaflow_dagster.ir.flow import targets
 from metaflow_dagster.ir.job import (
     Collected,
     FanIn,
-    FanOut,
-    ForeachOutput,
     GlueOp,
     Input,
     Item,
     JobPlan,
     Lane,
     One,
-    Regroup,
     Source,
     StepOp,
     inputs,
+    is_dynamic,
     outputs,
     sources,
 )
@@ -68,13 +66,7 @@ class _Visible:
                 assert_never(one.wire)
 
     def add(self, op: StepOp | GlueOp) -> None:
-        (self.dynamic if _is_dynamic(op) else self.values).update(outputs(op))
-
-
-def _is_dynamic(op: StepOp | GlueOp) -> bool:
-    if isinstance(op, StepOp):
-        return isinstance(op.output, ForeachOutput)
-    return isinstance(op.glue, (Regroup, FanOut))
+        (self.dynamic if is_dynamic(op) else self.values).update(outputs(op))
 
 
 def _illegal_wires(plan: JobPlan) -> Iterator[str]:
