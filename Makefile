@@ -55,6 +55,7 @@ docs-site: .venv/.installed  ## Build the documentation as a site, in build/site
 
 bench: .venv/.installed  ## Time and weigh flows under Metaflow and under Dagster; options in ARGS, such as --help.
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.generated
 
 load: .venv/.installed services  ## Run large flows, and many at once, through a daemon on PostgreSQL, and time them.
 	$(BIN)/python -m tests.bench.load

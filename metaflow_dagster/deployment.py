@@ -39,7 +39,7 @@ class IncorrectProductionToken(MetaflowException):
 
 
 class NotDeployed(MetaflowException):
-    """What stands in the way of a deployment that the compiler had nothing against."""
+    """A deployment failed although the flow compiled."""
 
     headline = "Flow not deployed to Dagster"
 

@@ -151,7 +151,7 @@ def _check_decospec(spec: str) -> Iterator[Diagnostic]:
     if not is_argument:
         yield Diagnostic(
             f"--with {spec[:20]!r}… cannot be an argument of a command, which steps get it by.",
-            "Leave out what is no text, or write the decorator in the flow.",
+            "Remove the characters that are not text, or put the decorator into the flow.",
         )
 
 

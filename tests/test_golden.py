@@ -177,3 +177,25 @@ def test_the_check_of_a_code_location_can_fail() -> None:
     twice = [load_module(GOLDEN / "linear_dagster.py").defs for _ in range(2)]
     with pytest.raises(dagster.DagsterInvalidDefinitionError):
         Definitions.validate_loadable(Definitions.merge(*twice))
+
+
+@pytest.mark.parametrize(("flow", "limit"), [("linear", 100), ("forecast", 230)])
+def test_is_short_enough_to_be_reviewed(flow: str, limit: int) -> None:
+    lines = (GOLDEN / f"{flow}_dagster.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= limit
+
+
+def test_a_changed_line_of_a_flow_is_one_of_the_file(tmp_path: Path) -> None:
+    source = (FLOWS / "linear.py").read_text(encoding="utf-8")
+    changed = source.replace("Fits a line through a handful of points.", "Fits a line.")
+    texts = []
+    for text in (source, changed):
+        (tmp_path / "linear.py").write_text(text, encoding="utf-8")
+        command = ["linear.py", "dagster", "create", "out.py", "--runtime=installed"]
+        checked([sys.executable, *command], tmp_path)
+        texts.append((tmp_path / "out.py").read_text(encoding="utf-8"))
+    changes = [line for line in difflib.ndiff(*map(str.splitlines, texts)) if line[0] in "+-"]
+    assert changes == [
+        '-     description=flow_description(FLOW, "Fits a line through a handful of points."),',
+        '+     description=flow_description(FLOW, "Fits a line."),',
+    ]

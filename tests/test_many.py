@@ -196,7 +196,9 @@ def test_check(project: Path) -> None:
     assert '\n-    definitions_of(HERE, __package__, "other_dagster"),\n' in stale.stdout
     assert '\n-VERSION = "0.0.0"\n' in stale.stdout
     assert "\n+def ForeachFlow(" in stale.stdout
-    assert "\ndefs/linearflow_dagster.py is generated, but of none of these flows." in stale.stdout
+    assert (
+        "\ndefs/linearflow_dagster.py was generated from a flow that is not listed." in stale.stdout
+    )
     assert "branchesflow_dagster.py" not in stale.stdout.replace("+    definitions_of", "")
     assert contents(project) == before
 

@@ -213,7 +213,7 @@ def note(compilation: Compilation) -> None:
     try:
         note_deployment(dagster_home(), job)
     except (DagsterUnavailable, OSError) as error:
-        click.echo(f"Note that `dagster list` will not know of this deployment: {error}")
+        click.echo(f"Warning: `dagster list` will not show this deployment: {error}")
 
 
 def _write_attributes(file: Path, session: Session, compilation: Compilation) -> None:

@@ -184,7 +184,7 @@ def _wait(session: Session, target: Target, launched: Launched) -> None:
     ending = "was terminated" if run.status == "CANCELED" else "has failed"
     click.echo(f"{run.metaflow_run_id} {ending}.", err=True)
     command = f"dagster resume --run-id {run.metaflow_run_id}"
-    click.echo(f"To carry it on without running again what has succeeded: `{command}`.", err=True)
+    click.echo(f"To resume it, skipping the steps that succeeded: `{command}`.", err=True)
     sys.exit(1)
 
 

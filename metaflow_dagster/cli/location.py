@@ -111,7 +111,9 @@ def _check(location: Location) -> None:
 
 def _report_stale(location: Location) -> None:
     for file in location.stale:
-        click.echo(f"{file} is generated, but of none of these flows. Remove it, or name its flow.")
+        click.echo(
+            f"{file} was generated from a flow that is not listed. Delete it, or add its flow."
+        )
 
 
 @dataclass(frozen=True, slots=True)

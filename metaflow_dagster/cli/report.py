@@ -44,7 +44,7 @@ _OF_STEP: Mapping[str, str] = {
     "catch": "Metaflow's, in the step",
     "environment": "set before the step's process starts",
     "parallel": "one op, whose step starts the other nodes",
-    "resources": "for what runs the step elsewhere, if anything does",
+    "resources": "used by remote backends only; no effect here",
     "retry": "Dagster tries the op again, as the next attempt of the task",
     "secrets": "fetched by Metaflow, in the step",
     "timeout": "Metaflow's alarm in the step, and the op stops what does not react",
@@ -55,7 +55,7 @@ def report_flow(flow: Flow) -> None:
     """Say what the flow consists of, and what becomes of its decorators."""
     _section("Steps", _steps(flow))
     _section("Parameters", {one.name: _parameter(one) for one in flow.parameters})
-    _section("Configs", {one.name: "its value of now" for one in flow.configs})
+    _section("Configs", {one.name: "value at compile time" for one in flow.configs})
     _section("Decorators", _decorators(flow))
     _section("Left to the environment of the steps", _inherited(flow))
 

@@ -99,7 +99,7 @@ def _environment(node: Node) -> Iterator[Diagnostic]:
         if not _is_variable(variable, str(value)):
             yield _of_step(
                 node,
-                f"No process can be given {short(variable)}={short(value)} of @environment.",
+                f"@environment: {short(variable)}={short(value)} cannot be given to a process.",
                 "Names are texts without `=`, and neither names nor values have a NUL in them or "
                 f"are longer than {LONGEST_VARIABLE} bytes.",
             )

@@ -46,7 +46,7 @@ def pack_code(session: Session, is_left_out: Callable[[str], bool]) -> tuple[Cod
 
 def _not_packed(error: Exception) -> Diagnostic:
     return Diagnostic(
-        f"The flow's code cannot be packed: {error}", "Mend that, or leave out --package."
+        f"The flow's code cannot be packed: {error}", "Fix the error above, or drop --package."
     )
 
 

@@ -31,7 +31,7 @@ class LaunchNotKnown(MetaflowException):
 class RunNotNoted(MetaflowException):
     """The run was started, but what was to be written of it could not be."""
 
-    headline = "Run started on Dagster, but not noted"
+    headline = "Run started, but its id could not be written"
 
 
 class RunNotResumed(MetaflowException):

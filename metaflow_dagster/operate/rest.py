@@ -106,7 +106,7 @@ def _not_recorded(address: Address, error: HTTPError) -> EventNotPublished | Dag
             )
         case code if 300 <= code < 400:
             return DagsterUnavailable(
-                f"{address.public} leads elsewhere (HTTP {code}), perhaps to where one logs in. "
+                f"{address.public} redirects (HTTP {code}), probably to a login page. "
                 "Give the address of the Dagster webserver itself."
             )
         case code:

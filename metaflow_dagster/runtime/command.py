@@ -20,7 +20,7 @@ def unfit(text: str) -> str:
     try:
         encoded = os.fsencode(text)
     except UnicodeEncodeError:
-        return "it has half a character in it, a surrogate"
+        return "it contains a lone surrogate (not valid UTF-8)"
     if b"\0" in encoded:
         return "it has a NUL in it"
     if len(encoded) > LONGEST_ARGUMENT:

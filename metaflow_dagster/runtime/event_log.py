@@ -11,7 +11,7 @@ from dagster import AssetRecordsFilter, DagsterInstance, EventLogRecord
 
 from metaflow_dagster.runtime.events import event_asset
 
-LOADED_AT = time.time()  # what had happened before this file was there is none of its business
+LOADED_AT = time.time()  # events before this module was loaded are ignored
 LATEST = 2**37  # seconds since the epoch; Python knows no dates after the year 9999
 MOST_EVENTS = 100  # that are dealt with in one look, in equal parts by name
 

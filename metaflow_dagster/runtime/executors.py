@@ -36,8 +36,9 @@ def threads_executor(
     missing = missing_internals()
     if missing:
         warnings.warn(
-            f"This release of Dagster runs ops in processes, not in threads: {missing[0]} has "
-            "changed. Compile the flow anew with a later metaflow-dagster.",
+            "This Dagster release is not supported by the threads executor "
+            f"({missing[0]} changed); using processes. Compile the flow anew with a later "
+            "metaflow-dagster.",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -139,7 +139,7 @@ def known_attempts(flow: FlowSettings, context: OpExecutionContext, task: Task) 
 def has_finished(
     flow: FlowSettings, context: OpExecutionContext, task: Task, attempts: int
 ) -> bool:
-    """Whether a task, which has had some attempts or was cloned, need not run again."""
+    """Whether the task already finished, as an earlier attempt or as a clone."""
     is_ok = attempts > 0 and is_task_ok(flow, task, attempts - 1)
     return is_ok and not is_to_be_repeated(context)
 

@@ -96,7 +96,7 @@ def wanted_for_logs() -> dict[str, dict[str, str]]:
 
 
 def missing_internals() -> list[str]:
-    """What this Dagster has not, or takes with other parameters."""
+    """Required Dagster internals that are missing or have another signature."""
     return [
         f"{module}.{name}"
         for module, parameters in {**wanted_internals(), **wanted_for_logs()}.items()

@@ -53,7 +53,7 @@ class Interruption:
 
 @dataclass(frozen=True)
 class OpThread:
-    """What interrupts an op, where its output goes, and what starts its processes."""
+    """Per-op context: interruption flag, output streams, process starter."""
 
     interruption: Interruption
     stdout: Sequence[TextIO]

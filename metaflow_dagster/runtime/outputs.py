@@ -6,7 +6,7 @@ from typing import Any
 from dagster import DynamicOutput, Output
 
 from metaflow_dagster.runtime.failures import final_failure
-from metaflow_dagster.runtime.tasks import FinishedTask, index_path
+from metaflow_dagster.runtime.tasks import FinishedTask, index_path, parse_task
 
 
 def task_output(task: FinishedTask) -> Output[str]:
@@ -41,8 +41,8 @@ def foreach_items(task: FinishedTask) -> list[str]:
     """The path of a task once for each item of its foreach."""
     if not task.num_splits:
         raise final_failure(
-            f"The foreach of {task.path} has no number of items that is known beforehand "
-            "(an unbounded foreach), which is not supported."
+            f"Step {parse_task(task.path).step} uses an unbounded foreach, which is not supported: "
+            "the number of its items is not known when it ends."
         )
     return [task.path] * task.num_splits
 

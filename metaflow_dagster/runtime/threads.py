@@ -70,7 +70,7 @@ class ThreadsExecutor(Executor):
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
         """Execute the ops of a run and give the events that come of it."""
         process = f"threads of one process (pid: {os.getpid()})"
-        # Or it would look for garbage in all that Dagster is, when it ends anyway.
+        # Skip the final garbage collection: the process is about to exit.
         atexit.register(gc.freeze)
         yield engine_event(plan_context, f"Executing ops in {process}")
         yield from with_resources(plan_context, self.events)
@@ -220,7 +220,7 @@ class RunningOps:
         self.active.verify_complete(self.context, ended.step_key)
 
     def latest(self) -> Iterator[DagsterEvent | Ended]:
-        """What the threads have told, which is waited for a little."""
+        """Events from the op threads; waits up to SECONDS_BETWEEN_LOOKS for the first."""
         seconds = SECONDS_BETWEEN_LOOKS if self.threads or not self.active.is_complete else 0
         try:
             yield self.news.get(timeout=seconds)

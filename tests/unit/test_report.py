@@ -88,7 +88,7 @@ def test_parameters_and_configs(said: Callable[[], list[str]]) -> None:
         "    made  json, default left to the flow",
         "",
         "Configs",
-        "    settings  its value of now",
+        "    settings  value at compile time",
     ]
 
 
