@@ -173,7 +173,8 @@ def _write(file: Path, text: str, run_id: str) -> None:
 def _wait(session: Session, target: Target, launched: Launched) -> None:
     progress = Progress(_foreaches(session))
     try:
-        run = follow(target, launched.dagster_run_id, progress, screen())
+        with screen() as show:
+            run = follow(target, launched.dagster_run_id, progress, show)
     except KeyboardInterrupt:
         click.echo(f"The run goes on; `dagster terminate {launched.metaflow_run_id}` ends it.")
         sys.exit(130)

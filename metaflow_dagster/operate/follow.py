@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.live import Live
+from rich.text import Text
 
 from metaflow_dagster.operate.errors import DagsterUnavailable
 from metaflow_dagster.operate.progress import Progress
@@ -57,9 +61,15 @@ class _Look:
         return run, not events
 
 
-def screen() -> Show:
+@contextmanager
+def screen() -> Iterator[Show]:
     """How progress is shown: in place on a terminal, line after line elsewhere."""
-    return Rewriting() if sys.stdout.isatty() else Appending()
+    if not sys.stdout.isatty():
+        yield Appending()
+        return
+    with Live(auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
+        # As plain text: what is in brackets is no markup.
+        yield lambda lines: live.update(Text("\n".join(lines), end=""), refresh=True)
 
 
 class Appending:
@@ -72,18 +82,4 @@ class Appending:
         for line in lines:
             if line not in self._before:
                 print(line, flush=True)
-        self._before = lines
-
-
-class Rewriting:
-    """Prints the lines over those of before, on a terminal."""
-
-    def __init__(self) -> None:
-        self._before: Sequence[str] = ()
-
-    def __call__(self, lines: Sequence[str]) -> None:
-        if lines == self._before:
-            return
-        up = f"\x1b[{len(self._before)}A" if self._before else ""
-        print(up + "".join(f"\x1b[2K{line}\n" for line in lines), end="", flush=True)
         self._before = lines

@@ -82,6 +82,7 @@ ALLOWED = {
         "alembic",  # whose errors, and those of the next, Dagster passes on
         "sqlalchemy",
         "yaml",
+        "rich",
         *(f"{OWN}.{one}" for one in ("deployment", "events", "frontend", "generated", "ir")),
         *(f"{OWN}.{one}" for one in ("names", "shell")),
         *PLAIN_RUNTIME,

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+
 import pytest
 
 from metaflow_dagster.operate.follow import Appending
@@ -91,3 +100,32 @@ def test_a_second_try_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         show([f"a: {state}"])
     printed = "a: running\na: waiting to be tried again\na: running\na: done\n"
     assert capsys.readouterr().out == printed
+
+
+IN_A_TERMINAL = """
+from metaflow_dagster.operate.follow import screen
+with screen() as show:
+    for state in ("[running]", "done"):
+        show([f"{number}: {state} {'x' * 50}" for number in range(30)])
+"""
+
+
+def test_on_a_terminal_lines_are_written_over_those_of_before() -> None:
+    """Also where they wrap, or are more than it has rows."""
+    rows, columns = 10, 40
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    command = [sys.executable, "-c", IN_A_TERMINAL]
+    environment = {**os.environ, "TERM": "xterm"}
+    process = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment)
+    os.close(terminal)
+    written = b""
+    with suppress(OSError):  # which says that nobody has the terminal any more
+        while part := os.read(master, 1000):
+            written += part
+    os.close(master)
+    assert process.wait() == 0, written
+    text = written.decode()
+    assert "0: [running] x" in text
+    assert "0: done x" in text
+    assert 0 < text.count("\x1b[1A") < 2 * rows
