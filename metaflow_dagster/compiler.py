@@ -10,7 +10,7 @@ from pathlib import Path
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.compilation import Compilation
-from metaflow_dagster.deployment import store_code
+from metaflow_dagster.deployment import backend_found_anywhere, store_code
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
 from metaflow_dagster.emit import (
     SHARED_MODULE,
@@ -102,7 +102,7 @@ def compile_session(
     code = None
     if options.package:
         package, code = pack_code(session, is_generated_file)
-        flow = replace(flow, code=package)
+        flow = replace(flow, code=package, backend=backend_found_anywhere(flow))
     plan = plan_job(flow, job_name)
     check_plan(plan)
     text = emit_module(plan, options, place_of(path))

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from metaflow.plugins.aws.step_functions.production_token import load_token, new
 from metaflow.util import get_username
 
 from metaflow_dagster.compilation import Compilation
-from metaflow_dagster.ir.flow import Backend, Project
+from metaflow_dagster.ir.flow import Backend, Flow, Project
 from metaflow_dagster.option_checks import check_token
 from metaflow_dagster.runtime.command import nearest_sysroot
 from metaflow_dagster.runtime.identities import read_identity
@@ -143,6 +143,14 @@ def store_code(compilation: Compilation) -> None:
         ) from error
 
 
+def backend_found_anywhere(flow: Flow) -> Backend:
+    """The backend of a flow whose code may be taken elsewhere, from where no local one is found."""
+    backend = flow.backend
+    if backend.datastore != "local" or backend.local_sysroot:
+        return backend
+    return replace(backend, local_sysroot=_default_sysroot(flow.file))
+
+
 def deployments(backend: Backend, flow_file: str, job_name: str) -> Deployments:
     """Where the ops of a job will look (runtime/store.py: datastore_root)."""
     return deployments_at(
@@ -155,9 +163,13 @@ def deployments_at(
 ) -> Deployments:
     """The same for a datastore whose kind and root are given one by one, as in `ir.Backend`."""
     storage = next(one for one in DATASTORES if datastore == one.TYPE)
-    sysroot = local_sysroot or nearest_sysroot(flow_file) or os.path.dirname(flow_file)
+    sysroot = local_sysroot or _default_sysroot(flow_file)
     root = root or os.path.join(sysroot, ".metaflow")
     return Deployments(storage(root), job_name)
+
+
+def _default_sysroot(flow_file: str) -> str:
+    return str(nearest_sysroot(flow_file) or os.path.dirname(flow_file))
 
 
 def next_deployment(

@@ -12,8 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance, Failure, InitResourceContext, job, op, resource
+from dagster._core.errors import DagsterResourceFunctionError
 
+from metaflow_dagster.operate.embedded import EmbeddedTarget
 from metaflow_dagster.operate.errors import RunNotStarted
+from metaflow_dagster.operate.progress import Progress
 from metaflow_dagster.operate.runs import JobChoice, Launch
 from metaflow_dagster.operate.server import ServerTarget
 from metaflow_dagster.runtime.tasks import metaflow_run_id
@@ -209,6 +213,63 @@ def test_run_on_a_server(server: Server, place: Place) -> None:
     assert run_id in place.dagster("list-runs", "--url", server.url, "--succeeded").stdout
     again = place.dagster("terminate", run_id, "--url", server.url)
     assert_refused(again, "has ended already")
+
+
+@op
+def refused() -> None:
+    try:
+        raise OSError(24, "Too many open files")
+    except OSError as error:
+        raise RuntimeError("no process for the step") from error
+
+
+@op
+def explained() -> None:
+    raise Failure("said by the op") from ValueError("not shown")
+
+
+@resource
+def missing(_context: InitResourceContext) -> None:
+    raise OSError(2, "No such file or directory")
+
+
+@op(required_resource_keys={"missing"})
+def in_need() -> None:
+    pass
+
+
+@job
+def job_of_failing_ops() -> None:
+    refused()
+    explained()
+
+
+@job(resource_defs={"missing": missing})
+def job_that_cannot_begin() -> None:
+    in_need()
+
+
+def test_failures_are_told_with_what_has_caused_them(server: Server, place: Place) -> None:
+    failures = []
+    with (
+        DagsterInstance.from_config(str(place.home)) as instance,
+        EmbeddedTarget.open(place.home) as embedded,
+    ):
+        for failing in (job_of_failing_ops, job_that_cannot_begin):
+            with suppress(DagsterResourceFunctionError):  # which is raised nevertheless
+                failing.execute_in_process(instance=instance, raise_on_error=False)
+            (run,) = instance.get_runs(limit=1)
+            events, _cursor = embedded.events(run.run_id, None)
+            assert ServerTarget(server.url).events(run.run_id, None)[0] == list(events)
+            told = Progress({})
+            told.add(events)
+            failures.append(told.failures)
+    of_ops, of_run = failures
+    said = (
+        "RuntimeError: no process for the step\ncaused by OSError: [Errno 24] Too many open files"
+    )
+    assert (of_ops["refused"], of_ops["explained"]) == (said, "said by the op")
+    assert of_run[""].endswith("\nFileNotFoundError: [Errno 2] No such file or directory")
 
 
 def test_terminate_on_a_server(server: Server, place: Place) -> None:

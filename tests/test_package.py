@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,12 @@ import pytest
 
 from metaflow_dagster import CompileError, synthesize
 from tests.project import Project, new_project
-from tests.support import DagsterRun, load_module, use_client
+from tests.support import DagsterRun, checked, load_module, use_client
 
 pytestmark = pytest.mark.slow
 
 FLOW = """
-from metaflow import FlowSpec, step
+from metaflow import FlowSpec, card, step
 from words import greeting
 
 class PackedFlow(FlowSpec):
@@ -38,6 +39,7 @@ class PackedFlow(FlowSpec):
         self.said = [one.said for one in inputs]
         self.next(self.end)
 
+    @card(type="blank")
     @step
     def end(self):
         pass
@@ -105,6 +107,33 @@ def test_code_comes_out_of_the_datastore(
     assert finished["end"].task["said"].data == ["Hello Ann", "Hello Bob"]
     with finished.code.extract() as extracted:
         assert (Path(extracted) / "words.py").is_file()
+    assert_card_is_found(done, tmp_path / "store")
+
+
+def assert_card_is_found(done: DagsterRun, sysroot: Path) -> None:
+    """By Metaflow's client, by Dagster's link and by the command that is shown."""
+    from metaflow import Task
+    from metaflow.cards import get_cards
+
+    use_client(sysroot)
+    (card,) = get_cards(Task(f"PackedFlow/{done.metaflow_run_id}/end/end"))
+    assert Path(done.metadata["op_end"]["card blank"]).read_text() == card.get()
+    command = shlex.split(done.metadata["op_end"]["view cards"])
+    listing = [*command[:-2], "list", "--as-json", command[-1]]
+    assert "blank" in checked(listing, sysroot, METAFLOW_DATASTORE_SYSROOT_LOCAL=str(sysroot))
+
+
+def test_default_datastore_is_found_from_elsewhere(tmp_path: Path, temporary: Path) -> None:
+    directory = tmp_path / "at home"
+    directory.mkdir()
+    (directory / "words.py").write_text("def greeting(name):\n    return f'Hello {name}'\n")
+    project = new_project(directory, "PackedFlow", FLOW, "--package")
+    elsewhere = moved(project, temporary)
+    project.flow_file.rename(tmp_path / "away.py")
+    done = run(elsewhere)
+    assert done.succeeded, done.failures
+    assert len(packages(elsewhere)) == 1
+    assert_card_is_found(done, directory)
 
 
 def test_environment_says_where_the_flow_is(
@@ -148,6 +177,7 @@ def test_package_is_gone(project: Project, tmp_path: Path, temporary: Path) -> N
     assert elsewhere.start().wait(120) != 0
     failure = elsewhere.dagster_run().failures[0]
     assert "The code of the flow is not at" in failure
+    assert "compiled with the local datastore" in failure
 
 
 def commit(directory: Path) -> None:

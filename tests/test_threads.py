@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import resource
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
@@ -140,3 +142,46 @@ def test_metaflow_has_the_same_logs(project: Project, run: DagsterRun) -> None:
         attempt = 1 if name == "b2" else 0
         assert task.stdout == f"{name} attempt {attempt}\n"
         assert task.stderr == f"{name} complains\n"
+
+
+WIDE_FLOW = """
+from metaflow import FlowSpec, step
+
+class WideFlow(FlowSpec):
+    @step
+    def start(self):
+        self.numbers = list(range(12))
+        self.next(self.work, foreach="numbers")
+
+    @step
+    def work(self):
+        self.next(self.join)
+
+    @step
+    def join(self, inputs):
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    WideFlow()
+"""
+FILES = 64
+
+
+def test_few_open_files_are_allowed(tmp_path: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    project = new_project(tmp_path, "WideFlow", WIDE_FLOW, "--max-workers=16")
+    warnings = []
+    for limits in ((FILES, most), (FILES, FILES)):
+        process = project.start()
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+        assert process.wait(180) == 0
+        with DagsterInstance.from_config(str(project.home)) as opened:
+            entries = opened.all_logs(project.dagster_run().dagster_run_id)
+        warnings.append([one.user_message for one in entries if "files open" in one.user_message])
+    raised, (fewer,) = warnings
+    assert raised == []
+    assert re.match(rf"At most \d ops run at once instead of 16, .* {FILES} files open", fewer)

@@ -36,6 +36,7 @@ RUNTIME_MODULES = (
     "runtime/logs",
     "runtime/starting",
     "runtime/op_threads",
+    "runtime/open_files",
     "runtime/guard",
     "runtime/failures",
     "runtime/process",

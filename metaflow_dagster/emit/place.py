@@ -16,15 +16,15 @@ _PROJECT_MARKERS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The absolute path of the generated file and of the project around it."""
+    """The absolute path of the generated file and of the project around it, if it stays in one."""
 
     file: Path
-    project: Path
+    project: Path | None
 
     def relative(self, path: str) -> str | None:
         """The path from the file's directory, with slashes; None if it is outside the project."""
         target = Path(path)
-        if not target.is_relative_to(self.project):
+        if self.project is None or not target.is_relative_to(self.project):
             return None
         return Path(os.path.relpath(target, self.file.parent)).as_posix()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from metaflow_dagster.emit.build import (
     Expression,
@@ -56,6 +57,8 @@ def _keywords(
     plan: JobPlan, options: Options, scope: ModuleScope, place: Place
 ) -> Mapping[str, Expression | None]:
     flow = plan.flow
+    # A file whose flow comes out of the datastore is moved without that.
+    store_place = replace(place, project=None) if flow.code else place
     return {
         "name": literal(flow.name),
         "job": literal(plan.name) if plan.name != flow.name else None,
@@ -63,9 +66,9 @@ def _keywords(
         "here": scope.ref(HERE),
         "end_event": literal(flow.end_event),
         "next_steps": literal({step.name: _ways(step.transition) for step in flow.steps}),
-        **dict(_backend(flow.backend, scope, place)),
+        **dict(_backend(flow.backend, scope, store_place)),
         "top_options": _texts(flow.top_options),
-        "variables": _variables(flow.backend, scope, place),
+        "variables": _variables(flow.backend, scope, store_place),
         "run_tags": _texts(options.tags),
         "namespace": None if options.namespace is None else literal(options.namespace),
         "origin_run_id": literal(options.origin_run_id) if options.origin_run_id else None,

@@ -43,6 +43,7 @@ from metaflow_dagster.operate.runs import (
     RunFailed,
     StepChange,
     StepChanged,
+    chained_reason,
 )
 from metaflow_dagster.operate.worker import (
     log_file,
@@ -55,6 +56,7 @@ from metaflow_dagster.shell import shell_word
 
 if TYPE_CHECKING:
     from dagster import DagsterEvent, DagsterInstance
+    from dagster._utils.error import SerializableErrorInfo
 
 _SECONDS_TO_START = 120.0
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -305,6 +307,8 @@ def _dagster_run(record: Any) -> DagsterRun:
 
 
 def _events(event: DagsterEvent) -> Iterator[Event]:
+    from dagster._core.events import JobFailureData
+
     kind, key = event.event_type_value, event.step_key or ""
     if kind in _CHANGES:
         yield StepChanged(key, _CHANGES[kind])
@@ -315,11 +319,20 @@ def _events(event: DagsterEvent) -> Iterator[Event]:
         if items is not None:
             yield ItemsFound(key, int(str(items.value)))
     elif kind == "PIPELINE_FAILURE":
-        yield RunFailed(event.message or "")
+        failed = event.event_specific_data  # None, where the run was recorded as failed
+        reason = chained_reason(_causes(failed.error)) if isinstance(failed, JobFailureData) else ""
+        yield RunFailed("\n".join(filter(None, [event.message, reason])))
 
 
 def _reason(event: DagsterEvent) -> str:
-    """Why a step failed: what its op says, or else the exception."""
+    """Why a step failed: what its op says, or else the exception and what has caused it."""
     data = event.step_failure_data
     said = data.user_failure_data.description if data.user_failure_data else None
-    return said or (data.error.message if data.error else "")
+    return said or chained_reason(_causes(data.error))
+
+
+def _causes(error: SerializableErrorInfo | None) -> Iterator[tuple[str, str]]:
+    """Class and message of an error, and of what has caused it."""
+    while error is not None:
+        yield error.cls_name or "", error.message
+        error = error.cause

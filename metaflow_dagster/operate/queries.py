@@ -78,8 +78,10 @@ query MetaflowEvents($runId: ID!, $cursor: String) {
           metadataEntries { label ... on IntMetadataEntry { intValue } }
         }
         ... on ExecutionStepFailureEvent {
-          error { message }
           failureMetadata { description }
+        }
+        ... on ErrorEvent {
+          error { message className causes { message className } }
         }
       }
     }

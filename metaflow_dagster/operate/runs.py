@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -170,3 +170,14 @@ class RunFailed:
 
 
 Event = StepChanged | ItemsFound | RunFailed
+
+
+def chained_reason(errors: Iterable[tuple[str, str]]) -> str:
+    """What errors say, each the cause of the one before: down to the root.
+
+    `errors` are names of classes with messages. Dagster's own around others say only which op it
+    was.
+    """
+    *outer, root = [*errors] or [("", "")]
+    told = [message for name, message in outer if not name.startswith("Dagster")]
+    return "\ncaused by ".join(message.strip() for message in (*told, root[1]))

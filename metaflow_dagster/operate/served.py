@@ -16,6 +16,7 @@ from metaflow_dagster.operate.runs import (
     RunFailed,
     StepChange,
     StepChanged,
+    chained_reason,
 )
 
 _CHANGES = {
@@ -108,11 +109,18 @@ def run_events(event: Any) -> Iterator[Event]:
         yield StepChanged(key, _CHANGES[kind])
     elif kind == "ExecutionStepFailureEvent":
         said = (event["failureMetadata"] or {}).get("description")
-        exception = (event["error"] or {}).get("message")
-        yield StepChanged(key, StepChange.FAILED, said or exception or "")
+        reason = chained_reason(_causes(event["error"]))
+        yield StepChanged(key, StepChange.FAILED, said or reason)
     elif kind == "ExecutionStepOutputEvent":
         for entry in event["metadataEntries"]:
             if entry["label"] == FOREACH_ITEMS:
                 yield ItemsFound(key, entry["intValue"])
     elif kind == "RunFailureEvent":
-        yield RunFailed(event["message"])
+        reason = chained_reason(_causes(event["error"]))
+        yield RunFailed("\n".join(filter(None, [event["message"], reason])))
+
+
+def _causes(error: Any) -> Iterator[tuple[str, str]]:
+    """Class and message of an error, and of what has caused it."""
+    for one in (error, *error["causes"]) if error else ():
+        yield one["className"] or "", one["message"]

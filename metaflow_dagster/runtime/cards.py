@@ -9,7 +9,7 @@ from typing import Any
 
 from dagster import MetadataValue
 
-from metaflow_dagster.runtime.command import flow_file
+from metaflow_dagster.runtime.command import flow_directory, flow_file, nearest_sysroot
 from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.store import datastore_root
 from metaflow_dagster.runtime.tasks import Task
@@ -41,9 +41,11 @@ def card_paths(flow: FlowSettings, task: Task) -> list[str]:
     from metaflow.plugins.cards.card_datastore import CardDatastore
     from metaflow.plugins.cards.exception import CardNotPresentException
 
-    storage, root = datastore_root(flow)
+    storage, _root = datastore_root(flow)
     if storage.TYPE == "local":
-        card_root = os.path.join(root, CARD_DIRECTORY)
+        # Metaflow looks for a local store from the working directory, wherever artifacts are.
+        found = os.path.join(nearest_sysroot(flow_file(flow)) or flow_directory(flow), ".metaflow")
+        card_root = os.path.join(os.path.realpath(found), CARD_DIRECTORY)
     else:
         card_root = CardDatastore.get_storage_root(storage.TYPE)
     stored = FlowDataStore(flow.name, None, storage_impl=storage, ds_root=card_root)

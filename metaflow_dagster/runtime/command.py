@@ -64,7 +64,7 @@ def flow_file(flow: FlowSettings) -> str:
         return os.path.abspath(named)
     if flow.code is None or os.path.exists(flow.file):
         return flow.file
-    return os.path.join(flow.code.directory, os.path.basename(flow.file))
+    return os.path.join(flow.code.directory(flow), os.path.basename(flow.file))
 
 
 def flow_directory(flow: FlowSettings) -> str:
@@ -141,6 +141,11 @@ def local_sysroot(flow: FlowSettings) -> str:
     if configured:
         return str(configured)
     return str(nearest_sysroot(flow_file(flow)) or flow_directory(flow))
+
+
+def local_root(flow: FlowSettings) -> str:
+    """The root of the datastore of a flow that is a local one."""
+    return flow.datastore_root or os.path.join(local_sysroot(flow), ".metaflow")
 
 
 def nearest_sysroot(file: str) -> Path | None:

@@ -4,20 +4,26 @@ import os
 import stat
 import tempfile
 from dataclasses import dataclass
+from hashlib import sha1
 from io import BytesIO
 from pathlib import Path
 
 from dagster import Failure
 
-from metaflow_dagster.runtime.command import flow_directory, flow_file, flow_file_variable
+from metaflow_dagster.runtime.command import SYSROOT, flow_directory, flow_file, flow_file_variable
 from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.store import datastore_root
 
+LOCAL_STORE = (
+    "It was compiled with the local datastore, a directory that machines have to have at the same "
+    "path. Make that available here, or compile with one that all reach, as with --datastore=s3."
+)
+
 
 def provide_code(flow: FlowSettings) -> None:
     """See to it that the flow's file is there; `dagster.Failure` if it cannot be."""
-    if flow.code and flow_directory(flow) == flow.code.directory:
+    if flow.code and flow_directory(flow) == flow.code.directory(flow):
         flow.code.provide(flow)
     elif not os.path.exists(flow_file(flow)):
         reason = (
@@ -37,14 +43,15 @@ class CodePackage:
     sha: str
     metadata: str
 
-    @property
-    def directory(self) -> str:
-        """Where the code is on this machine, for all runs of the flow."""
-        return os.path.join(tempfile.gettempdir(), f"metaflow-dagster-{os.getuid()}", self.sha)
+    def directory(self, flow: FlowSettings) -> str:
+        """Where the code is on this machine, for all runs of the flow with a datastore."""
+        store = local_store(flow)
+        key = f"{self.sha}-{sha1(store.encode()).hexdigest()[:8]}" if store else self.sha
+        return os.path.join(tempfile.gettempdir(), f"metaflow-dagster-{os.getuid()}", key)
 
     def provide(self, flow: FlowSettings) -> None:
         """Take the code out of the datastore, unless it is on this machine already."""
-        directory = Path(self.directory)
+        directory = Path(self.directory(flow))
         claim_directory(directory.parent)
         if not directory.is_dir():
             self.extract(flow, directory)
@@ -58,6 +65,9 @@ class CodePackage:
             content = Path(fresh, "code")
             content.mkdir()
             MetaflowPackage.cls_extract_into(self.metadata, BytesIO(blob), str(content))
+            if store := local_store(flow):
+                # Metaflow writes local cards to the store that it finds from the working directory.
+                (content / ".metaflow").symlink_to(store)
             try:
                 content.rename(directory)
             except OSError:
@@ -69,11 +79,11 @@ class CodePackage:
 
         `python_path` is where it would look otherwise, as `@environment` may say.
         """
-        if flow_directory(flow) != self.directory:
+        if flow_directory(flow) != self.directory(flow):
             return {}
         from metaflow.package import MetaflowPackage
 
-        variables = MetaflowPackage.get_post_extract_env_vars(self.metadata, self.directory)
+        variables = MetaflowPackage.get_post_extract_env_vars(self.metadata, flow_directory(flow))
         environment = {name.rstrip(":"): str(value) for name, value in variables.items()}
         paths = [environment.get("PYTHONPATH"), python_path]
         return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -88,6 +98,13 @@ class CodePackage:
             "METAFLOW_CODE_DS": storage.TYPE,
             "METAFLOW_CODE_METADATA": self.metadata,
         }
+
+
+def local_store(flow: FlowSettings) -> str | None:
+    """The root of the datastore as the file has it, if that is a directory."""
+    sysroot = flow.variables.get(SYSROOT)
+    default = os.path.join(sysroot, ".metaflow") if sysroot else None
+    return (flow.datastore_root or default) if flow.datastore == "local" else None
 
 
 def claim_directory(directory: Path) -> None:
@@ -112,7 +129,8 @@ def load_code(flow: FlowSettings, sha: str) -> bytes:
     except (MetaflowException, OSError) as error:
         raise Failure(f"The code of the flow cannot be loaded from {place}: {error}") from error
     if not contents:
-        raise Failure(f"The code of the flow is not at {place}. Compile anew, with --package.")
+        why = LOCAL_STORE if kind.TYPE == "local" else "Compile anew, with --package."
+        raise Failure(f"The code of the flow is not at {place}. {why}")
     return contents[0]
 
 

@@ -16,8 +16,7 @@ DEPLOYMENTS = "mf.dagster"  # directory in the datastore that holds a blob for e
 class PackagedCode(Protocol):
     """The flow's code in the datastore, for machines that do not have its file."""
 
-    @property
-    def directory(self) -> str:
+    def directory(self, flow: "FlowSettings") -> str:
         """Where the code is, or will be, on this machine."""
 
     def provide(self, flow: "FlowSettings") -> None:

@@ -1,6 +1,5 @@
 """Metaflow's datastore, as far as an op reads and writes it itself."""
 
-import os
 import pickle
 import zlib
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from typing import Any
 
 from dagster import Failure
 
-from metaflow_dagster.runtime.command import adopt_settings, local_sysroot
+from metaflow_dagster.runtime.command import adopt_settings, local_root
 from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.tasks import Task
 
@@ -34,7 +33,7 @@ def datastore_root(flow: FlowSettings) -> tuple[Any, str]:
     from metaflow.plugins import DATASTORES
 
     storage = next(known for known in DATASTORES if flow.datastore == known.TYPE)
-    return storage, flow.datastore_root or os.path.join(local_sysroot(flow), ".metaflow")
+    return storage, local_root(flow)
 
 
 def task_datastore(flow: FlowSettings, task: Task, attempt: int | None, mode: str) -> Any:

@@ -33,6 +33,7 @@ from metaflow_dagster.runtime.op_threads import (
     current_op_thread,
     in_op_thread,
 )
+from metaflow_dagster.runtime.open_files import affordable_ops
 from metaflow_dagster.runtime.starting import StartProcess
 
 SECONDS_BETWEEN_LOOKS = 0.1  # for interruptions, retries that are due and free slots of pools
@@ -84,7 +85,7 @@ class ThreadsExecutor(Executor):
             only_guard().lasting(),
             self.processes() as start_process,
         ):
-            limit = self.max_concurrent
+            limit = affordable_ops(job_context, self.max_concurrent)
             yield from RunningOps(job_context, active, limit, start_process).events()
 
 
