@@ -316,16 +316,17 @@ def test_hooks(instance: DagsterInstance) -> None:
 INTERRUPTED = """
 import sys, time
 from dagster import *
-from metaflow_dagster.runtime import command, process, threads
+from metaflow_dagster.runtime import process, threads
 from metaflow_dagster.runtime.executors import threads_executor
+from tests.unit.samples import settings_of
 home, kind = sys.argv[1:]
-command.FLOW_FILE = sys.executable
+flow = settings_of(file=sys.executable)
 threads.SECONDS_TO_INTERRUPT = {"deaf": 1, "attentive": threads.SECONDS_TO_INTERRUPT}[kind]
 
 @op
 def attentive(context):
     code = f"import time; open('{home}/{context.op_handle.name}', 'w'); time.sleep(100)"
-    with process.captured_process(context, [sys.executable, "-c", code], {}) as running:
+    with process.captured_process(flow, context, [sys.executable, "-c", code], {}) as running:
         running.wait(None)
 
 @op
