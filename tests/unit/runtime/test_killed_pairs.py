@@ -43,9 +43,9 @@ RUNS = """
 import json, os, pathlib, sys
 from dagster import build_op_context
 from metaflow_dagster.runtime import op_threads, process, starting, warm
-from tests.unit.samples import settings_of
+from metaflow_dagster.runtime.settings import FlowSettings
 
-flow = settings_of(file=sys.argv[1])
+flow = FlowSettings(name="MyFlow", here="/", end_event="end", next_steps={}, file=sys.argv[1])
 fresh, warm_ones = map(json.loads, sys.argv[2:])
 
 def run(directory, processes):
@@ -73,9 +73,9 @@ JOB = """
 import os, pathlib, sys
 from dagster import DagsterInstance, execute_job, job, multiprocess_executor, op, reconstructable
 from metaflow_dagster.runtime import process
-from tests.unit.samples import settings_of
+from metaflow_dagster.runtime.settings import FlowSettings
 
-flow = settings_of(file=os.environ["STEP_FILE"])
+flow = FlowSettings(name="MyFlow", here="/", end_event="end", next_steps={}, file=os.environ["STEP_FILE"])
 
 @op
 def sleeping_op(context):

@@ -153,9 +153,11 @@ def test_process_is_where_the_flow_is(context: OpExecutionContext) -> None:
 
 def test_flow_that_is_not_there(context: OpExecutionContext) -> None:
     flow = settings_of(file="/none/flow.py")
-    with pytest.raises(Failure, match=r"/none/flow\.py is not there\. Bring the flow along"):
-        with captured_process(flow, context, [sys.executable, "-c", ""], {}):
-            pass
+    with (
+        pytest.raises(Failure, match=r"/none/flow\.py is not there\. Bring the flow along"),
+        captured_process(flow, context, [sys.executable, "-c", ""], {}),
+    ):
+        pass
 
 
 @pytest.mark.slow

@@ -316,12 +316,13 @@ def test_hooks(instance: DagsterInstance) -> None:
 INTERRUPTED = """
 import sys, time
 from dagster import *
-from metaflow_dagster.runtime import process, threads
+from metaflow_dagster.runtime import process
+from metaflow_dagster.runtime.threads import SECONDS_TO_INTERRUPT
 from metaflow_dagster.runtime.executors import threads_executor
-from tests.unit.samples import settings_of
+from metaflow_dagster.runtime.settings import FlowSettings
 home, kind = sys.argv[1:]
-flow = settings_of(file=sys.executable)
-threads.SECONDS_TO_INTERRUPT = {"deaf": 1, "attentive": threads.SECONDS_TO_INTERRUPT}[kind]
+flow = FlowSettings(name="MyFlow", here="/", end_event="end", next_steps={}, file=sys.executable)
+seconds = {"deaf": 1, "attentive": SECONDS_TO_INTERRUPT}[kind]
 
 @op
 def attentive(context):
@@ -339,7 +340,7 @@ def then(waited):
     raise Exception("must not run")
 
 def make():
-    @job(executor_def=threads_executor(2))
+    @job(executor_def=threads_executor(2, seconds_to_interrupt=seconds))
     def waiting_job():
         wait = {"deaf": deaf, "attentive": attentive}[kind]
         for index in range(4):
