@@ -76,12 +76,15 @@ def flow_directory(flow: FlowSettings) -> str:
 
 
 @contextmanager
-def input_options(paths: Sequence[str]) -> Iterator[list[str]]:
-    """The option that names the input tasks, in a file where a command line cannot hold them."""
+def input_options(paths: Sequence[str], longest: int = LONGEST_ARGUMENT) -> Iterator[list[str]]:
+    """The option that names the input tasks, in a file where a command line cannot hold them.
+
+    That is from `longest` bytes on.
+    """
     from metaflow.util import compress_list
 
     text = compress_list(list(paths))
-    if len(text) < LONGEST_ARGUMENT:
+    if len(text) < longest:
         yield [f"--input-paths={text}"]
         return
     with tempfile.NamedTemporaryFile("w", suffix=".paths") as file:

@@ -51,8 +51,8 @@ class Stored:
     record: EventLogRecord | None
 
 
-def read_cursor(text: str | None, names: Iterable[str]) -> Cursor:
-    """What a cursor says of the events of some names; those it does not know begin now."""
+def read_cursor(text: str | None, names: Iterable[str], begin: float = LOADED_AT) -> Cursor:
+    """What a cursor says of the events of some names; those it does not know begin at a time."""
     wanted = list(names)
     try:
         known = json.loads(text) if text else {"positions": {}, "waiting": {}}
@@ -67,7 +67,7 @@ def read_cursor(text: str | None, names: Iterable[str]) -> Cursor:
             "The cursor of this sensor is none that it has written. Delete it, and only events "
             "from then on count: `dagster sensor cursor --delete NAME`, or reset it in the UI."
         ) from error
-    return Cursor({name: positions.get(name, Position(LOADED_AT)) for name in wanted}, waiting)
+    return Cursor({name: positions.get(name, Position(begin)) for name in wanted}, waiting)
 
 
 def read_position(one: Mapping[str, Any]) -> Position:
@@ -101,11 +101,16 @@ def moved(position: Position, numbers: Sequence[int]) -> Position:
     return Position(position.since, position.latest, max([position.latest, *recent]), recent)
 
 
-def new_events(instance: DagsterInstance, cursor: Cursor) -> list[Stored]:
-    """The events that have not been dealt with, in their order in the event log."""
+def new_events(
+    instance: DagsterInstance, cursor: Cursor, most_events: int = MOST_EVENTS
+) -> list[Stored]:
+    """The events that have not been dealt with, in their order in the event log.
+
+    At most `most_events`, in equal parts by name.
+    """
     found: list[Stored] = []
     ends = []
-    share = max(1, MOST_EVENTS // len(cursor.positions))
+    share = max(1, most_events // len(cursor.positions))
     for name, position in cursor.positions.items():
         most = share + len(position.dealt_with)
         unsettled = events_after(instance, name, position, most)

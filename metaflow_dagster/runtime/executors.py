@@ -19,17 +19,19 @@ from metaflow_dagster.runtime.internals import (
     retry_mode,
 )
 from metaflow_dagster.runtime.starting import StartProcess, fresh_processes
-from metaflow_dagster.runtime.threads import ThreadsExecutor
+from metaflow_dagster.runtime.threads import SECONDS_TO_INTERRUPT, ThreadsExecutor
 
 
 def threads_executor(
     max_concurrent: int | None = None,
     processes: Callable[[], AbstractContextManager[StartProcess]] = fresh_processes,
+    seconds_to_interrupt: float = SECONDS_TO_INTERRUPT,
 ) -> ExecutorDefinition:
     """Runs ops in threads of the run's process, at most as many at once; default: the CPUs.
 
     `processes` is entered for each run, and gives what starts the processes of its ops. Where
-    Dagster has changed too much for threads, ops run in processes, which start others freshly.
+    Dagster has changed too much for threads, ops run in processes, which start others freshly. When
+    the run is interrupted, its ops have `seconds_to_interrupt` to end.
     """
     import dagster
 
@@ -55,7 +57,8 @@ def threads_executor(
         config: Any = context.executor_config
         limits = config.get("tag_concurrency_limits") or []
         retries = retry_mode(config["retries"])
-        return ThreadsExecutor(retries, config["max_concurrent"], limits, processes)
+        most = config["max_concurrent"]
+        return ThreadsExecutor(retries, most, limits, processes, seconds_to_interrupt)
 
     return threads
 

@@ -36,15 +36,16 @@ class Piece:
 class StreamLog:
     """The beginning and the end of what a process writes to one of its streams.
 
-    A thread may add to it while another one reads.
+    `first_bytes` and `last_bytes` are the most that is kept of each. A thread may add to it while
+    another one reads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_bytes: int = LOG_BYTES, last_bytes: int = LOG_LAST_BYTES) -> None:
         self.lock = threading.Lock()
         self.first: list[bytes] = []
-        self.room = LOG_BYTES
+        self.room = first_bytes
         self.last: deque[Piece] = deque()
-        self.last_bytes = 0
+        self.last_room = last_bytes
         self.gap = b""  # the header of the line that says what is left out
         self.bytes_left_out = 0
         self.lines_left_out = 0
@@ -65,14 +66,14 @@ class StreamLog:
             return
         self.gap = self.gap or structured(b"")  # now, since Metaflow sorts by the time in it
         self.last.append(piece)
-        self.last_bytes += len(piece.stored)
+        self.last_room -= len(piece.stored)
         self.leave_out()
 
     def leave_out(self) -> None:
         """Keep of the end what memory should hold."""
-        while self.last_bytes > LOG_LAST_BYTES:
+        while self.last_room < 0:
             piece = self.last.popleft()
-            self.last_bytes -= len(piece.stored)
+            self.last_room += len(piece.stored)
             self.lines_left_out += piece.begins_line or not self.bytes_left_out
             self.bytes_left_out += len(piece.message)
 
@@ -119,9 +120,9 @@ def shown_line(beginning: bytes, length: int) -> str:
     return f"{beginning.decode(errors='replace')}{note}"
 
 
-def pieces(pipe: IO[bytes]) -> Iterator[Piece]:
-    """The lines that come through a pipe, long ones in parts."""
-    taken, begins_line, is_kept = pipe.readline(PIECE_BYTES), True, True
+def pieces(pipe: IO[bytes], most: int = PIECE_BYTES) -> Iterator[Piece]:
+    """The lines that come through a pipe, in parts those that are longer than `most` bytes."""
+    taken, begins_line, is_kept = pipe.readline(most), True, True
     while taken:
         message = whole_characters(taken)
         if begins_line:
@@ -131,7 +132,7 @@ def pieces(pipe: IO[bytes]) -> Iterator[Piece]:
             piece = Piece(message, message if is_kept else b"", structured(b""))
         yield piece
         begins_line = message.endswith(b"\n")
-        taken = taken[len(message) :] + pipe.readline(PIECE_BYTES)
+        taken = taken[len(message) :] + pipe.readline(most)
 
 
 def first_piece(line: bytes) -> Piece:

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Sequence
 from http.client import HTTPException, InvalidURL
 from urllib.request import Request, urlopen
 
@@ -45,8 +46,11 @@ def notice(flow: FlowSettings, context: RunStatusSensorContext, ending: str) -> 
     }
 
 
-def send_notice(content: dict[str, str]) -> None:
-    """Post a notice to the webhook; `NotNotified` if it does not take it."""
+def send_notice(content: dict[str, str], pauses: Sequence[float | None] = WEBHOOK_PAUSES) -> None:
+    """Post a notice to the webhook; `NotNotified` if it does not take it.
+
+    `pauses` are the seconds after each attempt, None after the last.
+    """
     url = os.environ.get(WEBHOOK_VARIABLE)
     if not url:
         raise NotNotified(f"Set {WEBHOOK_VARIABLE} where the code location of the job is loaded.")
@@ -58,7 +62,7 @@ def send_notice(content: dict[str, str]) -> None:
         )
     except ValueError:
         raise no_webhook() from None
-    for pause in WEBHOOK_PAUSES:
+    for pause in pauses:
         try:
             with urlopen(request, timeout=WEBHOOK_TIMEOUT):
                 return

@@ -22,7 +22,7 @@ from metaflow_dagster.runtime.guard import (
     stop_processes,
 )
 from metaflow_dagster.runtime.limits import Limit
-from metaflow_dagster.runtime.logs import StreamLog, pieces, structured
+from metaflow_dagster.runtime.logs import PIECE_BYTES, StreamLog, pieces, structured
 from metaflow_dagster.runtime.op_threads import current_op_thread
 from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.store import task_datastore
@@ -150,9 +150,14 @@ def check_fit(command: Sequence[str], extra: Mapping[str, str]) -> None:
             raise final_failure(f"{reason} Mend what it comes from: tags, options.")
 
 
-def copy_lines(pipe: IO[bytes], streams: Sequence[TextIO], log: StreamLog) -> None:
-    """Copy what comes through a pipe to a log and to text streams, line by line."""
-    for piece in pieces(pipe):
+def copy_lines(
+    pipe: IO[bytes], streams: Sequence[TextIO], log: StreamLog, most: int = PIECE_BYTES
+) -> None:
+    """Copy what comes through a pipe to a log and to text streams, line by line.
+
+    A line of more than `most` bytes is taken in several pieces.
+    """
+    for piece in pieces(pipe, most):
         log.add(piece)
         text = piece.message.decode(errors="replace")
         for stream in streams:

@@ -57,11 +57,13 @@ class ThreadsExecutor(Executor):
         max_concurrent: int | None,
         tag_limits: list[dict[str, Any]],
         processes: Callable[[], AbstractContextManager[StartProcess]],
+        seconds_to_interrupt: float = SECONDS_TO_INTERRUPT,
     ) -> None:
         self.retry_mode = retries
         self.max_concurrent = max_concurrent or os.cpu_count() or 1
         self.tag_limits = tag_limits
         self.processes = processes
+        self.seconds_to_interrupt = seconds_to_interrupt
 
     @property
     def retries(self) -> Any:
@@ -86,7 +88,8 @@ class ThreadsExecutor(Executor):
             self.processes() as start_process,
         ):
             limit = affordable_ops(job_context, self.max_concurrent)
-            yield from RunningOps(job_context, active, limit, start_process).events()
+            seconds = self.seconds_to_interrupt
+            yield from RunningOps(job_context, active, limit, seconds, start_process).events()
 
 
 class RunningOps:
@@ -97,11 +100,17 @@ class RunningOps:
     """
 
     def __init__(
-        self, context: Any, active: Any, max_concurrent: int, start_process: StartProcess
+        self,
+        context: Any,
+        active: Any,
+        max_concurrent: int,
+        seconds_to_interrupt: float,
+        start_process: StartProcess,
     ) -> None:
         self.context = context
         self.active = active
         self.max_concurrent = max_concurrent
+        self.seconds_to_interrupt = seconds_to_interrupt
         self.start_process = start_process
         self.threads: dict[str, threading.Thread] = {}
         self.finishing: set[str] = set()  # those whose processes have ended
@@ -139,13 +148,13 @@ class RunningOps:
         message = "Received a signal to end the run, and interrupt its ops"
         yield engine_event(self.context, message, *self.threads)
         self.active.mark_interrupted()
-        self.deadline = min(self.deadline, time.monotonic() + SECONDS_TO_INTERRUPT)
+        self.deadline = min(self.deadline, time.monotonic() + self.seconds_to_interrupt)
         self.interruption.happen()
 
     def end(self) -> None:
         """Leave nothing running, if Dagster gives up the run by an error of its own."""
         self.interruption.happen()
-        deadline = min(self.deadline, time.monotonic() + SECONDS_TO_INTERRUPT)
+        deadline = min(self.deadline, time.monotonic() + self.seconds_to_interrupt)
         for thread in self.threads.values():
             thread.join(max(0, deadline - time.monotonic()))
 

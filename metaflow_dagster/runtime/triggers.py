@@ -20,6 +20,8 @@ from dagster import (
 )
 
 from metaflow_dagster.runtime.event_log import (
+    LOADED_AT,
+    MOST_EVENTS,
     Cursor,
     Stored,
     new_events,
@@ -74,13 +76,22 @@ class Look:
 
 
 def triggered_runs(
-    context: SensorEvaluationContext, trigger: Trigger, config: StartConfig | None = None
+    context: SensorEvaluationContext,
+    trigger: Trigger,
+    config: StartConfig | None = None,
+    begin: float = LOADED_AT,
+    most_events: int = MOST_EVENTS,
 ) -> SensorResult:
-    """The runs for what has happened since the last look, in the order in which it happened."""
-    cursor = read_cursor(context.cursor, trigger.events)
+    """The runs for what has happened since the last look, in the order in which it happened.
+
+    Events of a name that the sensor does not know yet count from the time `begin` on; one look
+    deals with at most `most_events`.
+    """
+    cursor = read_cursor(context.cursor, trigger.events, begin)
     most = most_bytes(context.instance)
     earlier = usable_events(trigger, config, waiting_events(context.instance, cursor), most)[0]
-    look = look_at(trigger, config, earlier, new_events(context.instance, cursor), most)
+    news = new_events(context.instance, cursor, most_events)
+    look = look_at(trigger, config, earlier, news, most)
     requests = [run_request(trigger, config, one) for one in look.complete]
     if left_over := look.complete[number_that_fits(requests) :]:
         news = news_before(look.news, left_over[0])

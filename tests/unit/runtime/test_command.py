@@ -10,14 +10,14 @@ from metaflow.util import decompress_list
 from metaflow_dagster.runtime.command import (
     SYSROOT,
     adopt_settings,
-    code_directory,
     input_options,
     local_sysroot,
     metaflow_command,
     process_environment,
     tag_options,
 )
-from metaflow_dagster.runtime.settings import FLOW_FILE
+from metaflow_dagster.runtime.flow_code import CodePackage
+from tests.unit.samples import FLOW_FILE, settings_of
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 50_000])
@@ -32,44 +32,40 @@ def test_input_options(count: int) -> None:
         assert decompress_list(value) == paths
 
 
-def test_input_options_of_very_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaflow_dagster.runtime.command.LONGEST_ARGUMENT", 20)
+def test_input_options_of_very_many_tasks() -> None:
     paths = [f"run/step/step-{i}" for i in range(100)]
-    with input_options(paths) as (option,):
+    with input_options(paths, longest=20) as (option,):
         name, _, file = option.partition("=")
         assert name == "--input-paths-filename"
         assert decompress_list(Path(file).read_text()) == paths
     assert not Path(file).exists()
 
 
-def test_local_sysroot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_sysroot(tmp_path: Path) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
-    monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", str(inner / "flow.py"))
+    flow = settings_of(file=str(inner / "flow.py"))
     (tmp_path / ".metaflow").mkdir()
-    assert local_sysroot() == str(tmp_path)
+    assert local_sysroot(flow) == str(tmp_path)
     (tmp_path / "a" / ".metaflow").touch()
-    assert local_sysroot() == str(tmp_path), "a file is no datastore"
+    assert local_sysroot(flow) == str(tmp_path), "a file is no datastore"
     (inner / ".metaflow").mkdir()
-    assert local_sysroot() == str(inner)
+    assert local_sysroot(flow) == str(inner)
 
 
 def test_configured_local_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metaflow.metaflow_config.DATASTORE_SYSROOT_LOCAL", "/configured")
-    assert local_sysroot() == "/configured"
+    assert local_sysroot(settings_of()) == "/configured"
     monkeypatch.setenv(SYSROOT, "/inherited")
-    assert local_sysroot() == "/inherited"
-    monkeypatch.setattr("metaflow_dagster.runtime.command.METAFLOW_STEP_ENV", {SYSROOT: "/baked"})
-    assert local_sysroot() == "/baked"
+    assert local_sysroot(settings_of()) == "/inherited"
+    assert local_sysroot(settings_of(variables={SYSROOT: "/baked"})) == "/baked"
 
 
 def test_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "metaflow_dagster.runtime.command.METAFLOW_STEP_ENV", {"A": "baked", "B": "baked"}
-    )
+    flow = settings_of(variables={"A": "baked", "B": "baked"})
     monkeypatch.setenv("A", "inherited")
     monkeypatch.setenv("C", "inherited")
-    environment = process_environment({"B": "step"})
+    environment = process_environment(flow, {"B": "step"})
     assert [environment[one] for one in "ABC"] == ["baked", "step", "inherited"]
     assert environment["METAFLOW_RUNTIME_NAME"] == "dagster"
     assert environment["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable)
@@ -92,51 +88,54 @@ def test_user(
         monkeypatch.delenv(one, raising=False)
     monkeypatch.setattr("metaflow.metaflow_config.USER", None)
     monkeypatch.setenv(variable, user)
-    assert process_environment({}).get("METAFLOW_USER") == metaflow_user
+    assert process_environment(settings_of(), {}).get("METAFLOW_USER") == metaflow_user
 
 
-def test_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaflow_dagster.runtime.command.RUN_TAGS", ["a b", "c"])
-    monkeypatch.setattr("metaflow_dagster.runtime.command.METAFLOW_TOP_ARGS", ["--quiet"])
-    assert tag_options() == ["--tag=a b", "--tag=c"]
-    command = metaflow_command(["--with=x"], ["init"])
-    assert command == [sys.executable, FLOW_FILE, "--quiet", "--with=x", "init"]
+def test_commands() -> None:
+    flow = settings_of(run_tags=["a b", "c"], metadata="service", top_options=["--branch=x"])
+    assert tag_options(flow) == ["--tag=a b", "--tag=c"]
+    assert metaflow_command(flow, ["--with=x"], ["init"]) == [
+        *(sys.executable, FLOW_FILE, "--quiet", "--no-pylint"),
+        *("--metadata=service", "--environment=local", "--datastore=local"),
+        *("--event-logger=nullSidecarLogger", "--monitor=nullSidecarMonitor"),
+        *("--branch=x", "--with=x", "init"),
+    ]
+    stored = metaflow_command(settings_of(datastore="s3", datastore_root="s3://b/c"), [], ["init"])
+    assert stored[6:8] == ["--datastore=s3", "--datastore-root=s3://b/c"]
 
 
 def test_code_package_is_searched_before_what_a_step_names(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    module = "metaflow_dagster.runtime.command"
     metadata = '{"version": 0, "archive_format": "tgz", "mfcontent_version": 1}'
-    monkeypatch.setattr(f"{module}.CODE_PACKAGE", {"sha": "abc", "metadata": metadata})
-    monkeypatch.setattr(f"{module}.FLOW_FILE", str(tmp_path / "none.py"))
+    code = CodePackage("abc", metadata)
+    flow = settings_of(file=str(tmp_path / "none.py"), code=code)
     monkeypatch.setenv("PYTHONPATH", "/inherited")
-    paths = process_environment({"PYTHONPATH": "/named"})["PYTHONPATH"].split(os.pathsep)
-    assert paths == [os.path.join(code_directory(), ".mf_code"), "/named"]
+    paths = process_environment(flow, {"PYTHONPATH": "/named"})["PYTHONPATH"].split(os.pathsep)
+    assert paths == [os.path.join(code.directory, ".mf_code"), "/named"]
 
 
 def test_process_of_another_flow_is_not_used_for_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = "metaflow_dagster.runtime.command"
-    monkeypatch.setattr(f"{module}.OPS_ARE_DELIVERED", True)
-    monkeypatch.setattr(f"{module}.METAFLOW_STEP_ENV", {"METAFLOW_UI_URL": "http://one"})
+    flow, other = (
+        settings_of(is_delivered=True, variables={"METAFLOW_UI_URL": f"http://{name}"})
+        for name in ("one", "other")
+    )
     monkeypatch.setenv("METAFLOW_UI_URL", "http://inherited")
     monkeypatch.setenv("METAFLOW_DAGSTER_ADOPTED", "1 {}")  # of the process that has started this
-    adopt_settings()
+    adopt_settings(flow)
     with monkeypatch.context() as unimported:
         unimported.delitem(sys.modules, "metaflow")
-        adopt_settings()
-    adopt_settings()
-    monkeypatch.setattr(f"{module}.METAFLOW_STEP_ENV", {"METAFLOW_UI_URL": "http://other"})
+        adopt_settings(flow)
+    adopt_settings(flow)
     with pytest.raises(RuntimeError, match="--max-tasks-per-child=1"):
-        adopt_settings()
+        adopt_settings(other)
 
 
 def test_settings_are_adopted_before_metaflow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    baked = {"METAFLOW_UI_URL": "http://baked"}
-    monkeypatch.setattr("metaflow_dagster.runtime.command.METAFLOW_STEP_ENV", baked)
+    flow = settings_of(variables={"METAFLOW_UI_URL": "http://baked"})
     monkeypatch.setenv("METAFLOW_UI_URL", "http://inherited")
-    adopt_settings()
+    adopt_settings(flow)
     assert os.environ["METAFLOW_UI_URL"] == "http://inherited"
     monkeypatch.delitem(sys.modules, "metaflow")
-    adopt_settings()
+    adopt_settings(flow)
     assert os.environ["METAFLOW_UI_URL"] == "http://baked"

@@ -20,10 +20,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 SUPERVISOR = """
 import sys
 from dagster import build_op_context
-from metaflow_dagster.runtime import command as settings, process as module
-settings.FLOW_FILE = sys.executable
+from metaflow_dagster.runtime.process import captured_process
+from tests.unit.samples import settings_of
+flow = settings_of(file=sys.executable)
 command = [sys.executable, "-c", sys.argv[1]]
-with module.captured_process(build_op_context(), command, {}) as process:
+with captured_process(flow, build_op_context(), command, {}) as process:
     process.wait(None)
 """
 

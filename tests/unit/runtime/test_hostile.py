@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from metaflow_dagster.deployment import NotDeployed, deployments
 from metaflow_dagster.ir.flow import Backend
 from metaflow_dagster.names import is_run_id
-from metaflow_dagster.runtime import notices
 from metaflow_dagster.runtime.command import LONGEST_ARGUMENT, unfit
 from metaflow_dagster.runtime.event_log import (
     UnusableCursor,
@@ -272,9 +271,8 @@ def test_id_of_the_end_of_a_run_can_be_stored(id: str) -> None:
     ],
 )
 def test_what_is_no_webhook(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "WEBHOOK_PAUSES", (None,))
     monkeypatch.setenv(WEBHOOK_VARIABLE, url)
     with pytest.raises(NotNotified) as refusal:
-        send_notice({"text": "x"})
+        send_notice({"text": "x"}, (None,))
     assert str(refusal.value) == f"{WEBHOOK_VARIABLE} is not the URL of a webhook."
     assert refusal.value.__cause__ is None

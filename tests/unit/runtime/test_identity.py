@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,43 +15,42 @@ from metaflow_dagster.runtime.identity import (
     internal_decorators,
     task_environment,
 )
+from metaflow_dagster.runtime.settings import FlowSettings
+from tests.unit.samples import settings_of
 
 
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The root of the datastore in which the runtime looks."""
-    options = ["--datastore=local", f"--datastore-root={tmp_path}"]
-    monkeypatch.setattr("metaflow_dagster.runtime.store.METAFLOW_TOP_ARGS", options)
-    deployed_identity.cache_clear()
-    yield tmp_path
-    deployed_identity.cache_clear()
+@pytest.fixture
+def flow(tmp_path: Path) -> FlowSettings:
+    """A flow whose datastore is in a directory of its own."""
+    return settings_of(datastore_root=str(tmp_path))
 
 
-def deploy(root: Path, deployment: Deployment, job_name: str = identity.JOB_NAME) -> None:
-    deployments(Backend(datastore_root=str(root)), str(root / "a.py"), job_name).store(deployment)
+def deploy(flow: FlowSettings, deployment: Deployment, job_name: str | None = None) -> None:
+    backend = Backend(datastore_root=flow.datastore_root)
+    deployments(backend, flow.file, job_name or flow.job_name).store(deployment)
 
 
-def test_nobody_has_deployed_the_job(root: Path) -> None:
-    deploy(root, Deployment("ann", "t-0"), "AnotherJob")
-    assert deployed_identity("run") == {}
+def test_nobody_has_deployed_the_job(flow: FlowSettings) -> None:
+    deploy(flow, Deployment("ann", "t-0"), "AnotherJob")
+    assert deployed_identity(flow, "run") == {}
 
 
-def test_identity_is_what_has_been_stored(root: Path) -> None:
-    deploy(root, Deployment("ann ü", "t-0"))
+def test_identity_is_what_has_been_stored(flow: FlowSettings) -> None:
+    deploy(flow, Deployment("ann ü", "t-0"))
     expected = {"METAFLOW_OWNER": "ann ü", "METAFLOW_PRODUCTION_TOKEN": "t-0"}
-    assert deployed_identity("run") == expected
-    deploy(root, Deployment("bob", "t-1"))
-    assert deployed_identity("run") == expected, "it is read once a run"
+    assert deployed_identity(flow, "run") == expected
+    deploy(flow, Deployment("bob", "t-1"))
+    assert deployed_identity(flow, "run") == expected, "it is read once a run"
     renewed = {"METAFLOW_OWNER": "bob", "METAFLOW_PRODUCTION_TOKEN": "t-1"}
-    assert deployed_identity("next run") == renewed, "by a process that lives on, too"
+    assert deployed_identity(flow, "next run") == renewed, "by a process that lives on, too"
 
 
 @pytest.mark.parametrize("blob", ["", "[]", "{}", "null"])
-def test_blob_of_somebody_else(blob: str, root: Path) -> None:
-    (root / DEPLOYMENTS).mkdir()
-    (root / DEPLOYMENTS / identity.JOB_NAME).write_text(blob)
+def test_blob_of_somebody_else(blob: str, flow: FlowSettings, tmp_path: Path) -> None:
+    (tmp_path / DEPLOYMENTS).mkdir()
+    (tmp_path / DEPLOYMENTS / flow.job_name).write_text(blob)
     with pytest.raises(Failure, match="does not say who deployed this job"):
-        deployed_identity("run")
+        deployed_identity(flow, "run")
 
 
 def test_both_look_in_the_same_directory() -> None:
@@ -71,13 +69,13 @@ def test_what_is_in_the_environment_is_left_alone(
     variable: str,
     given: str,
     found: str | None,
-    root: Path,
+    flow: FlowSettings,
     op_context: OpExecutionContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    deploy(root, Deployment("ann", "t-0"))
+    deploy(flow, Deployment("ann", "t-0"))
     monkeypatch.setenv(variable, given)
-    environment = task_environment(op_context)
+    environment = task_environment(flow, op_context)
     assert environment.get(variable) == found
     assert environment["METAFLOW_DAGSTER_OP"] == "op_alias"
     assert environment["METAFLOW_DAGSTER_JOB_NAME"] == "a_job"

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,50 +24,37 @@ from hypothesis import strategies as st
 
 from metaflow_dagster.runtime.io_manager import DatastoreIOManager, datastore_io_manager
 from metaflow_dagster.runtime.settings import OUTPUTS
+from tests.unit.samples import settings_of
 
 PATH = "dagster-1/start/start"
 VALUES = [PATH, "", "ü ✓\n\0", [], [PATH, "dagster-1/start/t2"], None, True, 0, -1.5, {"a": [None]}]
 
 
 class LocalStore:
-    """Metaflow's local storage in a directory, with all that is stored there."""
+    """The local datastore of a flow in a directory, with all that is stored there."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.saved: list[str] = []
-        self.loaded: list[str] = []
-
-    def datastore_root(self) -> tuple[Any, str]:
-        """Stands in for the runtime's function of this name."""
-        from metaflow.plugins.datastores.local_storage import LocalStorage
-
-        store = self
-
-        class Watched(LocalStorage):  # type: ignore[misc]
-            def save_bytes(self, paths: Any, **how: Any) -> None:
-                pairs = list(paths)
-                store.saved += [path for path, _ in pairs]
-                super().save_bytes(iter(pairs), **how)
-
-            def load_bytes(self, paths: Any) -> Any:
-                store.loaded += paths
-                return super().load_bytes(paths)
-
-        return Watched, str(self.root)
+        self.flow = settings_of(datastore_root=str(root))
 
     def texts(self) -> Mapping[str, str]:
         """What is stored, by path."""
         files = (file for file in self.root.rglob("*") if file.is_file())
         return {str(one.relative_to(self.root)): one.read_text("utf-8") for one in files}
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Meanwhile nothing can be loaded, and nothing may be stored."""
+        elsewhere = self.root.rename(self.root.with_name("elsewhere"))
+        yield
+        assert not self.root.exists()
+        elsewhere.rename(self.root)
+
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
+def store(tmp_path: Path) -> LocalStore:
     made = LocalStore(tmp_path / "store")
     made.root.mkdir()
-    monkeypatch.setattr(
-        "metaflow_dagster.runtime.io_manager.datastore_root", lambda: made.datastore_root()
-    )
     return made
 
 
@@ -108,33 +96,39 @@ def test_place_is_as_in_dagster(key: str | None) -> None:
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_value_is_had_again(store: LocalStore, value: Any) -> None:
-    manager = DatastoreIOManager()
+    manager = DatastoreIOManager(store.flow)
     put(manager, value)
-    assert got(manager) == value
-    assert store.loaded == []
-    again = got(DatastoreIOManager())
+    with store.away():
+        assert got(manager) == value
+    again = got(DatastoreIOManager(store.flow))
     assert (again, type(again)) == (value, type(value))
     assert store.texts() == {f"{OUTPUTS}/run/op_a/out": json.dumps(value)}
 
 
 def test_run_has_a_manager_of_its_own(store: LocalStore) -> None:
-    managers = [datastore_io_manager(build_init_resource_context()) for _ in range(2)]
+    make = datastore_io_manager(store.flow).resource_fn
+    managers: list[Any] = [make(build_init_resource_context()) for _ in range(2)]
     put(managers[0], PATH)
-    assert [got(one) for one in managers] == [PATH, PATH]
-    assert len(store.loaded) == 2
+    with store.away():
+        assert got(managers[0]) == PATH
+        with pytest.raises(Failure, match="does not hold the output"):
+            got(managers[1])
+    assert got(managers[1]) == PATH
 
 
 def test_same_value_of_all_mapping_keys_is_stored_once(store: LocalStore) -> None:
-    manager = DatastoreIOManager()
-    for index in range(100):
-        put(manager, PATH, str(index))
-    assert store.saved == [f"{OUTPUTS}/run/op_a/out"]
-    for one in (manager, DatastoreIOManager()):
+    manager = DatastoreIOManager(store.flow)
+    put(manager, PATH, "0")
+    with store.away():
+        for index in range(1, 100):
+            put(manager, PATH, str(index))
+    assert set(store.texts()) == {f"{OUTPUTS}/run/op_a/out"}
+    for one in (manager, DatastoreIOManager(store.flow)):
         assert [got(one, str(index)) for index in range(100)] == [PATH] * 100
 
 
 def test_other_values_are_stored_apart(store: LocalStore) -> None:
-    manager = DatastoreIOManager()
+    manager = DatastoreIOManager(store.flow)
     values = {"0": "a", "1": "b", "0_1": "a", "2": "a", "3": "c"}
     for key, value in values.items():
         put(manager, value, key)
@@ -143,21 +137,21 @@ def test_other_values_are_stored_apart(store: LocalStore) -> None:
         f"{OUTPUTS}/run/op_a/out.1",
         f"{OUTPUTS}/run/op_a/out.3",
     }
-    for one in (manager, DatastoreIOManager()):
+    for one in (manager, DatastoreIOManager(store.flow)):
         assert {key: got(one, key) for key in values} == values
 
 
 def test_values_that_python_takes_for_the_same_are_stored_apart(store: LocalStore) -> None:
-    manager = DatastoreIOManager()
+    manager = DatastoreIOManager(store.flow)
     values = {"0": 1, "1": True, "2": 1.0}
     for key, value in values.items():
         put(manager, value, key)
-    for one in (manager, DatastoreIOManager()):
+    for one in (manager, DatastoreIOManager(store.flow)):
         assert {key: repr(got(one, key)) for key in values} == {"0": "1", "1": "True", "2": "1.0"}
 
 
 def test_value_is_as_it_was_stored(store: LocalStore) -> None:
-    manager, value = DatastoreIOManager(), [PATH]
+    manager, value = DatastoreIOManager(store.flow), [PATH]
     put(manager, value)
     value.clear()
     got(manager).append("another")
@@ -165,35 +159,35 @@ def test_value_is_as_it_was_stored(store: LocalStore) -> None:
 
 
 def test_outputs_of_runs_and_ops_are_apart(store: LocalStore) -> None:
-    manager = DatastoreIOManager()
+    manager = DatastoreIOManager(store.flow)
     places = [("run", "op_a"), ("run", "op_b"), ("other", "op_a"), ("run", "op_a[0]")]
     for run_id, step in places:
         put(manager, f"{run_id} {step}", None, run_id, step)
-    for one in (manager, DatastoreIOManager()):
+    for one in (manager, DatastoreIOManager(store.flow)):
         assert [got(one, None, *place) for place in places] == [" ".join(one) for one in places]
 
 
 def test_retried_op_stores_again(store: LocalStore) -> None:
-    manager = DatastoreIOManager()
+    manager = DatastoreIOManager(store.flow)
     for attempt in ("first", "second"):
         put(manager, attempt)
         put(manager, attempt, step="op_b")
         put(manager, attempt, "0")
         put(manager, attempt, "1")
-    for one in (manager, DatastoreIOManager()):
+    for one in (manager, DatastoreIOManager(store.flow)):
         assert [got(one), got(one, step="op_b"), got(one, "0"), got(one, "1")] == ["second"] * 4
 
 
 def test_retry_in_another_process_stores_again(store: LocalStore) -> None:
     for attempt in ("first", "second"):
-        put(DatastoreIOManager(), attempt)
-    assert got(DatastoreIOManager()) == "second"
+        put(DatastoreIOManager(store.flow), attempt)
+    assert got(DatastoreIOManager(store.flow)) == "second"
 
 
 @pytest.mark.parametrize("key", [None, "0"])
 def test_missing_output(store: LocalStore, key: str | None) -> None:
     with pytest.raises(Failure) as raised:
-        got(DatastoreIOManager(), key)
+        got(DatastoreIOManager(store.flow), key)
     assert re.search(f"does not hold the output {OUTPUTS}/run/op_a/out.* anew", str(raised.value))
     assert str(store.root) in str(raised.value)
     assert raised.value.allow_retries is False
@@ -209,13 +203,8 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def module_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
-    made = LocalStore(tmp_path_factory.mktemp("store"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "metaflow_dagster.runtime.io_manager.datastore_root", lambda: made.datastore_root()
-        )
-        yield made
+def module_store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return LocalStore(tmp_path_factory.mktemp("store"))
 
 
 @pytest.mark.slow
@@ -226,12 +215,12 @@ def test_whatever_is_stored_last_is_had_again(
     # An output has mapping keys or it has none; in a retry the same ones get values again.
     is_dynamic = outputs[0][0] is not None
     run_id = f"run-{next(_numbers)}"
-    manager = DatastoreIOManager()
+    manager = DatastoreIOManager(module_store.flow)
     latest: dict[str | None, Any] = {}
     for key, value in outputs:
         latest[(key or "k") if is_dynamic else None] = value
         put(manager, value, (key or "k") if is_dynamic else None, run_id)
-    for one in (manager, DatastoreIOManager()):
+    for one in (manager, DatastoreIOManager(module_store.flow)):
         assert {key: repr(got(one, key, run_id)) for key in latest} == {
             key: repr(value) for key, value in latest.items()
         }

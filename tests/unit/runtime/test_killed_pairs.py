@@ -42,9 +42,10 @@ time.sleep(100)
 RUNS = """
 import json, os, pathlib, sys
 from dagster import build_op_context
-from metaflow_dagster.runtime import command, op_threads, process, starting, warm
+from metaflow_dagster.runtime import op_threads, process, starting, warm
+from metaflow_dagster.runtime.settings import FlowSettings
 
-command.FLOW_FILE = sys.argv[1]
+flow = FlowSettings(name="MyFlow", here="/", end_event="end", next_steps={}, file=sys.argv[1])
 fresh, warm_ones = map(json.loads, sys.argv[2:])
 
 def run(directory, processes):
@@ -53,11 +54,11 @@ def run(directory, processes):
         thread = op_threads.OpThread(op_threads.Interruption(), [], [], start)
         with op_threads.in_op_thread(thread):
             words = [sys.executable, sys.argv[1], directory]
-            with process.captured_process(build_op_context(), words, {}) as captured:
+            with process.captured_process(flow, build_op_context(), words, {}) as captured:
                 captured.wait(None)
 
 for directories, processes in (
-    (fresh, starting.fresh_processes), (warm_ones, warm.warm_processes)
+    (fresh, starting.fresh_processes), (warm_ones, warm.warm_processes(flow))
 ):
     for directory in directories:
         if os.fork() == 0:
@@ -71,14 +72,15 @@ for directory in [*fresh, *warm_ones]:
 JOB = """
 import os, pathlib, sys
 from dagster import DagsterInstance, execute_job, job, multiprocess_executor, op, reconstructable
-from metaflow_dagster.runtime import command, process
+from metaflow_dagster.runtime import process
+from metaflow_dagster.runtime.settings import FlowSettings
 
-command.FLOW_FILE = os.environ["STEP_FILE"]
+flow = FlowSettings(name="MyFlow", here="/", end_event="end", next_steps={}, file=os.environ["STEP_FILE"])
 
 @op
 def sleeping_op(context):
     words = [sys.executable, os.environ["STEP_FILE"], os.environ["DIRECTORY"]]
-    with process.captured_process(context, words, {}) as captured:
+    with process.captured_process(flow, context, words, {}) as captured:
         captured.wait(None)
 
 @job(executor_def=multiprocess_executor)

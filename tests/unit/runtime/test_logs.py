@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from metaflow.mflog import mflog
@@ -58,10 +57,15 @@ def native_log(content: bytes, most: int = 10 * MEBIBYTE) -> bytes:
     return bytes(worker.buffer.get_bytes())
 
 
-def captured(content: bytes, sizes: Sequence[int] = (8192,)) -> tuple[StreamLog, str]:
+def captured(
+    content: bytes,
+    sizes: Sequence[int] = (8192,),
+    piece_bytes: int = logs.PIECE_BYTES,
+    log: StreamLog | None = None,
+) -> tuple[StreamLog, str]:
     """What is kept of some output, and what Dagster's log gets."""
-    log, shown = StreamLog(), io.StringIO(newline="")
-    copy_lines(io.BufferedReader(Chunks(content, sizes)), [shown], log)
+    log, shown = log or StreamLog(), io.StringIO(newline="")
+    copy_lines(io.BufferedReader(Chunks(content, sizes)), [shown], log, piece_bytes)
     return log, shown.getvalue()
 
 
@@ -96,9 +100,7 @@ sizes = st.lists(st.integers(1, 100), min_size=1, max_size=5)
 def test_what_is_stored_is_what_metaflow_stores(
     content: bytes, sizes: list[int], piece_bytes: int
 ) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(logs, "PIECE_BYTES", piece_bytes)
-        log, _ = captured(content, sizes)
+    log, _ = captured(content, sizes, piece_bytes)
     assert messages(log.text()) == messages(native_log(content))
 
 
@@ -107,9 +109,7 @@ def test_dagster_gets_everything_as_it_is(
     lines: list[bytes], sizes: list[int], piece_bytes: int
 ) -> None:
     content = b"\n".join(lines)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(logs, "PIECE_BYTES", piece_bytes)
-        _, shown = captured(content, sizes)
+    _, shown = captured(content, sizes, piece_bytes)
     assert shown == content.decode(errors="replace")
 
 
@@ -121,11 +121,7 @@ def test_what_memory_should_not_hold_is_left_out_between_characters(
     lines: list[str], piece_bytes: int
 ) -> None:
     content = "\n".join(lines).encode()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(logs, "PIECE_BYTES", piece_bytes)
-        patched.setattr(logs, "LOG_BYTES", 1000)
-        patched.setattr(logs, "LOG_LAST_BYTES", 600)
-        log, _ = captured(content)
+    log, _ = captured(content, piece_bytes=piece_bytes, log=StreamLog(1000, 600))
     read = messages(log.text())
     if not log.bytes_left_out:
         assert read == messages(native_log(content))

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from metaflow_dagster.runtime import notices
 from metaflow_dagster.runtime.notices import WEBHOOK_VARIABLE, NotNotified, send_notice
 from tests.services.web import Reply, Request, WebServer, route
 
 CONTENT = {"text": "Größe 5"}
+NO_PAUSES = (0, 0, None)
 
 
 class Webhook(WebServer):
@@ -38,16 +38,11 @@ def webhook(*codes: int) -> Iterator[Webhook]:
         yield hook
 
 
-@pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "WEBHOOK_PAUSES", (0, 0, None))
-
-
 @pytest.mark.parametrize("codes", [(200,), (204,), (500, 200), (500, 429, 201)])
 def test_notice_arrives(codes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     with webhook(*codes) as hook:
         monkeypatch.setenv(WEBHOOK_VARIABLE, f"{hook.url}/sesame")
-        send_notice(CONTENT)
+        send_notice(CONTENT, NO_PAUSES)
     assert hook.got == [("application/json", CONTENT)] * len(codes)
 
 
@@ -57,7 +52,7 @@ def refusal(url: str | None, monkeypatch: pytest.MonkeyPatch) -> str:
     if url is not None:
         monkeypatch.setenv(WEBHOOK_VARIABLE, url)
     with pytest.raises(NotNotified) as raised:
-        send_notice(CONTENT)
+        send_notice(CONTENT, NO_PAUSES)
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
     assert "sesame" not in str(raised.value)

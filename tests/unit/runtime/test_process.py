@@ -29,11 +29,9 @@ from metaflow_dagster.runtime.process import (
     copy_lines,
     step_failure,
 )
+from tests.unit.samples import settings_of
 
-
-@pytest.fixture(autouse=True)
-def flow_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", __file__)
+FLOW = settings_of(file=__file__)
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def run(
     context: OpExecutionContext, code: str, limit: Limit | None = None, **extra: str
 ) -> tuple[CapturedProcess, bytes, bytes]:
     """Run Python code; how it ended, and what it wrote."""
-    with captured_process(context, [sys.executable, "-c", code], extra) as process:
+    with captured_process(FLOW, context, [sys.executable, "-c", code], extra) as process:
         process.wait(limit)
     return process, written(process.stdout), written(process.stderr)
 
@@ -153,12 +151,13 @@ def test_process_is_where_the_flow_is(context: OpExecutionContext) -> None:
     assert stdout.decode() == f"{Path(__file__).parent}\n"
 
 
-def test_flow_that_is_not_there(
-    context: OpExecutionContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", "/none/flow.py")
-    with pytest.raises(Failure, match=r"/none/flow\.py is not there\. Bring the flow along"):
-        run(context, "")
+def test_flow_that_is_not_there(context: OpExecutionContext) -> None:
+    flow = settings_of(file="/none/flow.py")
+    with (
+        pytest.raises(Failure, match=r"/none/flow\.py is not there\. Bring the flow along"),
+        captured_process(flow, context, [sys.executable, "-c", ""], {}),
+    ):
+        pass
 
 
 @pytest.mark.slow
@@ -198,7 +197,7 @@ def test_a_flood_of_output_takes_little_memory(
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", Nowhere())
         with captured_process(
-            context, [sys.executable, "-c", f"{code}; print('the end')"], {}
+            FLOW, context, [sys.executable, "-c", f"{code}; print('the end')"], {}
         ) as process:
             process.wait(None)
         stored = len(process.stdout.text())

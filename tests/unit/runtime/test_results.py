@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from dagster import Failure
 
-from metaflow_dagster.runtime import results
 from metaflow_dagster.runtime.command import SYSROOT
 from metaflow_dagster.runtime.results import (
     metadata_provider,
@@ -20,6 +19,7 @@ from metaflow_dagster.runtime.results import (
 )
 from metaflow_dagster.runtime.tasks import Task
 from tests.support import checked
+from tests.unit.samples import settings_of
 
 
 @pytest.mark.parametrize(
@@ -49,41 +49,36 @@ WAYS = {"split": [["a", "b"]], "switch": [["a"], ["b"]], "end": [[]]}
         pytest.param("end", ["more"], "goes on to more, but .* to no step", id="no longer the end"),
     ],
 )
-def test_another_way_than_the_job_is_refused(
-    step: str, steps: list[str], said: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(results, "NEXT_STEPS", WAYS)
+def test_another_way_than_the_job_is_refused(step: str, steps: list[str], said: str | None) -> None:
     expected = pytest.raises(Failure, match=said) if said else nullcontext()
     with expected as caught:
-        refuse_other_steps(Task("run", step, step), steps)
+        refuse_other_steps(settings_of(next_steps=WAYS), Task("run", step, step), steps)
     assert caught is None or caught.value.allow_retries is False
 
 
 @pytest.mark.parametrize(
-    ("top_args", "settings", "provider"),
+    ("metadata", "variables", "provider"),
     [
-        pytest.param(["--metadata=local"], {SYSROOT: "/store"}, "local@/store", id="local"),
+        pytest.param("local", {SYSROOT: "/store"}, "local@/store", id="local"),
         pytest.param(
-            ["--metadata=service"],
+            "service",
             {"METAFLOW_SERVICE_URL": "http://service"},
             "service@http://service",
             id="service",
         ),
-        pytest.param(["--metadata=service"], {}, None, id="service with a password in its address"),
-        pytest.param(["--metadata=other"], {"METAFLOW_SERVICE_URL": "http://s"}, None, id="other"),
+        pytest.param("service", {}, None, id="service with a password in its address"),
+        pytest.param("other", {"METAFLOW_SERVICE_URL": "http://s"}, None, id="other"),
     ],
 )
 def test_metadata_provider(
-    top_args: list[str],
-    settings: dict[str, str],
+    metadata: str,
+    variables: dict[str, str],
     provider: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("METAFLOW_SERVICE_URL", "http://me:secret@service")
-    monkeypatch.setattr("metaflow_dagster.runtime.results.METAFLOW_TOP_ARGS", top_args)
-    for module in ("results", "command"):
-        monkeypatch.setattr(f"metaflow_dagster.runtime.{module}.METAFLOW_STEP_ENV", settings)
-    assert metadata_provider() == provider
+    flow = settings_of(metadata=metadata, variables=variables)
+    assert metadata_provider(flow) == provider
 
 
 @pytest.mark.parametrize(
@@ -101,7 +96,7 @@ def test_link_to_the_ui_of_metaflow(
     address: str | None, link: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("metaflow.metaflow_config.UI_URL", address)
-    shown = task_metadata(Task("run", "start", "start"), 2)
+    shown = task_metadata(settings_of(name="Flow"), Task("run", "start", "start"), 2)
     assert {name: value.value for name, value in shown.items()} == {
         "pathspec": "Flow/run/start/start",
         "attempt": 2,

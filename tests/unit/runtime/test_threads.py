@@ -316,16 +316,18 @@ def test_hooks(instance: DagsterInstance) -> None:
 INTERRUPTED = """
 import sys, time
 from dagster import *
-from metaflow_dagster.runtime import command, process, threads
+from metaflow_dagster.runtime import process
+from metaflow_dagster.runtime.threads import SECONDS_TO_INTERRUPT
 from metaflow_dagster.runtime.executors import threads_executor
+from metaflow_dagster.runtime.settings import FlowSettings
 home, kind = sys.argv[1:]
-command.FLOW_FILE = sys.executable
-threads.SECONDS_TO_INTERRUPT = {"deaf": 1, "attentive": threads.SECONDS_TO_INTERRUPT}[kind]
+flow = FlowSettings(name="MyFlow", here="/", end_event="end", next_steps={}, file=sys.executable)
+seconds = {"deaf": 1, "attentive": SECONDS_TO_INTERRUPT}[kind]
 
 @op
 def attentive(context):
     code = f"import time; open('{home}/{context.op_handle.name}', 'w'); time.sleep(100)"
-    with process.captured_process(context, [sys.executable, "-c", code], {}) as running:
+    with process.captured_process(flow, context, [sys.executable, "-c", code], {}) as running:
         running.wait(None)
 
 @op
@@ -338,7 +340,7 @@ def then(waited):
     raise Exception("must not run")
 
 def make():
-    @job(executor_def=threads_executor(2))
+    @job(executor_def=threads_executor(2, seconds_to_interrupt=seconds))
     def waiting_job():
         wait = {"deaf": deaf, "attentive": attentive}[kind]
         for index in range(4):

@@ -85,10 +85,12 @@ class Sensor:
     trigger: Trigger
     config: StartConfig | None = CONFIG
     cursor: str | None = None
+    begin: float = event_log.LOADED_AT
+    most_events: int = event_log.MOST_EVENTS
 
     def look(self) -> SensorResult:
         context = build_sensor_context(self.instance, cursor=self.cursor)
-        result = triggered_runs(context, self.trigger, self.config)
+        result = triggered_runs(context, self.trigger, self.config, self.begin, self.most_events)
         self.cursor = result.cursor
         return result
 
@@ -344,24 +346,21 @@ def test_several_events_have_to_happen_all(instance: DagsterInstance) -> None:
 
 
 def test_what_had_happened_before_the_file_was_loaded_does_not_count(
-    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    instance: DagsterInstance,
 ) -> None:
     publish(instance, "orders", n=1)
-    monkeypatch.setattr(event_log, "LOADED_AT", time.time())
-    sensor = Sensor(instance, ORDERS)
+    sensor = Sensor(instance, ORDERS, begin=time.time())
     publish(instance, "orders", n=2)
     assert sensor.given() == [{"size": 2}]
     assert sensor.given() == []
 
 
-def test_event_that_a_flow_begins_to_wait_for_begins_now(
-    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_event_that_a_flow_begins_to_wait_for_begins_now(instance: DagsterInstance) -> None:
     sensor = Sensor(instance, ORDERS)
     publish(instance, "orders", n=1)
     publish(instance, "payments", l="old")
     assert sensor.given() == [{"size": 1}]
-    monkeypatch.setattr(event_log, "LOADED_AT", time.time())
+    sensor.begin = time.time()
     sensor.trigger = BOTH
     publish(instance, "orders", n=2)
     assert sensor.given() == []
@@ -398,22 +397,16 @@ def test_event_that_a_database_shows_late_is_not_lost(instance: DagsterInstance)
     assert [sensor.given() for _ in range(3)] == [[], [], []]
 
 
-def test_many_events_take_several_looks(
-    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(event_log, "MOST_EVENTS", 5)
-    sensor = Sensor(instance, ORDERS)
+def test_many_events_take_several_looks(instance: DagsterInstance) -> None:
+    sensor = Sensor(instance, ORDERS, most_events=5)
     for size in range(12):
         publish(instance, "orders", n=size)
     looks = [[one["size"] for one in sensor.given()] for _ in range(4)]
     assert looks == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11], []]
 
 
-def test_events_are_in_turn_where_one_name_takes_several_looks(
-    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(event_log, "MOST_EVENTS", 10)  # five of each name
-    sensor = Sensor(instance, BOTH)
+def test_events_are_in_turn_where_one_name_takes_several_looks(instance: DagsterInstance) -> None:
+    sensor = Sensor(instance, BOTH, most_events=10)  # five of each name
     for size in range(8):
         publish(instance, "orders", n=size)
     publish(instance, "payments", l="a")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -22,15 +23,21 @@ from metaflow_dagster.runtime.warm import (
     ForkedProcess,
     StepServer,
     needs_fresh_python,
+    server_program,
     warm_processes,
 )
 from tests.unit.runtime.test_guard import comes_true, is_alive
+from tests.unit.samples import settings_of
 
 pytestmark = pytest.mark.slow
 
 MARKER = uuid.uuid4().hex  # of these tests in this process: others may run at the same time
 DAEMON_MARKER = uuid.uuid4().hex
 ARGUMENTS = ["--quiet", "step", "start", "--tag=a b", "--tag=", "--tag=ü"]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    return process_environment(settings_of(), extra)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,9 @@ class Steps:
         """Start code as the flow's file."""
         self.file.write_text(dedent(code), encoding="utf-8")
         command = [sys.executable, str(self.file), *ARGUMENTS]
-        return start(command, process_environment({PROCESS_VARIABLE: MARKER, **extra}))
+        return start(
+            command, environment(**{PROCESS_VARIABLE: MARKER, **extra}), str(self.file.parent)
+        )
 
     def run(self, start: StartProcess, code: str, **extra: str) -> Ended:
         """Run code as the flow's file to its end."""
@@ -74,10 +83,8 @@ class Steps:
 def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
     file = tmp_path_factory.mktemp("warm") / "flow.py"
     file.write_text("")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", str(file))
-        with warm_processes() as start_process:
-            yield Steps(file, start_process)
+    with warm_processes(settings_of(file=str(file)))() as start_process:
+        yield Steps(file, start_process)
 
 
 def test_task_is_forked(steps: Steps) -> None:
@@ -286,12 +293,13 @@ def test_daemons_are_found_by_their_marker(steps: Steps) -> None:
 SLOW = "import time; print('begun', flush=True); time.sleep(1); print('done')"
 
 
-def new_server() -> StepServer:
-    return StepServer(process_environment({PROCESS_VARIABLE: "0" * 32}))
+def new_server(steps: Steps, **extra: str) -> StepServer:
+    variables = environment(**{PROCESS_VARIABLE: "0" * 32, **extra})
+    return StepServer(str(steps.file), str(steps.file.parent), variables)
 
 
 def test_task_goes_on_when_the_server_is_killed(steps: Steps) -> None:
-    server = new_server()
+    server = new_server(steps)
     running = steps.started(server.start_process, SLOW)
     assert running.stdout is not None
     assert running.stdout.readline() == b"begun\n"
@@ -316,7 +324,7 @@ def test_task_is_given_up_when_nobody_will_know_its_end(steps: Steps) -> None:
 
 
 def test_server_ends_with_its_run(steps: Steps) -> None:
-    server = new_server()
+    server = new_server(steps)
     running = steps.started(server.start_process, SLOW)
     server.close()
     assert running.wait() == 0
@@ -331,31 +339,41 @@ def test_many_at_once(steps: Steps) -> None:
     assert comes_true(lambda: not any(is_alive(one.pid) for one in processes), 5)
 
 
-def test_flow_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaflow_dagster.runtime.command.FLOW_FILE", "/none/flow.py")
-    with warm_processes() as start_process:
+def test_flow_that_is_not_there() -> None:
+    with warm_processes(settings_of(file="/none/flow.py"))() as start_process:
         assert start_process is fresh_process
 
 
 def test_server_that_hangs(steps: Steps) -> None:
-    server = new_server()
+    server = new_server(steps)
     server.process.send_signal(signal.SIGSTOP)
     server.close()
     assert server.process.returncode == -signal.SIGKILL
 
 
-def test_metaflow_that_cannot_be_imported(
-    steps: Steps, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    environment: Mapping[str, str] = process_environment({"METAFLOW_DEFAULT_DATASTORE": "none"})
-    monkeypatch.setattr("metaflow_dagster.runtime.warm.PROCESS_VARIABLE", "MARK")
+def test_metaflow_that_cannot_be_imported(steps: Steps, capfd: pytest.CaptureFixture[str]) -> None:
     (steps.file.parent / "metaflow.py").write_text("raise ImportError('broken here')")
     try:
-        server = StepServer(environment)
+        server = new_server(steps, METAFLOW_DEFAULT_DATASTORE="none")
+        command = [sys.executable, "-c", "print(1)"]
         with pytest.warns(RuntimeWarning, match="The step server has ended"):
-            process = server.start_process([sys.executable, "-c", "print(1)"], environment)
+            process = server.start_process(command, server.environment, str(steps.file.parent))
         assert not isinstance(process, ForkedProcess)
         server.close()
     finally:
         (steps.file.parent / "metaflow.py").unlink()
     assert "broken here" in capfd.readouterr().err
+
+
+def test_program_of_the_server_defines_every_name() -> None:
+    # The socket is there before. Nor does it import what it does not use.
+    program = f"control = None\n{server_program('/a/flow.py')}"
+    rules = [
+        "--isolated",
+        "--select=E9,F401,F811,F821",
+        "--ignore=F404,E402",
+        "--output-format=concise",
+    ]
+    command = [sys.executable, "-m", "ruff", "check", *rules, "-"]
+    result = subprocess.run(command, input=program, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
