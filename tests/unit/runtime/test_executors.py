@@ -47,7 +47,7 @@ def test_a_dagster_that_lacks_something_runs_ops_in_processes(
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    assert "in processes, not in threads: dagster._core.storage" in result.stderr
+    assert "not supported by the threads executor (dagster._core.storage" in result.stderr
     with DagsterInstance.from_config(str(tmp_path)) as instance:
         (run,) = instance.get_runs()
         messages = [one.message for one in instance.all_logs(run.run_id)]

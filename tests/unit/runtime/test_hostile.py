@@ -68,7 +68,7 @@ def _is_encodable(text: str) -> bool:
     ("value", "problem"),
     [
         ("a\0", "it has a NUL in it"),
-        ("\ud800", "it has half a character in it"),
+        ("\ud800", "it contains a lone surrogate"),
         ("x" * 100_001, "it has 100001 bytes"),
         (["x" * 100_001], "bytes, and 100000 is the most"),
     ],
