@@ -76,7 +76,7 @@ def _forked(work: Callable[[], Result]) -> _Outcome[Result]:
     try:
         with open(reading, "rb") as pipe:
             message = _message(pipe)
-    except BaseException:
+    except BaseException:  # a key that interrupts this is passed on, and must not leave the child
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         raise
