@@ -9,7 +9,7 @@ FORMATTED := metaflow_dagster tests fixtures/demo
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup services demo test test-fast test-deep test-oldest lint lock golden docs docs-site bench load clean
+.PHONY: help setup services demo test test-fast test-deep test-oldest lint lock golden docs docs-site bench sizes load clean
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1:/p' $(MAKEFILE_LIST) | awk -F: '{printf "  %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,8 @@ docs-site: .venv/.installed  ## Build the documentation as a site, in build/site
 
 bench: .venv/.installed  ## Time and weigh flows under Metaflow and under Dagster; options in ARGS, such as --help.
 	$(BIN)/python -m tests.bench $(ARGS)
+
+sizes: .venv/.installed  ## Print how long generated files are, and what it takes to generate them.
 	$(BIN)/python -m tests.bench.generated
 
 load: .venv/.installed services  ## Run large flows, and many at once, through a daemon on PostgreSQL, and time them.

@@ -116,8 +116,11 @@ def test_on_a_terminal_lines_are_written_over_those_of_before() -> None:
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     command = [sys.executable, "-c", IN_A_TERMINAL]
-    environment = {**os.environ, "TERM": "xterm"}
-    process = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment)
+    own = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment = {**own, "TERM": "xterm"}
+    process = subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+    )
     os.close(terminal)
     written = b""
     with suppress(OSError):  # which says that nobody has the terminal any more

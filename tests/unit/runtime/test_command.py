@@ -112,7 +112,7 @@ def test_code_package_is_searched_before_what_a_step_names(
     flow = settings_of(file=str(tmp_path / "none.py"), code=code)
     monkeypatch.setenv("PYTHONPATH", "/inherited")
     paths = process_environment(flow, {"PYTHONPATH": "/named"})["PYTHONPATH"].split(os.pathsep)
-    assert paths == [os.path.join(code.directory, ".mf_code"), "/named"]
+    assert paths == [os.path.join(code.directory(flow), ".mf_code"), "/named"]
 
 
 def test_process_of_another_flow_is_not_used_for_this_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,7 +234,7 @@ CONFIG = StartConfig("op_start", FlowConfig)
     ],
 )
 def test_payload_that_no_run_can_be_given_starts_none(parameter: str, value: str) -> None:
-    with pytest.raises(UnusablePayload, match=f"does not fit parameter {parameter}: it has"):
+    with pytest.raises(UnusablePayload, match=f"does not fit parameter {parameter}: it "):
         parameter_values({parameter: "field"}, CONFIG, {"field": value})
 
 

@@ -75,7 +75,9 @@ from dagster import DagsterInstance, execute_job, job, multiprocess_executor, op
 from metaflow_dagster.runtime import process
 from metaflow_dagster.runtime.settings import FlowSettings
 
-flow = FlowSettings(name="MyFlow", here="/", end_event="end", next_steps={}, file=os.environ["STEP_FILE"])
+flow = FlowSettings(
+    name="MyFlow", here="/", end_event="end", next_steps={}, file=os.environ["STEP_FILE"]
+)
 
 @op
 def sleeping_op(context):
