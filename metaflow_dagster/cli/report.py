@@ -9,6 +9,7 @@ from metaflow._vendor import click
 from typing_extensions import assert_never
 
 from metaflow_dagster.executors import ImportedExecutor, find_executor
+from metaflow_dagster.frontend import hidden_extensions
 from metaflow_dagster.ir.flow import (
     Backend,
     DefaultPath,
@@ -58,6 +59,7 @@ def report_flow(flow: Flow) -> None:
     _section("Configs", {one.name: "value at compile time" for one in flow.configs})
     _section("Decorators", _decorators(flow))
     _section("Left to the environment of the steps", _inherited(flow))
+    _section("Extensions of Metaflow that it does not load", hidden_extensions())
 
 
 def _section(title: str, lines: Mapping[str, str]) -> None:
