@@ -53,6 +53,8 @@ def failed(place: Place) -> str:
     assert "ValueError: no luck" in result.stderr
     (run_id,) = re.findall(r"^(dagster-\w+) has failed\.$", result.stderr, re.MULTILINE)
     assert f"`dagster resume --run-id {run_id}`" in result.stderr
+    told = place.dagster("status", run_id)
+    assert (told.stdout, "ValueError: no luck" in told.stderr) == ("Failed\n", True)
     return str(run_id)
 
 
@@ -283,6 +285,7 @@ def test_terminate_on_a_server(server: Server, place: Place) -> None:
 
 def test_resume_on_a_server(failed: str, server: Server, place: Place) -> None:
     (place.directory / "broken").unlink(missing_ok=True)
+    assert "ValueError: no luck" in place.dagster("status", failed, "--url", server.url).stderr
     options = ["--step=work", "--url", server.url]
     run_id = place.started("resume", f"--run-id={failed}", *options, "--wait")
     recorded = place.recorded(run_id)

@@ -61,6 +61,16 @@ class _Look:
         return run, not events
 
 
+def why_failed(target: Target, dagster_run_id: str) -> str:
+    """Why a run has failed, by its steps, or as a whole if no step failed."""
+    progress = Progress({})
+    look = _Look(target, dagster_run_id, progress)
+    is_all = False
+    while not is_all:
+        _, is_all = look()
+    return progress.failure()
+
+
 @contextmanager
 def screen() -> Iterator[Show]:
     """How progress is shown: in place on a terminal, line after line elsewhere."""
