@@ -278,8 +278,9 @@ def _attempts(run: DagsterRun, step: str) -> list[int]:
 def test_the_generated_file_knows_the_backend(project: Project) -> None:
     for value in project.settings.values():
         assert value in project.generated or value in ("s3", "service")
-    assert f"--datastore={project.backend.datastore}" in project.generated
-    assert f"--metadata={project.backend.metadata}" in project.generated
+    for option in ("datastore", "metadata"):
+        value = getattr(project.backend, option)
+        assert (f'    {option}="{value}",' in project.generated) == (value != "local")
 
 
 def test_no_credential_is_found_in_what_is_written(project: Project) -> None:

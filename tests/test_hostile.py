@@ -130,7 +130,7 @@ def test_values_reach_the_steps_as_they_are(
 def test_command_of_the_header_makes_the_same_file(directory: Path) -> None:
     before = (directory / output(directory)).read_text()
     lines = before.splitlines()
-    command = "\n".join(line[1:] for line in lines[4 : lines.index("", 4)])
+    command = "\n".join(line[1:] for line in lines[4 : lines.index("#", 4)])
     with nothing_evaluated(directory):
         checked(
             ["bash", "-c", command], directory, PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin"
