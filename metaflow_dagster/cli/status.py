@@ -16,7 +16,7 @@ from metaflow_dagster.operate.target import open_target
 
 
 @click.command(
-    help="Print where a run is: Pending, Running, Succeeded or Failed; and why it has failed, to stderr."
+    help="Print where a run is: Pending, Running, Succeeded or Failed; to stderr why it has failed."
 )
 @click.argument("run-id")
 @URL
