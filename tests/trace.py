@@ -181,20 +181,14 @@ class _Recorder:
     tasks: list[Ran] = field(default_factory=list)
 
     def install(self) -> None:
-        setattr(
-            self.module,
-            self._named("start_run"),
-            lambda _context, _parameters: "run/_parameters/run-parameters",
+        vars(self.module).update(
+            start_run=lambda _flow, _context, _parameters: "run/_parameters/run-parameters",
+            run_step=self.run_step,
         )
-        setattr(self.module, self._named("run_step"), self.run_step)
-
-    def _named(self, helper: str) -> str:
-        """What a helper is called in the module, where a user's name may have been in its way."""
-        (name,) = [one for one in vars(self.module) if one.rstrip("_") == helper]
-        return name
 
     def run_step(
         self,
+        flow: Any,
         context: Any,
         step: str,
         input_paths: Sequence[str],
@@ -204,11 +198,11 @@ class _Recorder:
     ) -> Any:
         """Stand in for the helper of that name."""
         own = vars(self.module)
-        path = str(own[self._named("task_of")](context, step, part))
+        path = str(own["task_of"](flow, context, step, part))
         task = parsed(path)
         self.tasks.append(Ran(task, tuple(map(parsed, input_paths)), _item(options)))
         assert ("--ubf-context=ubf_control" in options) == self.steps[step].is_parallel
-        return own[self._named("FinishedTask")](
+        return own["FinishedTask"](
             path=path,
             num_splits=self._items(task),
             target=self._target(task),
