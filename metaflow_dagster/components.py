@@ -33,11 +33,10 @@ _SURFACE = Surface.COMPONENT
 
 def _attribute(option: Field[Any]) -> tuple[str, Any, Any]:
     """An option of a compilation as an attribute, with what `dg` shows of it."""
-    types = {"tags": Sequence[str], "decospecs": Sequence[str], "pools": Sequence[str]}
-    plain = kind_of(option) if option.default is False else kind_of(option) | None
+    plain: Any = bool if option.default is False else kind_of(option) | None
+    kind = Sequence[str] if option.default == () else plain
     described = Resolver.default(description=flag_of(option).help)
-    kind = Annotated[types.get(option.name, plain), described]  # type: ignore[valid-type]
-    return option.name, kind, field(default=option.default, kw_only=True)
+    return option.name, Annotated[kind, described], field(default=option.default, kw_only=True)
 
 
 if TYPE_CHECKING:

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 _URL = "METAFLOW_DAGSTER_URL"
 _AUTHORIZE = "METAFLOW_DAGSTER_DELETE_AUTHORIZE"  # Click's, for the option of `dagster delete`
 
-# Metaflow's top-level options of which a command that launches a run has to know.
-
 # A parameter of the flow that is called as one of these goes another way to `dagster trigger`.
 _OPTIONS = {"run_params", *(field.name for field in fields(Launching))}
 

@@ -31,35 +31,38 @@ _TOKENS = ("authorize", "new_token")
 @takes(DeployerOptions)
 def create(self: DagsterDeployer, options: DeployerOptions) -> DagsterDeployedFlow:
     """
-        Compile the flow into a Dagster definitions file.
+    Compile the flow into a Dagster definitions file.
 
-        Parameters
-        ----------
-    {parameters}    definitions_file : str, optional, default None
-            The file to write. `<job name in lower case>_dagster.py` in the deployer's working
-            directory if it is not specified.
-        authorize : str, optional, default None
-            The production token of a job that somebody else has deployed. Metaflow keeps it in
-            METAFLOW_HOME, so once is enough.
-        generate_new_token : bool, optional, default False
-            Generate a new production token. Moves the runs to a new namespace.
-        new_token : str, optional, default None
-            Use the given production token. Moves the runs to the given namespace.
-        force : bool, optional, default False
-            Replace the file even if `create` has not written it.
+    Parameters
+    ----------
+    {parameters}
+    definitions_file : str, optional, default None
+        The file to write. `<job name in lower case>_dagster.py` in the deployer's working
+        directory if it is not specified.
+    authorize : str, optional, default None
+        The production token of a job that somebody else has deployed. Metaflow keeps it in
+        METAFLOW_HOME, so once is enough.
+    generate_new_token : bool, optional, default False
+        Generate a new production token. Moves the runs to a new namespace.
+    new_token : str, optional, default None
+        Use the given production token. Moves the runs to the given namespace.
+    force : bool, optional, default False
+        Replace the file even if `create` has not written it.
 
-        Returns
-        -------
-        DagsterDeployedFlow
-            The flow deployed to Dagster.
+    Returns
+    -------
+    DagsterDeployedFlow
+        The flow deployed to Dagster.
 
-        Raises
-        ------
-        RuntimeError
-            If the flow cannot be compiled or deployed; it quotes what the command says.
-        TypeError
-            If there is no such option, or one is of another type.
+    Raises
+    ------
+    RuntimeError
+        If the flow cannot be compiled or deployed; it quotes what the command says.
+    TypeError
+        If there is no such option, or one is of another type.
     """
+    if options.name is not None:
+        raise TypeError("create() takes no name: give it to Deployer(...).dagster(name=...)")
     tokens = {name: getattr(options, name) for name in _TOKENS}
     words = {"name": self.job_name, "file": options.definitions_file, **_given(options)}
     deployed: DagsterDeployedFlow = self.create_privately(words, tokens)
@@ -67,7 +70,7 @@ def create(self: DagsterDeployer, options: DeployerOptions) -> DagsterDeployedFl
 
 
 create.__doc__ = (create.__doc__ or "").format(
-    parameters=parameters_section(Surface.DEPLOYER, "    ")
+    parameters=parameters_section(Surface.DEPLOYER, "    ").strip()
 )
 
 

@@ -15,7 +15,7 @@ from typing_extensions import assert_never
 from metaflow_dagster.diagnostics import InternalError
 from metaflow_dagster.emit.build import Expression, Statement, name
 from metaflow_dagster.emit.delivery import Delivery, Inline, Installed, Shared
-from metaflow_dagster.emit.library import Imported, statement_of
+from metaflow_dagster.emit.library import Imported, Library, statement_of
 from metaflow_dagster.names import Scope
 from metaflow_dagster.runtime import PUBLIC
 
@@ -140,15 +140,14 @@ class ModuleScope:
     def constants(self) -> Iterator[Statement]:
         """The constants of the runtime that the module holds, in their order."""
         if isinstance(self._delivery, Inline):
-            library = self._delivery.library
-            needed = library.closure(self._used)
-            yield from (
-                statement_of(library.constants[n]) for n in library.constants if n in needed
-            )
+            yield from self._held(self._delivery.library, self._delivery.library.constants)
 
     def helpers(self) -> Iterator[Statement]:
         """The helpers of the runtime that the module holds, in their order."""
         if isinstance(self._delivery, Inline):
-            library = self._delivery.library
-            needed = library.closure(self._used)
-            yield from (statement_of(library.helpers[n]) for n in library.helpers if n in needed)
+            yield from self._held(self._delivery.library, self._delivery.library.helpers)
+
+    def _held(self, library: Library, sources: Mapping[str, str]) -> Iterator[Statement]:
+        """Those of some statements of the runtime that the module needs."""
+        needed = library.closure(self._used)
+        return (statement_of(source) for name, source in sources.items() if name in needed)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from metaflow_dagster import deployer
 from metaflow_dagster.cli.delete import _to_delete
+from metaflow_dagster.deploying import create
 from metaflow_dagster.generated import MARK
 from metaflow_dagster.operate import stand_in
 from metaflow_dagster.operate.deployed import (
@@ -26,6 +28,7 @@ from metaflow_dagster.operate.deployed import (
 )
 from metaflow_dagster.operate.errors import DeploymentNotFound, NotDeleted
 from metaflow_dagster.operate.served import ServedParameter, served_parameters
+from metaflow_dagster.options import Surface, options_of
 from metaflow_dagster.triggered_run import DagsterTriggeredRun
 from tests.golden import FIXTURES
 
@@ -226,3 +229,14 @@ def test_what_is_not_deleted(
 def test_what_is_deleted(tmp_path: Path) -> None:
     file = compiled_file(tmp_path, HEADER + COMPILED)
     assert _to_delete(file, "PricesFlow", "Prices").file == file
+
+
+def test_create_has_the_options_of_a_compilation_but_the_name_of_its_deployer() -> None:
+    described = inspect.getdoc(create) or ""
+    for option in options_of(Surface.DEPLOYER):
+        assert f"\n{option.name} : " in described
+    nobody: Any = object()
+    with pytest.raises(TypeError, match=r"takes no name: give it to Deployer"):
+        create(nobody, name="other")
+    with pytest.raises(TypeError, match="no_such_option"):
+        cast(Any, create)(nobody, no_such_option=1)
