@@ -406,11 +406,27 @@ def _step_lines(tree: FlowTree, step: StepText, doc: str) -> Iterator[str]:
     if doc:
         yield f"        {doc!r}"
     if step.is_join:
-        yield f"        _joined(self, {step.name!r}, inputs, {step.joins_foreach})"
+        yield f"        _joined(self, {step.name!r}, inputs, {_keeps_order(tree, step)})"
     else:
         yield f"        _seen(self, {step.name!r})"
     for line in _next_lines(step.name, step.next):
         yield f"        {line}"
+
+
+def _keeps_order(tree: FlowTree, join: StepText) -> bool:
+    """Whether the inputs of a join come in the order of the items of its foreach.
+
+    Metaflow has a set of the steps that lead to a join, so their order depends on its hash seed.
+    """
+    before = [
+        step for step in steps(tree) if step.next == Linear(join.name) or chooses(step, join.name)
+    ]
+    return join.joins_foreach and len(before) == 1
+
+
+def chooses(step: StepText, target: str) -> bool:
+    """Whether a step is a switch of which a case leads to another step."""
+    return isinstance(step.next, Cases) and target in {one for _, one in step.next.targets}
 
 
 def _annotation(tree: FlowTree, name: str) -> str:

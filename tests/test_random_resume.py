@@ -169,6 +169,16 @@ NOT_CHOSEN = Choice(
     "start", (Case(("a",), ()), Case(("b",), (replace(IN_FOREACH, opening=Opening(("items",))),)))
 )
 
+FEW_OR_MANY = Choice(
+    "choose", (Case(("few",), (Plain("small"),)), Case(("many",), (Plain("large"),)))
+)
+DIFFERENT_CHOICES = FlowTree(
+    "RandomFlow",
+    (Loop(Opening(("start",)), (FEW_OR_MANY,), "join"),),
+    "end",
+    play=Play((1, 0)),  # the first item chooses the first case, the other the second
+)
+
 
 def flow_with(node: Loop | Choice) -> FlowTree:
     """A flow that goes through a foreach of two items, or chooses the first case."""
@@ -183,6 +193,7 @@ def flow_with(node: Loop | Choice) -> FlowTree:
 @example(drawn=(flow_with(IN_FOREACH), Stumble("work", (0, 1)), None, False))
 @example(drawn=(flow_with(IN_CASE), Stumble("end", ()), "gather", True))
 @example(drawn=(flow_with(NOT_CHOSEN), Stumble("after", ()), None, False))
+@example(drawn=(DIFFERENT_CHOICES, Stumble("choose", (1,)), None, False))
 def test_a_failed_run_is_carried_on_as_by_metaflow(
     tmp_path_factory: pytest.TempPathFactory,
     instance: DagsterInstance,
@@ -224,13 +235,10 @@ def test_a_failed_run_is_carried_on_as_by_metaflow(
         assert place.trail(resumed) == place.trail(native)
         assert place.content(failed) == content
 
-        begun = place.begun(failed)
         again = place.execute(
             definitions,
             reexecution_options=ReexecutionOptions.from_failure(failed.dagster_run_id, instance),
         )
-        if not again.succeeded and has_open_choices(tree, stumble, begun):
-            return  # as docs/semantics.md says of it
         assert (again.succeeded, again.id) == (True, failed.id)
         everything = place.begun(failed)
         assert place.trail(failed) == place.trail(native)
@@ -240,22 +248,6 @@ def test_a_failed_run_is_carried_on_as_by_metaflow(
         for run in (resumed, failed):
             ids = [task_id for _, task_id in place.ids(run)]
             assert len(set(ids)) == len(ids)
-
-
-def has_open_choices(tree: FlowTree, stumble: Stumble, begun: Tasks) -> bool:
-    """Whether a switch in a foreach had chosen in some items of a failed run, and not in others.
-
-    Dagster does not re-execute what the first have skipped, for the others either.
-    """
-    switches = {step.name for step in steps(tree) if isinstance(step.next, Cases)}
-    in_items = [task for task in tasks_of(tree) if task.step in switches and task.indices]
-    finished = [
-        task
-        for task in in_items
-        if (task.step, task.indices, task.turn) in begun and task != stumble
-    ]
-    open_steps = {task.step for task in in_items if task not in finished}
-    return bool(open_steps & {task.step for task in finished})
 
 
 def unfinished(tree: FlowTree, stumble: Stumble) -> set[tuple[str, Indices, int]]:

@@ -286,6 +286,52 @@ def test_skipped_ops(instance: DagsterInstance) -> None:
     assert SEEN == ["taken"]
 
 
+@op(out={"few": Out(is_required=False), "many": Out(is_required=False)})
+def sort_out(item: int) -> Iterator[Output[int]]:
+    if "sort_out" in BREAKS and item == ITEMS - 1:
+        raise Failure("not sorted")
+    yield Output(item, "many" if item == ITEMS - 1 else "few")
+
+
+@op
+def handle(context: OpExecutionContext, item: int) -> int:
+    if context.get_step_execution_context().step.key in BREAKS:
+        raise Failure("not handled")
+    return item
+
+
+@op
+def gather(few: list[int], many: list[int]) -> None:
+    SEEN.append(f"few {sorted(few)}, many {sorted(many)}")
+
+
+def choosing() -> JobDefinition:
+    @job(executor_def=threads_executor())
+    def choosing_job() -> None:
+        few, many = items().map(sort_out)
+        later = many.map(handle.alias("soon")).map(handle.alias("many"))
+        gather(few.map(handle.alias("few")).collect(), later.collect())
+
+    return choosing_job
+
+
+@pytest.mark.slow
+def test_choice_that_only_the_failed_item_makes(instance: DagsterInstance) -> None:
+    BREAKS.add("sort_out")
+    with executed(instance, choosing) as first:
+        assert keys(first, DagsterEventType.STEP_FAILURE) == ["sort_out[3]"]
+    BREAKS.clear()
+    BREAKS.add("many[3]")
+    with executed(instance, choosing, after=first.run_id) as second:
+        started = keys(second, DagsterEventType.STEP_START)
+        assert started == ["sort_out[3]", "soon[3]", "many[3]"]
+    BREAKS.clear()
+    with executed(instance, choosing, after=second.run_id) as third:
+        assert third.success
+        assert keys(third, DagsterEventType.STEP_START) == ["many[3]", "gather"]
+    assert SEEN == ["few [0, 1, 2], many [3]"]
+
+
 @success_hook
 def cheer(context: HookContext) -> None:
     SEEN.append(f"{context.op.name} has succeeded")
