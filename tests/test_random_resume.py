@@ -27,7 +27,6 @@ from metaflow_dagster import synthesize
 from tests import trace
 from tests.flowgen import (
     Case,
-    Cases,
     Choice,
     FlowTree,
     Indices,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+
 SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
 
 
