@@ -25,7 +25,7 @@ from metaflow_dagster.forked import can_fork, in_child
 from metaflow_dagster.frontend import Session, flow_class, library_session, pack_code, read_flow
 from metaflow_dagster.frontend.read import metaflow_diagnostic
 from metaflow_dagster.generated import is_generated_file
-from metaflow_dagster.ir.flow import Flow
+from metaflow_dagster.ir.flow import Flow, Step
 from metaflow_dagster.keywords import LibraryOptions, takes
 from metaflow_dagster.names import is_dagster_name
 from metaflow_dagster.option_checks import check_options
@@ -38,6 +38,7 @@ from metaflow_dagster.planner import (
     show_plan,
     without_pods,
 )
+from metaflow_dagster.runtime.settings import FRESH_PYTHON
 
 
 @takes(LibraryOptions)
@@ -91,7 +92,8 @@ def compile_session(
     raise_if_any(check_options(options))
     session.attach(options.decospecs)
     flow = _placed(read_flow(session), options)
-    raise_if_any(_check_pooled_steps(flow, options))
+    raise_if_any(_check_steps(flow, options))
+    flow = replace(flow, steps=tuple(_started(step, options) for step in flow.steps))
     if options.origin_run_id is not None:
         flow = replace(flow, parameters=())
     job_name = options.name or flow.job_name
@@ -125,12 +127,23 @@ def _placed(flow: Flow, options: Options) -> Flow:
             return without_pods(flow)
 
 
-def _check_pooled_steps(flow: Flow, options: Options) -> Iterator[Diagnostic]:
+def _started(step: Step, options: Options) -> Step:
+    """The step with a variable that lets it start a Python of its own, if it is to."""
+    if step.name not in options.fresh_steps:
+        return step
+    return replace(step, environment=(*step.environment, (FRESH_PYTHON, "1")))
+
+
+def _check_steps(flow: Flow, options: Options) -> Iterator[Diagnostic]:
     names = [step.name for step in flow.steps]
-    for step in pooled_steps(options):
+    given = [
+        *((step, f"--pool {step}=…") for step in pooled_steps(options)),
+        *((step, f"--fresh-step {step}") for step in options.fresh_steps),
+    ]
+    for step, option in given:
         if step not in names:
             yield Diagnostic(
-                f"--pool {step}=… is for a step that {flow.name} does not have.",
+                f"{option} is for a step that {flow.name} does not have.",
                 f"Its steps are {', '.join(names)}.",
             )
 

@@ -83,6 +83,4 @@ def _given(options: DeployerOptions) -> dict[str, Any]:
 
 
 def _word(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value) or None
-    return value or None if isinstance(value, bool) else value
+    return list(value) or None if isinstance(value, tuple) else value

@@ -11,7 +11,7 @@ from typing_extensions import assert_never
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.executors import NAMED, ImportedExecutor, OwnExecutor, find_executor
 from metaflow_dagster.names import is_dagster_name, is_run_id
-from metaflow_dagster.options import RUNTIMES, Options, pool_pairs
+from metaflow_dagster.options import RUNTIMES, Options, pool_pairs, starts_warm
 
 # metaflow/tagging_util.py: MAX_TAG_SIZE and MAX_USER_TAG_SET_SIZE
 MAX_TAG_LENGTH = 500
@@ -114,6 +114,11 @@ def _check_warm_steps(options: Options) -> Iterator[Diagnostic]:
             f"--warm-steps does not go with --executor {options.executor}: the processes of steps "
             "are forked from one that the process of the run has started.",
             "Use --executor threads, or leave out --warm-steps.",
+        )
+    if options.fresh_steps and not starts_warm(options):
+        yield Diagnostic(
+            f"--fresh-step {options.fresh_steps[0]} says nothing here: all steps start a Python.",
+            "Leave it out.",
         )
 
 

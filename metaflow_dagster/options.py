@@ -34,12 +34,14 @@ EVERYWHERE: Final = frozenset(Surface)
 class Flag:
     """An option as people see it.
 
-    `name` is that on the command line, `metavar` stands for a value of it, `page` is the
-    documentation that tells more. `surfaces` are where it can be given.
+    `name` is that on the command line, `opposite` the one that says no where there is a default
+    for either, `metavar` stands for a value of it, `page` is the documentation that tells more.
+    `surfaces` are where it can be given.
     """
 
     name: str
     help: str
+    opposite: str | None = None
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     page: str | None = None
@@ -97,11 +99,19 @@ class Options:
         metavar="NAME",
         page="executors.md",
     )
-    warm_steps: bool = _option(
-        False,
+    warm_steps: bool | None = _option(
+        None,
         "--warm-steps",
         "Fork the processes of steps from one that has imported Metaflow, instead of starting a "
-        "Python for each.",
+        "Python for each. [default: yes, with --executor threads on Linux]",
+        opposite="--no-warm-steps",
+        page="semantics.md#warm-steps",
+    )
+    fresh_steps: Sequence[str] = _option(
+        (),
+        "--fresh-step",
+        "Start a Python for each task of this step, as for a library that does not survive a fork.",
+        metavar="STEP",
         page="semantics.md#warm-steps",
     )
     pools: Sequence[str] = _option(
@@ -182,9 +192,14 @@ def options_of(surface: Surface) -> list[Field[Any]]:
 
 def kind_of(option: Field[Any]) -> type:
     """The type of one value of an option."""
-    if option.default is False:
+    if "bool" in str(option.type):
         return bool
     return int if "int" in str(option.type) else str
+
+
+def starts_warm(options: Options) -> bool:
+    """Whether the processes of steps are forked; only the threads executor can."""
+    return options.executor in (None, "threads") and options.warm_steps is not False
 
 
 def _texts(name: str, values: object) -> tuple[str, ...]:
@@ -243,6 +258,8 @@ def given(options: Options) -> Iterator[tuple[str, ...]]:
     for option in fields(Options):
         name, value = flag_of(option).name, getattr(options, option.name)
         match value:
+            case False if opposite := flag_of(option).opposite:
+                yield (opposite,)
             case None | False:
                 pass
             case True:

@@ -64,13 +64,20 @@ class Case:
             match value:
                 case True:
                     yield option
+                case False:
+                    yield option.replace("--", "--no-", 1)
                 case str() | int():
                     yield f"{option}={value}"
                 case _:
                     yield from (f"{option}={one}" for one in value)
 
 
-_OPTION_NAMES = {"tags": "tag", "decospecs": "with", "pools": "pool"}
+_OPTION_NAMES = {
+    "tags": "tag",
+    "decospecs": "with",
+    "pools": "pool",
+    "fresh_steps": "fresh-step",
+}
 
 FLOW_CASES = (
     Case("linear", "LinearFlow"),
@@ -142,19 +149,19 @@ SHAPE_CASES = tuple(
 )
 
 
-def warm(case: Case) -> Case:
-    """The same flow, its steps being forked from a step server, which goes with threads only.
+def fresh(case: Case) -> Case:
+    """The same flow, each step starting a Python of its own in threads of the run's process.
 
     It imports the runtime from a file beside it.
     """
     options = {name: value for name, value in case.options.items() if name != "executor"}
-    variant = "_".join(filter(None, [case.variant, "warm"]))
-    own = {"warm_steps": True, "runtime": "shared"}
+    variant = "_".join(filter(None, [case.variant, "fresh"]))
+    own = {"warm_steps": False, "runtime": "shared"}
     return replace(case, variant=variant, options={**options, **own})
 
 
-# Not among those that are run: each of them is run warm, too.
-WARM_CASE = Case("linear", "LinearFlow", "warm", {"name": "warm_linear", "warm_steps": True})
+# Not among those that are run: some of them are run fresh, too.
+FRESH_CASE = Case("linear", "LinearFlow", "fresh", {"name": "fresh_linear", "warm_steps": False})
 
 # Nor are these, which hold the runtime: random flows that do are run.
 INLINE_CASES = (
@@ -166,7 +173,7 @@ INLINE_CASES = (
         {
             "name": "inline_orders",
             "runtime": "inline",
-            "warm_steps": True,
+            "fresh_steps": ("start",),
             "notify_on_error": True,
             "notify_on_success": True,
         },
@@ -195,7 +202,7 @@ EXAMPLE_CASES = (
     Case("forecast_report", "ForecastReportFlow"),
 )
 
-CASES = (*FLOW_CASES, WARM_CASE, *INLINE_CASES, POD_CASE, *EXAMPLE_CASES, *SHAPE_CASES)
+CASES = (*FLOW_CASES, FRESH_CASE, *INLINE_CASES, POD_CASE, *EXAMPLE_CASES, *SHAPE_CASES)
 
 
 def isolate() -> None:

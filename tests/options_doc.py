@@ -18,14 +18,15 @@ from tests.docs.pages import ROOT
 
 def table(surface: Surface, name: Callable[[Field[Any]], str], heading: str) -> str:
     """The options that can be given somewhere, a row each."""
-    rows = (f"| `{name(option)}` | {_meaning(option)} |" for option in options_of(surface))
+    rows = (f"| {name(option)} | {_meaning(option)} |" for option in options_of(surface))
     return "\n".join([f"| {heading} | meaning |", "|---|---|", *rows])
 
 
 def _on_command_line(option: Field[Any]) -> str:
     flag = flag_of(option)
     value = "|".join(flag.choices) or flag.metavar
-    return f"{flag.name} {value}".replace("|", "\\|") if value else flag.name
+    given = f"{flag.name} {value}".replace("|", "\\|") if value else flag.name
+    return ", ".join(f"`{one}`" for one in (given, flag.opposite) if one)
 
 
 def _meaning(option: Field[Any]) -> str:
@@ -37,7 +38,7 @@ def _meaning(option: Field[Any]) -> str:
 
 
 def _attribute(option: Field[Any]) -> str:
-    return option.name
+    return f"`{option.name}`"
 
 
 def tables() -> Iterator[tuple[str, str, str]]:

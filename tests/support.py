@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from metaflow_dagster.emit import SHARED_MODULE, emit_shared_runtime
-from tests.golden import FIXTURES, Case, compiled, warm
+from tests.golden import FIXTURES, Case, compiled, fresh
 
 IndexPath = tuple[int, ...]
 
@@ -114,7 +114,7 @@ class Workspace:
             )
             return dagster_run(instance, result.run_id)
 
-    def execute(self, case: Case, **environment: str) -> DagsterRun:
+    def execute(self, case: Case) -> DagsterRun:
         """Run the job by `dagster job execute`, on an instance of its own."""
         from dagster import DagsterInstance
 
@@ -127,19 +127,19 @@ class Workspace:
         config.write_text(json.dumps(run_config(job, case.parameters)))
         options = ["-f", str(file), "-j", job.name, "-c", str(config)]
         command = [sys.executable, "-m", "dagster", "job", "execute", *options]
-        checked(command, self.flows, DAGSTER_HOME=str(home), **environment)
+        checked(command, self.flows, DAGSTER_HOME=str(home), **witness(self.starts(case)))
         with DagsterInstance.from_config(str(home)) as instance:
             (record,) = instance.get_run_records()
             return dagster_run(instance, record.dagster_run.run_id)
 
-    def execute_warm(self, case: Case) -> DagsterRun:
-        """Run the job by `dagster job execute` with its steps forked from a step server."""
-        forked = warm(case)
-        (self.golden / forked.output).write_text(compiled(forked), encoding="utf-8")
-        return self.execute(forked, **witness(self.starts(case)))
+    def execute_fresh(self, case: Case) -> DagsterRun:
+        """Run the job by `dagster job execute`, no step being forked from a step server."""
+        own = fresh(case)
+        (self.golden / own.output).write_text(compiled(own), encoding="utf-8")
+        return self.execute(own)
 
     def starts(self, case: Case) -> Path:
-        """The file with the command lines of every Python that the warm run has started."""
+        """The file with the command lines of every Python that an executed run has started."""
         return self.root / f"{case}.starts"
 
     def cards(self, path: str) -> list[tuple[str, str | None]]:

@@ -211,7 +211,7 @@ def test_a_failed_run_is_carried_on_as_by_metaflow(
         flow_file = Path(str(module.__file__))
         definitions = directory / f"job_{next(_numbers)}.py"
         flow = flow_of(tree, module)
-        definitions.write_text(synthesize(flow, output=definitions, warm_steps=True))
+        definitions.write_text(synthesize(flow, output=definitions))
         failed = place.execute(definitions)
         assert not failed.succeeded
         content = place.content(failed)
@@ -221,8 +221,7 @@ def test_a_failed_run_is_carried_on_as_by_metaflow(
         tags = {STEP_TAG: step} if step else {}
         if by_file:
             resuming = directory / f"job_{next(_numbers)}.py"
-            options = {"warm_steps": True, "origin_run_id": failed.id}
-            resuming.write_text(synthesize(flow, output=resuming, **options))
+            resuming.write_text(synthesize(flow, output=resuming, origin_run_id=failed.id))
             resumed = place.execute(resuming, tags=tags)
         else:
             resumed = place.execute(definitions, tags={ORIGIN_TAG: failed.id, **tags})

@@ -32,8 +32,8 @@ def compile_options(surface: Surface) -> Callable[[Callable[..., Any]], Callable
 
 def _click_option(option: Field[Any]) -> Callable[..., Any]:
     flag = flag_of(option)
-    if option.default is False:
-        kind: dict[str, Any] = {"is_flag": True, "default": False}
+    if kind_of(option) is bool:
+        kind: dict[str, Any] = {"is_flag": True, "default": option.default}
     elif option.default == ():
         kind = {"multiple": True, "metavar": flag.metavar}
     else:
@@ -41,7 +41,8 @@ def _click_option(option: Field[Any]) -> Callable[..., Any]:
     if flag.choices:
         kind = {**kind, "type": click.Choice(flag.choices)}
     repeatable = " Repeatable." if option.default == () else ""
+    name = "/".join(filter(None, [flag.name, flag.opposite]))
     decorator: Callable[..., Any] = click.option(
-        flag.name, option.name, help=flag.help + repeatable, **kind
+        name, option.name, help=flag.help + repeatable, **kind
     )
     return decorator

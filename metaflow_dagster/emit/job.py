@@ -53,7 +53,7 @@ from metaflow_dagster.ir.job import (
     sources,
 )
 from metaflow_dagster.names import Scope, ascii_name
-from metaflow_dagster.options import Options, run_tags
+from metaflow_dagster.options import Options, run_tags, starts_warm
 
 PRIORITY_TAG = "dagster/priority"  # dagster/_core/storage/tags.py
 MAX_RUNTIME_TAG = "dagster/max_runtime"  # dagster/_core/storage/tags.py: MAX_RUNTIME_SECONDS_TAG
@@ -125,7 +125,7 @@ def _executor(options: Options, scope: ModuleScope) -> Expression:
     limit = [] if options.max_workers is None else [literal(options.max_workers)]
     match executor:
         case OwnExecutor(name):
-            return _own_executor(name, limit, options.warm_steps, scope)
+            return _own_executor(name, limit, starts_warm(options), scope)
         case ImportedExecutor(module, attribute):
             imported = scope.imported(module, attribute)
             return call(scope.ref("limited_executor"), imported, *limit) if limit else imported

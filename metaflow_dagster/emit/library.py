@@ -48,6 +48,7 @@ RUNTIME_MODULES = (
     "runtime/cards",
     "runtime/results",
     "runtime/sources",
+    "runtime/reexecution",
     "runtime/internals",
     "runtime/threads",
     "runtime/executors",

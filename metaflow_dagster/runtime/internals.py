@@ -1,4 +1,7 @@
-"""What of Dagster's internals it takes to run ops in threads; nothing else here relies on them."""
+"""What of Dagster's internals it takes to run ops in threads.
+
+That they are there is checked here, for the other modules that rely on them as well.
+"""
 
 import logging
 import os
@@ -14,7 +17,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TextIO
 
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType
+
+from metaflow_dagster.runtime.reexecution import completed
 
 SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
 
@@ -40,16 +45,6 @@ def wanted_internals() -> dict[str, dict[str, str]]:
         },
         "dagster._core.execution.context.system": {
             "PlanExecutionContext.for_step": "self step known_state",
-        },
-        "dagster._core.execution.plan.plan": {
-            "ExecutionPlan.build_subset_plan": "self step_keys_to_execute job_def "
-            "resolved_run_config",
-        },
-        "dagster._core.execution.plan.state": {
-            "KnownExecutionState.build_resume_retry_reexecution": "instance parent_run",
-        },
-        "dagster._core.system_config.objects": {
-            "ResolvedRunConfig.build": "job_def run_config",
         },
         "dagster._core.execution.plan.active": {
             "ActiveExecution": "execution_plan retry_mode tag_concurrency_limits "
@@ -83,6 +78,22 @@ def wanted_internals() -> dict[str, dict[str, str]]:
     }
 
 
+def wanted_for_reexecution() -> dict[str, dict[str, str]]:
+    """What is used to complete the plan of a re-execution."""
+    return {
+        "dagster._core.execution.plan.plan": {
+            "ExecutionPlan.build_subset_plan": "self step_keys_to_execute job_def "
+            "resolved_run_config",
+        },
+        "dagster._core.execution.plan.state": {
+            "KnownExecutionState.build_resume_retry_reexecution": "instance parent_run",
+        },
+        "dagster._core.system_config.objects": {
+            "ResolvedRunConfig.build": "job_def run_config",
+        },
+    }
+
+
 def wanted_for_logs() -> dict[str, dict[str, str]]:
     """What is used to keep the logs of ops."""
     return {
@@ -107,9 +118,10 @@ def wanted_for_logs() -> dict[str, dict[str, str]]:
 
 def missing_internals() -> list[str]:
     """Required Dagster internals that are missing or have another signature."""
+    wanted = {**wanted_internals(), **wanted_for_reexecution(), **wanted_for_logs()}
     return [
         f"{module}.{name}"
-        for module, parameters in {**wanted_internals(), **wanted_for_logs()}.items()
+        for module, parameters in wanted.items()
         for name, wanted in parameters.items()
         if not is_callable(module, name, wanted.split())
     ]
@@ -166,86 +178,6 @@ def with_resources(
         execution_plan=plan, iterator=events, execution_context_manager=manager
     )
     yield from iter(execution)
-
-
-def completed(context: Any) -> tuple[Any, DagsterRun]:
-    """The plan and the run, with the mapped ops that Dagster leaves out of a re-execution.
-
-    Where an op is skipped for one item, Dagster re-executes it for no other item, though one of
-    them may have failed before it (dagster/_core/execution/plan/state.py:
-    _derive_state_of_past_run).
-    """
-    from dagster._core.system_config.objects import ResolvedRunConfig
-
-    plan, run = context.execution_plan, context.dagster_run
-    left_out = ops_left_out(context)
-    if not left_out:
-        return plan, run
-    job = context.job.get_definition()
-    config = ResolvedRunConfig.build(job, context.run_config)
-    keys = [*plan.step_keys_to_execute, *left_out]
-    # Dagster enters what it resolves, and goes on to use the plan that it has made itself.
-    own = plan._replace(
-        step_dict=dict(plan.step_dict), step_dict_by_key=dict(plan.step_dict_by_key)
-    )
-    # By the keys of its run, an op knows whose outputs to take: those of this run or an earlier.
-    return own.build_subset_plan(keys, job, config), run._replace(step_keys_to_execute=keys)
-
-
-def ops_left_out(context: Any) -> list[str]:
-    """The mapped ops that no run has come to, of those that are to carry on one which failed."""
-    from dagster._core.execution.plan.handle import ResolvedFromDynamicStepHandle
-
-    plan = context.execution_plan
-    earlier = earlier_runs(context)
-    if not earlier:
-        return []
-    done = {*plan.step_keys_to_execute, *keys_with_outputs(plan.known_state.parent_state)}
-    for run in earlier:
-        done |= skipped_in(context.instance, run.run_id)
-    return [
-        key
-        for key, step in plan.step_dict_by_key.items()
-        if isinstance(step.handle, ResolvedFromDynamicStepHandle) and key not in done
-    ]
-
-
-def earlier_runs(context: Any) -> list[DagsterRun]:
-    """The runs that this one carries on from their failures: none, if it runs chosen ops again."""
-    runs: list[DagsterRun] = []
-    run = context.dagster_run
-    while run.parent_run_id:
-        parent = context.instance.get_run_by_id(run.parent_run_id)
-        if parent is None or not carries_on(context.instance, run, parent):
-            return []
-        runs.append(parent)
-        run = parent
-    return runs
-
-
-def carries_on(instance: DagsterInstance, run: DagsterRun, parent: DagsterRun) -> bool:
-    """Whether a run has the ops that Dagster chooses to re-execute another from its failure."""
-    from dagster._core.execution.plan.state import KnownExecutionState
-
-    if parent.status not in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED):
-        return False
-    chosen, _ = KnownExecutionState.build_resume_retry_reexecution(instance, parent)
-    return set(chosen) == set(run.step_keys_to_execute or ())
-
-
-def keys_with_outputs(state: Any) -> set[str]:
-    """The ops that have given their outputs in an earlier run."""
-    keys: set[str] = set()
-    while state is not None:
-        keys |= {output.step_key for output in state.produced_outputs}
-        state = state.parent_state
-    return keys
-
-
-def skipped_in(instance: DagsterInstance, run_id: str) -> set[str]:
-    """The ops that a run has skipped."""
-    records = instance.all_logs(run_id, of_type=DagsterEventType.STEP_SKIPPED)
-    return {record.step_key for record in records if record.step_key}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ ORIGIN_TAG = "metaflow/origin_run_id"  # the Metaflow run to resume
 TRIGGERS_TAG = "metaflow/triggers"  # the events by which a run was started, as JSON
 LAUNCH_TAGS_TAG = "metaflow/tags"  # Metaflow tags that a run was launched with, as JSON
 RESUME_STEP_TAG = "metaflow/resume_step"  # from which on to run again what has finished
+FRESH_PYTHON = "METAFLOW_DAGSTER_FRESH_PYTHON"  # set where a step is not to be forked
 OUTPUTS = "mf.dagster.outputs"  # directory in the datastore that holds what ops pass on
 DEPLOYMENTS = "mf.dagster"  # directory in the datastore that holds a blob for each job
 

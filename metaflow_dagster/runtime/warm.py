@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
@@ -25,8 +24,9 @@ from metaflow_dagster.runtime.command import (
 )
 from metaflow_dagster.runtime.flow_code import provide_code
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, SECONDS_TO_STOP, stop_processes
+from metaflow_dagster.runtime.op_threads import current_op_thread
 from metaflow_dagster.runtime.process import write_text
-from metaflow_dagster.runtime.settings import FlowSettings
+from metaflow_dagster.runtime.settings import FRESH_PYTHON, FlowSettings
 from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
 from metaflow_dagster.runtime.step_server import (
     become_task,
@@ -48,7 +48,7 @@ READ_EARLY = (
 )
 # Of Metaflow's, what it reads only when it runs a task.
 READ_LATE = (
-    "METAFLOW_(INIT_.*|DAGSTER_.*|RUN_ID|OWNER|PRODUCTION_TOKEN"
+    "METAFLOW_(INIT_.*|DAGSTER_(?!FRESH_PYTHON).*|RUN_ID|OWNER|PRODUCTION_TOKEN"
     "|LOCAL_CONFIG_FILE|FLOW_CONFIG_VALUE)"
 )
 MARKER_LENGTH = 32
@@ -88,7 +88,13 @@ def warm_processes(flow: FlowSettings) -> Callable[[], AbstractContextManager[St
 
 @contextmanager
 def step_server(flow: FlowSettings) -> Iterator[StartProcess]:
-    """Have a step server for a run, and give what starts the run's processes by it."""
+    """Have a step server for a run, and give what starts the run's processes by it.
+
+    Elsewhere than on Linux there is none: libraries of macOS do not survive a fork.
+    """
+    if sys.platform != "linux" or os.environ.get(FRESH_PYTHON):
+        yield fresh_process
+        return
     adopt_settings(flow)
     try:
         provide_code(flow)
@@ -111,6 +117,7 @@ class StepServer:
 
     def __init__(self, file: str, directory: str, environment: Mapping[str, str]) -> None:
         self.environment = environment
+        self.told: set[str] = set()
         self.lock = threading.Lock()
         self.control, theirs = socket.socketpair()
         with theirs:
@@ -144,10 +151,21 @@ class StepServer:
         self, command: Sequence[str], environment: Mapping[str, str], directory: str
     ) -> StepProcess:
         """Start a command of the flow."""
-        if needs_fresh_python(self.environment, environment):
+        if names := read_too_early(self.environment, environment):
+            self.tell(f"{', '.join(names)} is not as in the run's process")
             return fresh_process(command, environment, directory)
-        forked = self.forked(command, environment)
-        return fresh_process(command, environment, directory) if forked is None else forked
+        if forked := self.forked(command, environment):
+            return forked
+        self.tell("the process from which they are forked has ended")
+        return fresh_process(command, environment, directory)
+
+    def tell(self, reason: str) -> None:
+        """Say once in a run why processes are not forked."""
+        with self.lock:
+            is_new = reason not in self.told
+            self.told.add(reason)
+        for stream in current_op_thread().stderr if is_new else ():
+            write_text(f"Steps start with a Python of their own where {reason}.\n", stream)
 
     def forked(
         self, command: Sequence[str], environment: Mapping[str, str]
@@ -165,8 +183,6 @@ class StepServer:
             return ForkedProcess(pid, environment[PROCESS_VARIABLE], files)
         for file in files:
             file.close()
-        reason = "The step server has ended: steps start with a Python of their own"
-        warnings.warn(reason, RuntimeWarning, stacklevel=2)
         return None
 
     def close(self) -> None:
@@ -232,9 +248,11 @@ def server_program(file: str) -> str:
     return "\n".join([SERVER_IMPORTS, *map(inspect.getsource, functions), body])
 
 
-def needs_fresh_python(server: Mapping[str, str], task: Mapping[str, str]) -> bool:
-    """Whether the environment of a task differs from a server's in what that has read already."""
+def read_too_early(server: Mapping[str, str], task: Mapping[str, str]) -> list[str]:
+    """The variables that differ for a task from those that a server has read already."""
     different = {name for name, _value in server.items() ^ task.items()}
-    return any(
-        re.fullmatch(READ_EARLY, name) and not re.fullmatch(READ_LATE, name) for name in different
+    return sorted(
+        name
+        for name in different
+        if re.fullmatch(READ_EARLY, name) and not re.fullmatch(READ_LATE, name)
     )

@@ -113,13 +113,13 @@ class Reading:
 
 
 NATIVE = Native()
-THREADS = Compiled("threads", ("--executor", "threads"))
-WARM = Compiled("warm", ("--executor", "threads", "--warm-steps"))
+DEFAULT = Compiled("default", ())
+FRESH = Compiled("fresh", ("--no-warm-steps",))
 MULTIPROCESS = Compiled("multiprocess", ("--executor", "multiprocess"))
 IN_PROCESS = Compiled("in_process", ("--executor", "in_process"), parallel=False)
 
 # What a user chooses from; the first is what the others are compared with.
-RUNNERS: tuple[Runner, ...] = (NATIVE, THREADS, WARM, MULTIPROCESS, IN_PROCESS)
+RUNNERS: tuple[Runner, ...] = (NATIVE, DEFAULT, FRESH, MULTIPROCESS, IN_PROCESS)
 
 SHOW = Reading("show", ("show",))
 CREATE = Reading("create", ("dagster", "create", JOB_FILE))

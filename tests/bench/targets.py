@@ -28,24 +28,27 @@ class Target:
 
 def targets() -> Iterator[Target]:
     """All of them, in the order of the table."""
-    yield Target("11-task foreach, against native", 2.0, _ratio("foreach-8", "threads"))
-    yield Target("100 items, against native", 1.25, _ratio("foreach-100", "threads"))
-    yield Target("marginal cost of a task, against native", 1.15, marginal_ratio)
-    yield Target("100 items, warm, against native", 0.5, _ratio("foreach-100", "warm"))
-    for runner in ("threads", "warm"):
+    yield Target("11 tasks, against native", 1.0, _ratio("foreach-8", "default"))
+    yield Target("100 items, against native", 0.35, _ratio("foreach-100", "default"))
+    yield Target("1,000 items, against native", 0.28, _ratio("foreach-1000", "default"))
+    yield Target("chain of 30 steps, against native", 0.45, _ratio("chain-30", "default"))
+    yield Target("marginal cost of a task, against native", 0.35, marginal_ratio)
+    yield Target("100 items, fresh, against native", 1.1, _ratio("foreach-100", "fresh"))
+    yield Target("11 tasks, multiprocess, against native", 2.5, _ratio("foreach-8", "multiprocess"))
+    for runner in ("default", "fresh"):
         growth = partial(item_growth, runner=runner)
         curve = partial(slope_growth, runner=runner)
         yield Target(f"1,000 items, {runner}: time per item against 100", 1.3, growth)
         yield Target(f"1,000 items, {runner}: marginal cost against 100", 1.3, curve)
-    for runner in ("threads", "warm"):
+    for runner, limit in (("default", 0.7), ("fresh", 1.5)):
         work = f"peak memory, 100 items at 16 workers, {runner}, against native"
-        yield Target(work, 1.5, _ratio("memory-100", runner))
+        yield Target(work, limit, _ratio("memory-100", runner))
     yield Target("compiling 500 steps", 1.0, partial(compile_seconds, work="compile-500"), " s")
     yield Target("compiling 2,000 steps: time per step against 500", 1.3, compile_growth)
     yield Target("compiling 2,000 steps: marginal cost against 1,000", 1.3, compile_slope_growth)
 
 
-def marginal_ratio(results: Results, runner: str = "threads") -> float | None:
+def marginal_ratio(results: Results, runner: str = "default") -> float | None:
     """What a task more costs, of 100 items against 8, in multiples of native."""
     own, native = (results.slopes(TASKS_11, TASKS_103, one) for one in (runner, NATIVE))
     return middle(pair_ratios(own, native))

@@ -10,12 +10,12 @@ from tests.bench import flows
 from tests.bench.flows import BenchFlow
 from tests.bench.runners import (
     CREATE,
+    DEFAULT,
+    FRESH,
     IN_PROCESS,
     MULTIPROCESS,
     NATIVE,
     SHOW,
-    THREADS,
-    WARM,
     Runner,
 )
 
@@ -53,7 +53,7 @@ class Turn:
 
 
 # Which runners a flow has is what fits into a quarter of an hour.
-_COMPARED = (NATIVE, THREADS, WARM)
+_COMPARED = (NATIVE, DEFAULT, FRESH)
 _SLOW = (MULTIPROCESS, IN_PROCESS)
 
 _MEETING = flows.meeting(100, MEMORY_WORKERS)

@@ -61,6 +61,7 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "executors", "files", "forked")),
         *(f"{OWN}.{one}" for one in ("generated", "ir", "keywords", "names", "option_checks")),
         f"{OWN}.options",
+        *PLAIN_RUNTIME,
     },
     "location": {
         *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "emit", "generated")),

@@ -19,7 +19,7 @@ from tests.bench.peer import REQUIREMENT
 from tests.bench.processes import ProcessTree
 from tests.bench.report import Report, Table
 from tests.bench.results import Results, Series, Size, pair_differences, pair_ratios
-from tests.bench.runners import NATIVE, THREADS, WARM, Peer
+from tests.bench.runners import DEFAULT, FRESH, NATIVE, Peer
 from tests.bench.targets import (
     Target,
     compile_growth,
@@ -34,17 +34,17 @@ from tests.bench.works import WORKS, Work, turns
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc says what processes share")
 PEER = Peer("python")
 
-# A machine of which the second round was twice as slow, and the tasks of threads a quarter.
+# A machine of which the second round was twice as slow, and the tasks of Dagster a quarter.
 RESULTS = Results(
     (
         Series("foreach-8", "native", (2.0, 4.0)),
-        Series("foreach-8", "threads", (3.0, 6.0)),
+        Series("foreach-8", "default", (3.0, 6.0)),
         Series("foreach-100", "native", (11.2, 22.4)),
-        Series("foreach-100", "threads", (14.5, 29.0)),
+        Series("foreach-100", "default", (14.5, 29.0)),
         Series("foreach-100", "peer", (56.0,)),
-        Series("foreach-1000", "threads", (127.0,)),
+        Series("foreach-1000", "default", (127.0,)),
         Series("memory-100", "native", (400.0,)),
-        Series("memory-100", "threads", (500.0,)),
+        Series("memory-100", "default", (500.0,)),
         Series("compile-250", "show", (0.5, 0.5)),
         Series("compile-250", "create", (1.0, 1.0)),
         Series("compile-500", "show", (0.5, 1.0)),
@@ -74,10 +74,10 @@ class TestArithmetic:
         assert RESULTS.ratio("foreach-100", "peer", "native") == pytest.approx(5.0)
 
     def test_what_was_not_measured_has_no_numbers(self) -> None:
-        assert RESULTS.median("foreach-8", "warm") is None
-        assert RESULTS.ratio("foreach-8", "warm", "native") is None
-        assert RESULTS.slopes(Size("foreach-8", 11), Size("foreach-100", 103), "warm") == ()
-        assert item_growth(RESULTS, "warm") is None
+        assert RESULTS.median("foreach-8", "fresh") is None
+        assert RESULTS.ratio("foreach-8", "fresh", "native") is None
+        assert RESULTS.slopes(Size("foreach-8", 11), Size("foreach-100", 103), "fresh") == ()
+        assert item_growth(RESULTS, "fresh") is None
 
     def test_the_marginal_cost_leaves_out_what_every_run_costs(self) -> None:
         small, large = Size("foreach-8", 11), Size("foreach-100", 103)
@@ -85,15 +85,15 @@ class TestArithmetic:
         assert marginal_ratio(RESULTS) == pytest.approx(1.25)
 
     def test_growth_of_what_is_linear_is_one_even_if_later_rounds_are_slower(self) -> None:
-        assert slope_growth(RESULTS, "threads") == pytest.approx(1.0)
+        assert slope_growth(RESULTS, "default") == pytest.approx(1.0)
 
     def test_the_start_makes_the_items_of_a_small_run_dearer(self) -> None:
-        assert item_growth(RESULTS, "threads") == pytest.approx(0.127 / 0.145)
+        assert item_growth(RESULTS, "default") == pytest.approx(0.127 / 0.145)
 
     def test_a_quadratic_part_shows(self) -> None:
         times = {"foreach-8": 8, "foreach-100": 100, "foreach-1000": 1000}
-        series = tuple(Series(w, "warm", (1 + n + n * n / 100,)) for w, n in times.items())
-        assert slope_growth(Results(series), "warm") == pytest.approx(12 / 2.08)
+        series = tuple(Series(w, "fresh", (1 + n + n * n / 100,)) for w, n in times.items())
+        assert slope_growth(Results(series), "fresh") == pytest.approx(12 / 2.08)
 
     def test_compilation_is_what_reading_does_not_take(self) -> None:
         assert RESULTS.differences("compile-500", "create", "show") == (1.0, 1.0)
@@ -111,12 +111,12 @@ class TestReport:
     @pytest.mark.parametrize(
         "cells",
         [
-            ("11-task foreach, against native", "≤ 2.0", "1.50", "yes"),
-            ("marginal cost of a task, against native", "≤ 1.15", "1.25", "no"),
+            ("11 tasks, against native", "≤ 1.0", "1.50", "no"),
+            ("marginal cost of a task, against native", "≤ 0.35", "1.25", "no"),
             ("compiling 500 steps", "≤ 1.0 s", "1.00 s", "yes"),
-            ("foreach-8", "11", "threads", "4.50 s", "3.00 s", "6.00 s", "2", "1.50"),
-            ("memory-100", "103", "threads", "500 MiB", "500 MiB", "500 MiB", "1", "1.25"),
-            ("threads", "187.5 ms", "1.25", "125.0 ms", "1.00"),
+            ("foreach-8", "11", "default", "4.50 s", "3.00 s", "6.00 s", "2", "1.50"),
+            ("memory-100", "103", "default", "500 MiB", "500 MiB", "500 MiB", "1", "1.25"),
+            ("default", "187.5 ms", "1.25", "125.0 ms", "1.00"),
             ("500", "0.75 s", "1.75 s", "1.00 s", "2.0 ms"),
             ("cores", "2"),
         ],
@@ -140,7 +140,7 @@ class TestReport:
 
     def test_targets_are_about_what_there_is(self) -> None:
         names = {work.name for work in WORKS}
-        runners = {"native", "threads", "warm", "show", "create"}
+        runners = {"native", "default", "fresh", "multiprocess", "show", "create"}
         series = tuple(Series(name, runner, (1.0,)) for name in names for runner in runners)
         # Two sizes that take the same have no slope, hence the exception.
         assert all(_is_known(target, Results(series)) for target in targets())
@@ -148,9 +148,9 @@ class TestReport:
 
 class TestTurns:
     def test_runners_take_turns(self) -> None:
-        work = Work("w", "run", flows.foreach(1), 2, (NATIVE, THREADS), (WARM,))
+        work = Work("w", "run", flows.foreach(1), 2, (NATIVE, DEFAULT), (FRESH,))
         names = [turn.runner.name for turn in turns([work], PEER)]
-        assert names == ["native", "threads", "warm", "native", "threads"]
+        assert names == ["native", "default", "fresh", "native", "default"]
 
     def test_works_take_turns_so_that_a_round_has_all(self) -> None:
         found = turns(works("foreach-8", "foreach-100"), None)
@@ -170,9 +170,9 @@ class TestCommandLine:
         }
 
     def test_flows_runners_and_repetitions_are_chosen(self) -> None:
-        text = "--flow foreach-8 --flow compile-250 --runner threads --repetitions 4"
+        text = "--flow foreach-8 --flow compile-250 --runner default --repetitions 4"
         run, compilation = chosen_works(parser().parse_args(text.split()))
-        assert (run.runners, run.once, run.repetitions) == ((THREADS,), (), 4)
+        assert (run.runners, run.once, run.repetitions) == ((DEFAULT,), (), 4)
         assert [runner.name for runner in compilation.runners] == ["show", "create"]
 
     @pytest.mark.parametrize(

@@ -93,9 +93,9 @@ def test_executor(options: Options, name: str) -> None:
     assert job.executor_def.name == name
 
 
-@pytest.mark.parametrize("is_warm", [False, True])
-def test_processes_of_steps(is_warm: bool) -> None:
-    text = emitted(linear_flow(), Options(max_workers=2, warm_steps=is_warm))
+@pytest.mark.parametrize(("warm_steps", "is_warm"), [(False, False), (True, True), (None, True)])
+def test_processes_of_steps(warm_steps: bool | None, is_warm: bool) -> None:
+    text = emitted(linear_flow(), Options(max_workers=2, warm_steps=warm_steps))
     assert ("threads_executor(2, processes=warm_processes(FLOW))" in text) == is_warm
     assert hasattr(loaded(text), "StepServer") == is_warm
     assert job_of(loaded(text)).executor_def.name == "threads"

@@ -18,11 +18,12 @@ import pytest
 
 from metaflow_dagster.runtime.command import process_environment
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, members
+from metaflow_dagster.runtime.settings import FRESH_PYTHON
 from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
 from metaflow_dagster.runtime.warm import (
     ForkedProcess,
     StepServer,
-    needs_fresh_python,
+    read_too_early,
     server_program,
     warm_processes,
 )
@@ -255,7 +256,9 @@ def test_source_is_that_of_now(steps: Steps) -> None:
         assert steps.both(code).stdout == f"{text}\n"
 
 
-@pytest.mark.parametrize("name", ["PYTHONHASHSEED", "METAFLOW_DEBUG_SUBCOMMAND", "LC_ALL", "TZ"])
+@pytest.mark.parametrize(
+    "name", ["PYTHONHASHSEED", "METAFLOW_DEBUG_SUBCOMMAND", "LC_ALL", "TZ", FRESH_PYTHON]
+)
 def test_what_is_read_early_needs_a_fresh_python(steps: Steps, name: str) -> None:
     code = (
         f"import os; print(open('/proc/self/cmdline').read().split('\\0')[1], os.environ[{name!r}])"
@@ -263,11 +266,40 @@ def test_what_is_read_early_needs_a_fresh_python(steps: Steps, name: str) -> Non
     assert steps.run(steps.warm, code, **{name: "0"}).stdout == f"{steps.file} 0\n"
 
 
-def test_needs_fresh_python() -> None:
-    assert not needs_fresh_python({"A": "1"}, {"A": "2", "METAFLOW_INIT_X": "3"})
-    assert not needs_fresh_python({}, {"METAFLOW_PRODUCTION_TOKEN": "t", "METAFLOW_OWNER": "ann"})
-    assert needs_fresh_python({"LD_PRELOAD": "x"}, {})
-    assert needs_fresh_python({"METAFLOW_USER": "ann"}, {"METAFLOW_USER": "bob"})
+def test_variables_that_are_read_too_early() -> None:
+    assert read_too_early({"A": "1"}, {"A": "2", "METAFLOW_INIT_X": "3"}) == []
+    assert read_too_early({}, {"METAFLOW_PRODUCTION_TOKEN": "t", "METAFLOW_OWNER": "ann"}) == []
+    assert read_too_early({}, {"METAFLOW_DAGSTER_RUN_ID": "x"}) == []
+    assert read_too_early({"LD_PRELOAD": "x", "TZ": "UTC"}, {}) == ["LD_PRELOAD", "TZ"]
+    assert read_too_early({"METAFLOW_USER": "ann"}, {"METAFLOW_USER": "bob"}) == ["METAFLOW_USER"]
+
+
+def test_reason_of_a_fresh_python_is_told_once(
+    steps: Steps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = new_server(steps)
+    try:
+        for name, value in [("TZ", "UTC"), ("TZ", "CET"), (FRESH_PYTHON, "1")]:
+            steps.run(server.start_process, "pass", **{name: value})
+    finally:
+        server.close()
+    start = "Steps start with a Python of their own where"
+    assert capsys.readouterr().err == (
+        f"{start} TZ is not as in the run's process.\n"
+        f"{start} {FRESH_PYTHON} is not as in the run's process.\n"
+    )
+
+
+@pytest.mark.parametrize("reason", ["by its environment", "by its platform"])
+def test_run_without_a_step_server(
+    steps: Steps, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason == "by its environment":
+        monkeypatch.setenv(FRESH_PYTHON, "1")
+    else:
+        monkeypatch.setattr(sys, "platform", "darwin")
+    with warm_processes(settings_of(file=str(steps.file)))() as start_process:
+        assert start_process is fresh_process
 
 
 def test_daemons_are_found_by_their_marker(steps: Steps) -> None:
@@ -298,7 +330,9 @@ def new_server(steps: Steps, **extra: str) -> StepServer:
     return StepServer(str(steps.file), str(steps.file.parent), variables)
 
 
-def test_task_goes_on_when_the_server_is_killed(steps: Steps) -> None:
+def test_task_goes_on_when_the_server_is_killed(
+    steps: Steps, capsys: pytest.CaptureFixture[str]
+) -> None:
     server = new_server(steps)
     running = steps.started(server.start_process, SLOW)
     assert running.stdout is not None
@@ -307,8 +341,8 @@ def test_task_goes_on_when_the_server_is_killed(steps: Steps) -> None:
     server.process.wait()
     assert running.stdout.read() == b"done\n"
     assert running.wait() == 0
-    with pytest.warns(RuntimeWarning, match="The step server has ended"):
-        later = steps.started(server.start_process, "print('later')")
+    later = steps.started(server.start_process, "print('later')")
+    assert "the process from which they are forked has ended" in capsys.readouterr().err
     assert not isinstance(later, ForkedProcess)
     assert later.wait() == 0
     server.close()
@@ -356,13 +390,14 @@ def test_metaflow_that_cannot_be_imported(steps: Steps, capfd: pytest.CaptureFix
     try:
         server = new_server(steps, METAFLOW_DEFAULT_DATASTORE="none")
         command = [sys.executable, "-c", "print(1)"]
-        with pytest.warns(RuntimeWarning, match="The step server has ended"):
-            process = server.start_process(command, server.environment, str(steps.file.parent))
+        process = server.start_process(command, server.environment, str(steps.file.parent))
         assert not isinstance(process, ForkedProcess)
         server.close()
     finally:
         (steps.file.parent / "metaflow.py").unlink()
-    assert "broken here" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "broken here" in said
+    assert "the process from which they are forked has ended" in said
 
 
 def test_program_of_the_server_defines_every_name() -> None:
