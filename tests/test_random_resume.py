@@ -93,6 +93,7 @@ class Place:
         ) as result:
             run = self.instance.get_run_by_id(result.run_id)
             assert run is not None
+            assert RUN_TAG in run.tags, [event for event in result.all_events if event.is_failure]
             return Run(run.tags[RUN_TAG], result.success, result.run_id)
 
     def resume_natively(self, flow_file: Path, origin: Run, step: str | None) -> Run:
