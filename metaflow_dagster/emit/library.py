@@ -50,6 +50,7 @@ RUNTIME_MODULES = (
     "runtime/sources",
     "runtime/reexecution",
     "runtime/internals",
+    "runtime/run_log",
     "runtime/threads",
     "runtime/executors",
     "runtime/events",

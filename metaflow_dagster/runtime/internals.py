@@ -5,11 +5,9 @@ That they are there is checked here, for the other modules that rely on them as 
 
 import logging
 import os
-import sqlite3
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from inspect import signature
 from io import TextIOBase, TextIOWrapper
@@ -20,8 +18,6 @@ from typing import Any, TextIO
 from dagster import DagsterEvent, DagsterEventType
 
 from metaflow_dagster.runtime.reexecution import completed
-
-SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
 
 
 def wanted_internals() -> dict[str, dict[str, str]]:
@@ -118,12 +114,16 @@ def wanted_for_logs() -> dict[str, dict[str, str]]:
 
 def missing_internals() -> list[str]:
     """Required Dagster internals that are missing or have another signature."""
-    wanted = {**wanted_internals(), **wanted_for_reexecution(), **wanted_for_logs()}
+    return missing({**wanted_internals(), **wanted_for_reexecution(), **wanted_for_logs()})
+
+
+def missing(wanted: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What of the wanted is missing, or cannot be called with the parameters that are wanted."""
     return [
         f"{module}.{name}"
         for module, parameters in wanted.items()
-        for name, wanted in parameters.items()
-        if not is_callable(module, name, wanted.split())
+        for name, words in parameters.items()
+        if not is_callable(module, name, words.split())
     ]
 
 
@@ -198,52 +198,6 @@ def active_execution(context: Any, tag_limits: list[dict[str, Any]]) -> Iterator
         ) as active,
     ):
         yield active
-
-
-@contextmanager
-def kept_open(context: Any) -> Iterator[None]:
-    """Keep the event log of a run open, where that is a file of SQLite.
-
-    Dagster opens and closes it for each event. Whenever nobody else has it open, SQLite then moves
-    everything from its write-ahead log, and waits for the disk several times.
-    """
-    path_of = getattr(context.instance.event_log_storage, "path_for_shard", None)
-    with ExitStack() as stack:
-        # A run does without, whatever keeps the file from being opened once more.
-        with suppress(sqlite3.Error):
-            if path_of is not None:
-                connection = sqlite3.connect(path_of(context.run_id), check_same_thread=False)
-                stack.callback(connection.close)
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-                stack.enter_context(announced(path_of(context.run_id)))
-        yield
-
-
-@contextmanager
-def announced(database: str) -> Iterator[None]:
-    """Let those see what is written to a database of SQLite who watch its file for changes.
-
-    Dagster's UI does so to follow a run, but events go to the write-ahead log first.
-    """
-    over = threading.Event()
-    announcer = threading.Thread(target=announce, args=(database, over), daemon=True)
-    announcer.start()
-    try:
-        yield
-    finally:
-        over.set()
-        announcer.join()
-
-
-def announce(database: str, over: threading.Event) -> None:
-    """Touch a database whenever its write-ahead log has changed."""
-    announced_last = 0
-    while not over.wait(SECONDS_BETWEEN_NEWS):
-        with suppress(OSError):
-            changed = os.stat(f"{database}-wal").st_mtime_ns
-            if changed != announced_last:
-                announced_last = changed
-                os.utime(database)
 
 
 def step_events(context: Any) -> Iterator[DagsterEvent]:

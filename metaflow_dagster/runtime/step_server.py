@@ -41,6 +41,8 @@ def import_metaflow(directory: str) -> dict[str, str]:
     before = dict(os.environ)
     for name in ("metaflow", "metaflow.task"):
         importlib.import_module(name)
+    # Metaflow asks git for it in each process, for itself and for each extension, and remembers it.
+    importlib.import_module("metaflow.metaflow_version").get_version()
     if os.path.isdir("/proc/self/task") and len(os.listdir("/proc/self/task")) > 1:
         os._exit(1)  # a fork would lose what another thread is about, and the locks it holds
     gc.collect()

@@ -21,7 +21,6 @@ from metaflow_dagster.runtime.guard import only_guard
 from metaflow_dagster.runtime.internals import (
     active_execution,
     engine_event,
-    kept_open,
     log_streams,
     mapped_skips,
     step_events,
@@ -34,6 +33,7 @@ from metaflow_dagster.runtime.op_threads import (
     in_op_thread,
 )
 from metaflow_dagster.runtime.open_files import affordable_ops
+from metaflow_dagster.runtime.run_log import kept_open
 from metaflow_dagster.runtime.starting import StartProcess
 
 SECONDS_BETWEEN_LOOKS = 0.1  # for interruptions, retries that are due and free slots of pools

@@ -106,7 +106,7 @@ ALLOWED = {
         "metaflow_extensions.dagster",  # for types
     },
 }
-LAZY = {"runtime": {"metaflow"}, "frontend": {"dagster", "metaflow"}}
+LAZY = {"runtime": {"metaflow", "sqlalchemy"}, "frontend": {"dagster", "metaflow"}}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "metaflow_extensions" not in path.parts)
 

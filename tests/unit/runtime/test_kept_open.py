@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, EventLogEntry, job, op
 from dagster._core.events import EngineEventData
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from metaflow_dagster.runtime.internals import kept_open
+from metaflow_dagster.runtime.run_log import can_have_one_connection, kept_open
 
 
 @op
@@ -97,3 +100,68 @@ def test_who_watches_the_run_sees_its_events_meanwhile(instance: DagsterInstance
                 assert len(seen) == count
     finally:
         instance.event_log_storage.end_watch(context.run_id, see)
+
+
+def own_connect(instance: DagsterInstance) -> Any:
+    """How the storage connects, if not as its class says."""
+    return vars(instance.event_log_storage).get("_connect")
+
+
+def test_one_connection_is_for_the_run_and_as_long_as_it_lasts(instance: DagsterInstance) -> None:
+    context, other = context_of(instance), context_of(instance)
+    storage: Any = instance.event_log_storage
+    with kept_open(context):
+        connections = []
+        for _ in range(2):
+            with storage.run_connection(context.run_id) as connection:
+                connections.append(connection.connection.dbapi_connection)
+        assert connections[0] is connections[1]
+        with storage.run_connection(other.run_id) as connection:
+            assert connection.connection.dbapi_connection not in connections
+        during = own_connect(instance)
+        with kept_open(other):  # has to do without
+            report(other)
+            assert own_connect(instance) is during
+    assert own_connect(instance) is None
+    report(other)
+    assert len(instance.all_logs(other.run_id)) == 2
+
+
+def test_each_event_is_stored_when_it_is_reported(instance: DagsterInstance) -> None:
+    context = context_of(instance)
+    file = instance.event_log_storage.path_for_shard(context.run_id)  # type: ignore[attr-defined]
+    with kept_open(context), sqlite3.connect(file) as reader:
+        count = "SELECT count(*) FROM event_logs"
+        stored = []
+        for _ in range(3):
+            report(context)
+            stored.extend(reader.execute(count).fetchone())
+        assert stored == [1, 2, 3]
+    reader.close()
+
+
+def test_failed_transaction_leaves_the_connection_usable(instance: DagsterInstance) -> None:
+    context = context_of(instance)
+    storage: Any = instance.event_log_storage
+    with kept_open(context):
+        report(context)
+        with pytest.raises(ZeroDivisionError):
+            forget_events(storage, context.run_id)
+        report(context)
+    assert len(instance.all_logs(context.run_id)) == 2
+
+
+def forget_events(storage: Any, run_id: str) -> None:
+    """Remove all events of a run, and fail before that is final."""
+    with storage.run_connection(run_id) as connection:
+        connection.exec_driver_sql("DELETE FROM event_logs")
+        raise ZeroDivisionError
+
+
+class OtherStorage(SqliteEventLogStorage):
+    """One that somebody has derived from Dagster's, and that may do it in another way."""
+
+
+def test_storage_of_another_kind_connects_as_it_does(tmp_path: Path) -> None:
+    assert not can_have_one_connection(OtherStorage(str(tmp_path)))
+    assert can_have_one_connection(SqliteEventLogStorage(str(tmp_path)))

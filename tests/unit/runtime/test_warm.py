@@ -322,6 +322,15 @@ def test_daemons_are_found_by_their_marker(steps: Steps) -> None:
         os.kill(daemon, signal.SIGKILL)
 
 
+def test_version_is_known_without_git(steps: Steps) -> None:
+    code = """
+        import metaflow.metaflow_version as module
+        print(module._version_cache[False] == module.get_version())
+    """
+    assert steps.run(steps.warm, code).stdout == "True\n"
+    assert steps.run(fresh_process, code).stdout == "False\n"
+
+
 SLOW = "import time; print('begun', flush=True); time.sleep(1); print('done')"
 
 

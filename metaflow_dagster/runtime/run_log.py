@@ -1,0 +1,125 @@
+"""The event log of a run, which Dagster opens anew for each event where it is a file of SQLite."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any
+
+from metaflow_dagster.runtime.internals import missing
+
+SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
+SECONDS_TO_WAIT = 30  # for others who write; dagster/_core/storage/sqlite.py
+
+Connect = Callable[[str], AbstractContextManager[Any]]
+
+
+@contextmanager
+def kept_open(context: Any) -> Iterator[None]:
+    """Keep the event log of a run open, where that is a file of SQLite, and one connection to it.
+
+    Dagster makes an engine and a connection for each event. Whenever nobody else has the file open,
+    SQLite then moves everything from its write-ahead log, and waits for the disk several times.
+    """
+    storage = context.instance.event_log_storage
+    with ExitStack() as stack:
+        # A run does without, whatever keeps the file from being opened once more.
+        with suppress(sqlite3.Error):
+            if path_of := getattr(storage, "path_for_shard", None):
+                stack.enter_context(open_file(path_of(context.run_id)))
+                stack.enter_context(announced(path_of(context.run_id)))
+                if can_have_one_connection(storage):
+                    stack.enter_context(one_connection(storage, context.run_id))
+        yield
+
+
+def wanted_for_one_connection() -> dict[str, dict[str, str]]:
+    """What is used of Dagster for it; without, a connection is made for each event."""
+    return {
+        "dagster._core.storage.event_log": {
+            "SqliteEventLogStorage._connect": "self shard",
+            "SqliteEventLogStorage.conn_string_for_shard": "self shard_name",
+        },
+    }
+
+
+def can_have_one_connection(storage: Any) -> bool:
+    """Whether a storage is of the kind that is known here; another run in this process has it."""
+    from dagster._core.storage.event_log import SqliteEventLogStorage
+
+    is_known = type(storage) is SqliteEventLogStorage and not missing(wanted_for_one_connection())
+    return is_known and "_db_lock" in vars(storage) and "_connect" not in vars(storage)
+
+
+@contextmanager
+def open_file(database: str) -> Iterator[None]:
+    """Have a database of SQLite open, so that no other connection is the last one."""
+    connection = sqlite3.connect(database, check_same_thread=False)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        yield
+    finally:
+        connection.close()
+
+
+@contextmanager
+def one_connection(storage: Any, run_id: str) -> Iterator[None]:
+    """Let a storage use a single connection for the events of a run, as long as that lasts.
+
+    What is stored, and when it is on the disk, stays the same: each event is a transaction.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    engine = create_engine(
+        storage.conn_string_for_shard(run_id),
+        poolclass=StaticPool,
+        connect_args={"timeout": SECONDS_TO_WAIT, "check_same_thread": False},
+    )
+    with storage.run_connection(run_id):
+        pass  # so that it makes the tables, if there are none yet
+    storage._connect = connect_by(engine, run_id, storage._connect, storage._db_lock)
+    try:
+        yield
+    finally:
+        del storage._connect  # which lets that of the class be seen again
+        engine.dispose()
+
+
+def connect_by(engine: Any, run_id: str, others: Connect, lock: threading.Lock) -> Connect:
+    """What connects to the events of a run by an engine, and to `others` as before."""
+
+    @contextmanager
+    def connected() -> Iterator[Any]:
+        with lock, engine.connect() as connection, connection.begin():
+            yield connection
+
+    return lambda shard: connected() if shard == run_id else others(shard)
+
+
+@contextmanager
+def announced(database: str) -> Iterator[None]:
+    """Let those see what is written to a database of SQLite who watch its file for changes.
+
+    Dagster's UI does so to follow a run, but events go to the write-ahead log first.
+    """
+    over = threading.Event()
+    announcer = threading.Thread(target=announce, args=(database, over), daemon=True)
+    announcer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        announcer.join()
+
+
+def announce(database: str, over: threading.Event) -> None:
+    """Touch a database whenever its write-ahead log has changed."""
+    announced_last = 0
+    while not over.wait(SECONDS_BETWEEN_NEWS):
+        with suppress(OSError):
+            changed = os.stat(f"{database}-wal").st_mtime_ns
+            if changed != announced_last:
+                announced_last = changed
+                os.utime(database)
