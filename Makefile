@@ -29,7 +29,7 @@ test-fast: .venv/.installed  ## Run the tests that take less than a minute toget
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
 
 test-deep: .venv/.installed  ## Run the property-based tests with new examples, up to 25 times as many; takes hours.
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/test_properties.py tests/test_traces.py tests/test_random_resume.py tests/unit
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest $(PYTEST_OPTIONS) --timeout=0 tests/test_properties.py tests/test_traces.py tests/test_random_resume.py tests/unit
 
 test-oldest: .venv-oldest/.installed services  ## Run all tests with the oldest supported Dagster, Metaflow and LibCST.
 	.venv-oldest/bin/python -m pytest $(PYTEST_OPTIONS)

@@ -71,7 +71,7 @@ class Backend:
 
 # Both of them together are what the tests of Celery, and that of re-execution below, have.
 BACKENDS = [
-    Backend("s3", "local", "--warm-steps"),
+    Backend("s3", "local"),
     Backend("local", "service", "--executor=multiprocess"),
 ]
 

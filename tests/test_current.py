@@ -167,8 +167,6 @@ class Deployed:
         (directory / "current_flow.py").write_text(variant.flow, encoding="utf-8")
         self.command = [sys.executable, "current_flow.py", "--quiet", *variant.top]
         create = [*self.command, "dagster", "create", "job.py", *variant.options]
-        if variant.warm:
-            create.append("--warm-steps")
         home = str(directory / "home")
         checked(create, directory, METAFLOW_USER=deployer, METAFLOW_HOME=home)
 
@@ -198,7 +196,7 @@ class Deployed:
             return run, result.run_id, "\n".join(map(repr, instance.all_logs(result.run_id)))
 
     def execute(self, instance: DagsterInstance, tags: Mapping[str, str] | None) -> Any:
-        """Run the job: if warm, by the executor of the file."""
+        """Run the job: if warm, by the executor of the file, else in this process."""
         file = self.directory / "job.py"
         (job,) = load_module(file).defs.jobs
         assert job.name == self.variant.job_name

@@ -124,7 +124,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def shapes(tmp_path: Path) -> Project:
-    return new_project(tmp_path, "ShapesFlow", SHAPES, "--warm-steps")
+    return new_project(tmp_path, "ShapesFlow", SHAPES)
 
 
 def test_the_run_goes_on_as_natively(shapes: Project) -> None:
@@ -155,7 +155,7 @@ def warnings(project: Project, run_id: str) -> set[str]:
 
 
 def test_the_step_runs_again_in_a_resumed_run(tmp_path: Path) -> None:
-    project = new_project(tmp_path, "ResumedFlow", RESUMED, "--warm-steps")
+    project = new_project(tmp_path, "ResumedFlow", RESUMED)
     origin = project.run()
     assert origin.statuses == {"op_start": "SUCCESS", "op_middle": "SUCCESS", "op_end": "FAILURE"}
     (project.directory / "go").touch()

@@ -66,8 +66,8 @@ if __name__ == "__main__":
 
 
 WAYS = {
-    "threads": "--executor=threads",
-    "warm": "--warm-steps",
+    "warm": "--executor=threads",
+    "fresh": "--no-warm-steps",
     "multiprocess": "--executor=multiprocess",
 }
 
@@ -189,7 +189,7 @@ def mark_as_canceled(project: Project) -> None:
 
 @pytest.mark.parametrize("project", ["warm"], indirect=True)
 def test_step_server_is_killed(project: Project, running: subprocess.Popen[str]) -> None:
-    """That of `--warm-steps`: tasks that run go on, and later ones are started without it."""
+    """Tasks that run go on, and later ones are started without it."""
     from metaflow import Run
 
     waits_for_step, step = waiting(project)

@@ -89,7 +89,7 @@ def packages(project: Project) -> list[Path]:
     return list(Path(project.environment["TMPDIR"]).glob("metaflow-dagster-*/*"))
 
 
-@pytest.mark.parametrize("option", ["--executor=multiprocess", "--warm-steps"])
+@pytest.mark.parametrize("option", ["--executor=multiprocess", "--executor=threads"])
 def test_code_comes_out_of_the_datastore(
     project: Project, tmp_path: Path, temporary: Path, option: str
 ) -> None:

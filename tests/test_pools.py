@@ -49,10 +49,9 @@ def most_at_once(file: Path) -> int:
     return max(sum(begin <= one < end for begin, end in spans) for one, _ in spans)
 
 
-@pytest.mark.parametrize("options", [[], ["--warm-steps"]], ids=["threads", "warm"])
-def test_slots(options: list[str], tmp_path: Path) -> None:
+def test_slots(tmp_path: Path) -> None:
     limits = ["--max-workers=3", "--pool=elsewhere", "--pool=work=scarce"]
-    project = new_project(tmp_path, "PooledFlow", FLOW, *limits, *options)
+    project = new_project(tmp_path, "PooledFlow", FLOW, *limits)
     with DagsterInstance.from_config(str(project.home)) as instance:
         instance.event_log_storage.set_concurrency_slots("scarce", 2)
     run = project.run()

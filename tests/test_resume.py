@@ -102,7 +102,7 @@ class FailedRun:
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> FailedRun:
     directory = tmp_path_factory.mktemp("resumed")
-    project = new_project(directory, "ResumedFlow", FLOW, "--warm-steps")
+    project = new_project(directory, "ResumedFlow", FLOW)
     run = project.run(config=PARAMETERS)
     assert not run.succeeded
     return FailedRun(project, run)

@@ -26,7 +26,6 @@ from tests.support import (
     path_with_this_python,
     started_afresh,
     use_client,
-    witness,
     working_directory,
 )
 
@@ -46,27 +45,27 @@ class Shapes(Workspace):
         (directory / ".metaflow").mkdir()
 
     def compile(self, case: Case) -> None:
-        """Write the definitions file of a flow, whose steps are forked where a server can be.
-
-        That is in the way `warm`; `in_process` starts each with a Python of its own.
-        """
+        """Write the definitions file of a flow."""
         sys.path.insert(0, str(self.flows))
         try:
             with working_directory(self.flows):
                 module = load_module(self.flows / case.flow_file)
                 flow, output = getattr(module, case.class_name), self.golden / case.output
-                text = synthesize(flow, output=output, warm_steps=True)
+                text = synthesize(flow, output=output)
         finally:
             sys.path.remove(str(self.flows))
         (self.golden / case.output).write_text(text, encoding="utf-8")
 
     def run(self, case: Case, way: str) -> DagsterRun:
-        """Run the job; if warm, nothing but the nodes of parallel steps has a Python of its own."""
+        """Run the job.
+
+        If warm, as by default, nothing but the nodes of parallel steps has a Python of its own;
+        `in_process` starts each step with one.
+        """
         if way == "in_process":
             return self.run_in_process(case, {})
-        starts = self.root / f"{case}.starts"
-        run = self.execute(case, **witness(starts))
-        fresh = started_afresh(starts, case.flow_file)
+        run = self.execute(case)
+        fresh = started_afresh(self.starts(case), case.flow_file)
         assert [one for one in fresh if "ubf_task" not in one] == []
         return run
 

@@ -133,7 +133,7 @@ def execute(directory: Path, flow_name: str, source: str, *options: str, path: s
     starts = directory / "starts"
     environment = {**witness(starts), "SANDBOX_RECORD": str(directory / "record")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment["PYTHONPATH"], path]))
-    project = new_project(directory, flow_name, source, "--warm-steps", *options, **environment)
+    project = new_project(directory, flow_name, source, *options, **environment)
     starts.unlink()
     project.start().wait(180)
     return WarmRun(project, project.dagster_run(), started_afresh(starts, "flow.py"))

@@ -51,7 +51,8 @@ def test_tables_of_options_are_current() -> None:
 def options(command: Any) -> set[str]:
     """The long names of a command's options."""
     shown = [one for one in command.params if not getattr(one, "hidden", False)]
-    return {name for one in shown for name in one.opts if name.startswith("--")}
+    names = (name for one in shown for name in (*one.opts, *one.secondary_opts))
+    return {name for name in names if name.startswith("--")}
 
 
 def test_page_has_all_options_of_the_commands_for_runs() -> None:
