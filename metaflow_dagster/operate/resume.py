@@ -29,7 +29,7 @@ from metaflow_dagster.operate.runs import (
     Launch,
 )
 from metaflow_dagster.operate.target import Target
-from metaflow_dagster.runtime.command import nearest_sysroot
+from metaflow_dagster.runtime.store import nearest_metadata
 from metaflow_dagster.shell import shell_word
 
 
@@ -127,8 +127,8 @@ def _stores(state: CliState, flow_file: Path) -> Sequence[str]:
     ours = state.metadata.metadata_str()
     if state.metadata.TYPE != "local":
         return (ours,)
-    nearest = nearest_sysroot(str(flow_file))
-    return (ours, f"local@{nearest}") if nearest else (ours,)
+    nearest = nearest_metadata(str(flow_file))
+    return (ours, nearest) if nearest else (ours,)
 
 
 def _metaflow_run(pathspec: str, stores: Sequence[str]) -> Any:

@@ -8,9 +8,9 @@ from functools import cache
 
 from dagster import OpExecutionContext
 
+from metaflow_dagster.runtime.attempts import is_task_ok, next_attempt
 from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.settings import ORIGIN_TAG, RUN_ID_TAG, FlowSettings
-from metaflow_dagster.runtime.store import is_task_ok, next_attempt
 from metaflow_dagster.runtime.tasks import (
     EARLIER_PARAMETERS_ID,
     PARAMETERS_ID,

@@ -21,7 +21,9 @@ OWN = "metaflow_dagster"
 UNMAPPED = ("__init__", "version")  # parts that are no part of the map
 
 # What of the runtime needs no Dagster.
-PLAIN_RUNTIME = {f"{OWN}.runtime.{one}" for one in ("command", "identities", "settings", "tasks")}
+PLAIN_RUNTIME = {
+    f"{OWN}.runtime.{one}" for one in ("command", "identities", "settings", "store", "tasks")
+}
 
 # What a part may import next to the standard library and itself, by prefix.
 ALLOWED = {

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from metaflow_dagster.deployment import NotDeployed, deployments
 from metaflow_dagster.ir.flow import Backend
 from metaflow_dagster.names import is_run_id
+from metaflow_dagster.runtime.attempts import readable
 from metaflow_dagster.runtime.command import LONGEST_ARGUMENT, unfit
 from metaflow_dagster.runtime.event_log import (
     UnusableCursor,
@@ -31,7 +32,6 @@ from metaflow_dagster.runtime.parameters import parameter_variables
 from metaflow_dagster.runtime.process import check_fit
 from metaflow_dagster.runtime.settings import RESUME_STEP_TAG, RUN_ID_TAG
 from metaflow_dagster.runtime.steps import tagged_step
-from metaflow_dagster.runtime.store import readable
 from metaflow_dagster.runtime.tasks import Task, metaflow_run_id, parse_task
 from tests.flowgen import examples
 from tests.hostile import arguments, json_values, texts
