@@ -125,7 +125,7 @@ def store_code(compilation: Compilation) -> None:
     if compilation.code is None:
         return
     flow = compilation.flow
-    store = store_of_backend(flow.backend, flow.file)
+    store = deployments(flow.backend, flow.file, compilation.job_name).datastore
     try:
         store.of_flow(flow.name).save_data([compilation.code], len_hint=1)
     except (MetaflowException, OSError) as error:
@@ -145,13 +145,9 @@ def backend_found_anywhere(flow: Flow) -> Backend:
 
 
 def deployments(backend: Backend, flow_file: str, job_name: str) -> Deployments:
-    """Where the ops of a job will look (runtime/identity.py: deployed_identity)."""
-    return Deployments(store_of_backend(backend, flow_file), job_name)
-
-
-def store_of_backend(backend: Backend, flow_file: str) -> Store:
-    """The datastore that the ops of a flow will find (runtime/store.py: store_of)."""
-    return Store.near(flow_file, backend.datastore, backend.datastore_root, backend.local_sysroot)
+    """Where the ops of a job will look (runtime/store.py: store_of)."""
+    root, sysroot = backend.datastore_root, backend.local_sysroot
+    return Deployments(Store.near(flow_file, backend.datastore, root, sysroot), job_name)
 
 
 def next_deployment(

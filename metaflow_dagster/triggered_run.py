@@ -154,7 +154,6 @@ class DagsterTriggeredRun(TriggeredRun):
         given = self.metadata_for_flow
         file = self.deployer.additional_info.get("definitions_file")
         compiled = read_compiled(Path(file)) if file else None
-        nearest = nearest_metadata(str(compiled.flow_file)) if compiled else None
-        if nearest and given and given.startswith("local@"):
-            yield nearest
+        if compiled is not None:
+            yield from nearest_metadata(given or "", str(compiled.flow_file))
         yield given

@@ -43,7 +43,6 @@ RUNTIME_MODULES = (
     "runtime/step_server",
     "runtime/warm",
     "runtime/store",
-    "runtime/attempts",
     "runtime/flow_code",
     "runtime/io_manager",
     "runtime/cards",

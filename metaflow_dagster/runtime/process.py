@@ -12,7 +12,6 @@ from typing import IO, Any, TextIO
 
 from dagster import OpExecutionContext
 
-from metaflow_dagster.runtime.attempts import task_datastore
 from metaflow_dagster.runtime.command import flow_directory, process_environment, unfit
 from metaflow_dagster.runtime.failures import final_failure, retry_request, step_error
 from metaflow_dagster.runtime.flow_code import provide_code
@@ -26,6 +25,7 @@ from metaflow_dagster.runtime.limits import Limit
 from metaflow_dagster.runtime.logs import PIECE_BYTES, StreamLog, pieces, structured
 from metaflow_dagster.runtime.op_threads import current_op_thread
 from metaflow_dagster.runtime.settings import FlowSettings
+from metaflow_dagster.runtime.store import task_datastore
 from metaflow_dagster.runtime.tasks import Task
 
 EXIT_DISALLOW_RETRY = 202  # metaflow.exception.METAFLOW_EXIT_DISALLOW_RETRY

@@ -15,8 +15,8 @@ from dagster import (
     TableSchema,
 )
 
-from metaflow_dagster.runtime.attempts import readable, stored_attempt
-from metaflow_dagster.runtime.failures import final_failure
+from metaflow_dagster.runtime.failures import final_failure, readable
+from metaflow_dagster.runtime.history import stored_attempt
 from metaflow_dagster.runtime.process import CapturedProcess
 from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.store import local_sysroot

@@ -9,6 +9,7 @@ from typing import Any
 
 from metaflow_dagster.runtime.command import adopt_settings, flow_file
 from metaflow_dagster.runtime.settings import FlowSettings
+from metaflow_dagster.runtime.tasks import Task
 
 SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"  # names the directory that holds .metaflow
 LOCAL_DIRECTORY = ".metaflow"  # metaflow.metaflow_config.DATASTORE_LOCAL_DIR
@@ -70,30 +71,39 @@ class Store:
 def store_of(flow: FlowSettings) -> Store:
     """The datastore of a flow as an op finds it."""
     adopt_settings(flow)
-    return Store.near(
-        flow_file(flow), flow.datastore, flow.datastore_root, configured_sysroot(flow)
-    )
+    return Store.near(flow_file(flow), flow.datastore, flow.datastore_root, local_sysroot(flow))
 
 
-def configured_sysroot(flow: FlowSettings) -> str | None:
-    """The directory that Metaflow's settings name for what it keeps locally."""
-    from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
+def task_datastore(flow: FlowSettings, task: Task, attempt: int | None, mode: str) -> Any:
+    """Metaflow's datastore of one attempt of a task (metaflow/datastore/task_datastore.py)."""
+    tasks = store_of(flow).of_flow(flow.name)
+    return tasks.get_task_datastore(task.run_id, task.step, task.id, attempt=attempt, mode=mode)
 
-    configured: str | None
-    configured = {SYSROOT: DATASTORE_SYSROOT_LOCAL, **os.environ, **flow.variables}[SYSROOT]
-    return configured
+
+def next_attempt(flow: FlowSettings, task: Task) -> int:
+    """The first attempt of the task that the datastore does not know."""
+    from metaflow.metaflow_config import MAX_ATTEMPTS
+
+    datastore = task_datastore(flow, task, 0, "w")
+    for attempt in range(MAX_ATTEMPTS):
+        if not datastore.has_metadata(f"{attempt}.attempt.json", add_attempt=False):
+            return attempt
+    return int(MAX_ATTEMPTS)
 
 
 def local_sysroot(flow: FlowSettings) -> str:
     """The directory whose `.metaflow` holds all that Metaflow keeps locally."""
-    return configured_sysroot(flow) or default_sysroot(flow_file(flow))
+    from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
+
+    configured = {SYSROOT: DATASTORE_SYSROOT_LOCAL, **os.environ, **flow.variables}[SYSROOT]
+    return str(configured or default_sysroot(flow_file(flow)))
 
 
 def default_sysroot(file: str) -> str:
     """That directory for a flow's file, if nothing is configured.
 
-    Metaflow looks for it from the working directory upwards, which is that of the flow in all
-    processes of its steps.
+    Metaflow looks for it from the working directory upwards, which is the file's in all processes
+    of its steps.
     """
     return str(nearest_sysroot(file) or os.path.dirname(file))
 
@@ -103,7 +113,11 @@ def nearest_sysroot(file: str) -> Path | None:
     return next((one for one in Path(file).parents if (one / LOCAL_DIRECTORY).is_dir()), None)
 
 
-def nearest_metadata(file: str) -> str | None:
-    """What Metaflow's `metadata` takes for the runs in the nearest `.metaflow`, if there is one."""
-    nearest = nearest_sysroot(file)
-    return f"local@{nearest}" if nearest else None
+def nearest_metadata(given: str, file: str) -> list[str]:
+    """Where else than at the given one, if that is local, Metaflow's `metadata` may have a run.
+
+    Where nothing is configured, runs are recorded in the nearest `.metaflow` from the flow's file
+    upwards; for a command it is the nearest from the working directory upwards.
+    """
+    nearest = nearest_sysroot(file) if given.startswith("local@") else None
+    return [f"local@{nearest}"] if nearest else []

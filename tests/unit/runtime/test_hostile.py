@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from metaflow_dagster.deployment import NotDeployed, deployments
 from metaflow_dagster.ir.flow import Backend
 from metaflow_dagster.names import is_run_id
-from metaflow_dagster.runtime.attempts import readable
 from metaflow_dagster.runtime.command import LONGEST_ARGUMENT, unfit
 from metaflow_dagster.runtime.event_log import (
     UnusableCursor,
@@ -23,6 +22,7 @@ from metaflow_dagster.runtime.event_log import (
     written_cursor,
 )
 from metaflow_dagster.runtime.events import StartConfig, UnusablePayload, event_id, parameter_values
+from metaflow_dagster.runtime.failures import readable
 from metaflow_dagster.runtime.history import tagged_run_id
 from metaflow_dagster.runtime.identities import read_identity
 from metaflow_dagster.runtime.io_manager import read_output

@@ -14,7 +14,8 @@ def test_local_sysroot(tmp_path: Path) -> None:
     flow = settings_of(file=str(inner / "flow.py"))
     (tmp_path / ".metaflow").mkdir()
     assert local_sysroot(flow) == str(tmp_path)
-    assert nearest_metadata(flow.file) == f"local@{tmp_path}"
+    assert nearest_metadata("local@/elsewhere", flow.file) == [f"local@{tmp_path}"]
+    assert nearest_metadata("service@http://x", flow.file) == []
     (tmp_path / "a" / ".metaflow").touch()
     assert local_sysroot(flow) == str(tmp_path), "a file is no datastore"
     (inner / ".metaflow").mkdir()
