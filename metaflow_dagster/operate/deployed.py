@@ -70,12 +70,8 @@ class CompiledFile:
     @property
     def deployments(self) -> Deployments:
         """Where its owner and production token are kept."""
-        store = Store.near(
-            str(self.flow_file),
-            self.record.datastore,
-            self.datastore_root,
-            DATASTORE_SYSROOT_LOCAL,
-        )
+        root, sysroot = self.datastore_root, DATASTORE_SYSROOT_LOCAL
+        store = Store.near(str(self.flow_file), self.record.datastore, root, sysroot)
         return Deployments(store, self.record.job)
 
     @property
