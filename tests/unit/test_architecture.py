@@ -197,6 +197,18 @@ def test_importing_a_part_imports_no_orchestrator(part: str) -> None:
     assert result.stdout.split() == (["dagster"] if part == "runtime.steps" else []), result.stderr
 
 
+def test_the_datastore_is_read_and_written_in_one_place() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr in ("load_bytes", "save_bytes"))
+        or (isinstance(node, ast.Name) and node.id in ("FlowDataStore", "LocalStorage"))
+        or (isinstance(node, ast.Constant) and node.value == ".metaflow")
+    }
+    assert found == {"runtime/store.py"}
+
+
 def test_importing_the_package_imports_little() -> None:
     # `dg` does so in each of its calls, and looks at all that it lists.
     code = (
