@@ -10,26 +10,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-from metaflow.datastore import FlowDataStore
 from metaflow.exception import MetaflowException, MetaflowUnknownUser
-from metaflow.plugins import DATASTORES
 from metaflow.plugins.aws.step_functions.production_token import load_token, new_token
 from metaflow.util import get_username
 
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.ir.flow import Backend, Flow, Project
 from metaflow_dagster.option_checks import check_token
-from metaflow_dagster.runtime.command import nearest_sysroot
 from metaflow_dagster.runtime.identities import read_identity
 from metaflow_dagster.runtime.settings import DEPLOYMENTS as DEPLOYMENTS
+from metaflow_dagster.runtime.store import Store, default_sysroot
 
 
 class IncorrectProductionToken(MetaflowException):
@@ -68,37 +63,37 @@ class TokenOptions:
 
 @dataclass(frozen=True, slots=True)
 class Deployments:
-    """Where the deployment of one job is kept: Metaflow's storage, and the job's name."""
+    """Where the deployment of one job is kept: the datastore of its flow, and the job's name."""
 
-    storage: Any
+    datastore: Store
     job_name: str
 
     @property
     def path(self) -> str:
-        """The blob in the storage."""
+        """The blob in the datastore."""
         return f"{DEPLOYMENTS}/{self.job_name}"
 
     def load(self) -> Deployment | None:
         """The deployment there is, if there is one."""
-        with self._explained("read"), self.storage.load_bytes([self.path]) as blobs:
-            contents = [Path(file).read_bytes() for _, file, _ in blobs if file]
-        return self._deployment(contents[0]) if contents else None
+        with self._explained("read"):
+            content = self.datastore.read(self.path)
+        return None if content is None else self._deployment(content)
 
     def store(self, deployment: Deployment) -> None:
         """Replace the deployment there is."""
         blob = json.dumps(asdict(deployment)).encode()
         with self._explained("written"):
-            self.storage.save_bytes([(self.path, BytesIO(blob))], overwrite=True)
+            self.datastore.write(self.path, blob)
 
     def remove(self) -> bool:
         """Remove the deployment; whether that is possible, which Metaflow's storages do not offer.
 
         Where it is not, whoever deploys the job again does so with the same token.
         """
-        if self.storage.TYPE != "local":
+        if self.datastore.kind != "local":
             return False
         with self._explained("removed"):
-            Path(self.storage.full_uri(self.path)).unlink(missing_ok=True)
+            Path(self.datastore.address(self.path)).unlink(missing_ok=True)
         return True
 
     def _deployment(self, content: bytes) -> Deployment:
@@ -122,7 +117,7 @@ class Deployments:
             ) from error
 
     def __str__(self) -> str:
-        return f"{self.storage.datastore_root}/{self.path}"
+        return f"{self.datastore.root}/{self.path}"
 
 
 def store_code(compilation: Compilation) -> None:
@@ -130,16 +125,14 @@ def store_code(compilation: Compilation) -> None:
     if compilation.code is None:
         return
     flow = compilation.flow
-    storage = deployments(flow.backend, flow.file, compilation.job_name).storage
-    root = storage.datastore_root
+    store = deployments(flow.backend, flow.file, compilation.job_name).datastore
     try:
-        datastore = FlowDataStore(flow.name, None, storage_impl=type(storage), ds_root=root)
-        datastore.save_data([compilation.code], len_hint=1)
+        store.of_flow(flow.name).save_data([compilation.code], len_hint=1)
     except (MetaflowException, OSError) as error:
         raise NotDeployed(
-            f"The code package of {flow.name} cannot be stored in {root}: {error}. Nothing was "
-            "changed. See to it that Metaflow's datastore can be reached and written to, and try "
-            "again."
+            f"The code package of {flow.name} cannot be stored in {store.root}: {error}. Nothing "
+            "was changed. See to it that Metaflow's datastore can be reached and written to, and "
+            "try again."
         ) from error
 
 
@@ -148,28 +141,13 @@ def backend_found_anywhere(flow: Flow) -> Backend:
     backend = flow.backend
     if backend.datastore != "local" or backend.local_sysroot:
         return backend
-    return replace(backend, local_sysroot=_default_sysroot(flow.file))
+    return replace(backend, local_sysroot=default_sysroot(flow.file))
 
 
 def deployments(backend: Backend, flow_file: str, job_name: str) -> Deployments:
-    """Where the ops of a job will look (runtime/store.py: datastore_root)."""
-    return deployments_at(
-        backend.datastore, backend.datastore_root, backend.local_sysroot, flow_file, job_name
-    )
-
-
-def deployments_at(
-    datastore: str, root: str | None, local_sysroot: str | None, flow_file: str, job_name: str
-) -> Deployments:
-    """The same for a datastore whose kind and root are given one by one, as in `ir.Backend`."""
-    storage = next(one for one in DATASTORES if datastore == one.TYPE)
-    sysroot = local_sysroot or _default_sysroot(flow_file)
-    root = root or os.path.join(sysroot, ".metaflow")
-    return Deployments(storage(root), job_name)
-
-
-def _default_sysroot(flow_file: str) -> str:
-    return str(nearest_sysroot(flow_file) or os.path.dirname(flow_file))
+    """Where the ops of a job will look (runtime/store.py: store_of)."""
+    root, sysroot = backend.datastore_root, backend.local_sysroot
+    return Deployments(Store.near(flow_file, backend.datastore, root, sysroot), job_name)
 
 
 def next_deployment(

@@ -15,7 +15,7 @@ from metaflow_dagster.operate.deployed import read_compiled
 from metaflow_dagster.operate.runs import DagsterRun
 from metaflow_dagster.operate.target import open_target
 from metaflow_dagster.operate.terminate import terminate_run
-from metaflow_dagster.runtime.command import nearest_sysroot
+from metaflow_dagster.runtime.store import nearest_metadata
 
 if TYPE_CHECKING:
     from metaflow import Run
@@ -154,8 +154,6 @@ class DagsterTriggeredRun(TriggeredRun):
         given = self.metadata_for_flow
         file = self.deployer.additional_info.get("definitions_file")
         compiled = read_compiled(Path(file)) if file else None
-        if compiled is not None and given and given.startswith("local@"):
-            nearest = nearest_sysroot(str(compiled.flow_file))
-            if nearest is not None:
-                yield f"local@{nearest}"
+        if compiled is not None:
+            yield from nearest_metadata(given or "", str(compiled.flow_file))
         yield given

@@ -18,11 +18,12 @@ from pathlib import Path
 from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
 from metaflow.plugins import DATASTORES
 
-from metaflow_dagster.deployment import Deployments, deployments_at
+from metaflow_dagster.deployment import Deployments
 from metaflow_dagster.generated import Record, is_generated, read_record
 from metaflow_dagster.names import is_dagster_name
 from metaflow_dagster.operate.earlier import earlier_record
 from metaflow_dagster.operate.errors import DeploymentNotFound
+from metaflow_dagster.runtime.store import Store
 
 _NOTES = "deployed"  # directory in the home
 
@@ -69,14 +70,9 @@ class CompiledFile:
     @property
     def deployments(self) -> Deployments:
         """Where its owner and production token are kept."""
-        record = self.record
-        return deployments_at(
-            record.datastore,
-            self.datastore_root,
-            DATASTORE_SYSROOT_LOCAL,
-            str(self.flow_file),
-            record.job,
-        )
+        root, sysroot = self.datastore_root, DATASTORE_SYSROOT_LOCAL
+        store = Store.near(str(self.flow_file), self.record.datastore, root, sysroot)
+        return Deployments(store, self.record.job)
 
     @property
     def datastore_root(self) -> str | None:

@@ -29,7 +29,7 @@ from metaflow_dagster.operate.runs import (
     Launch,
 )
 from metaflow_dagster.operate.target import Target
-from metaflow_dagster.runtime.command import nearest_sysroot
+from metaflow_dagster.runtime.store import nearest_metadata
 from metaflow_dagster.shell import shell_word
 
 
@@ -55,7 +55,9 @@ def find_origin(
     _check_step(state, step)
     dagster_run = find_run(target, flow, run_id)
     _check_dagster_run(flow, run_id, dagster_run)
-    run = _metaflow_run(f"{flow}/{run_id}", _stores(state, flow_file))
+    metadata = state.metadata.metadata_str()
+    stores = [metadata, *nearest_metadata(metadata, str(flow_file))]
+    run = _metaflow_run(f"{flow}/{run_id}", stores)
     _check_metaflow_run(flow, run_id, run, step)
     return Origin(run_id, dagster_run)
 
@@ -116,19 +118,6 @@ def _check_metaflow_run(flow: str, run_id: str, run: Any, step: str | None) -> N
             f"{run_id} has succeeded: there is nothing to resume. To run it again from a step on, "
             "name that with --step."
         )
-
-
-def _stores(state: CliState, flow_file: Path) -> Sequence[str]:
-    """Where Metaflow may have recorded the run.
-
-    Where nothing is configured, runs are recorded in the nearest `.metaflow` from the flow's file
-    upwards; for this command it is the nearest from the working directory upwards.
-    """
-    ours = state.metadata.metadata_str()
-    if state.metadata.TYPE != "local":
-        return (ours,)
-    nearest = nearest_sysroot(str(flow_file))
-    return (ours, f"local@{nearest}") if nearest else (ours,)
 
 
 def _metaflow_run(pathspec: str, stores: Sequence[str]) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 
 from dagster import MetadataValue
 
-from metaflow_dagster.runtime.command import flow_directory, flow_file, nearest_sysroot
+from metaflow_dagster.runtime.command import flow_file
 from metaflow_dagster.runtime.settings import FlowSettings
-from metaflow_dagster.runtime.store import datastore_root
+from metaflow_dagster.runtime.store import Store, store_of
 from metaflow_dagster.runtime.tasks import Task
 
 CARD_DIRECTORY = "mf.cards"  # metaflow.metaflow_config.CARD_SUFFIX
@@ -37,18 +37,17 @@ class CardLinks:
 
 def card_paths(flow: FlowSettings, task: Task) -> list[str]:
     """The files of the cards of a task, or their addresses in a store."""
-    from metaflow.datastore import FlowDataStore
     from metaflow.plugins.cards.card_datastore import CardDatastore
     from metaflow.plugins.cards.exception import CardNotPresentException
 
-    storage, _root = datastore_root(flow)
-    if storage.TYPE == "local":
+    kind = store_of(flow).kind
+    if kind == "local":
         # Metaflow looks for a local store from the working directory, wherever artifacts are.
-        found = os.path.join(nearest_sysroot(flow_file(flow)) or flow_directory(flow), ".metaflow")
-        card_root = os.path.join(os.path.realpath(found), CARD_DIRECTORY)
+        found = os.path.realpath(Store.near(flow_file(flow), kind).root)
+        card_root = os.path.join(found, CARD_DIRECTORY)
     else:
-        card_root = CardDatastore.get_storage_root(storage.TYPE)
-    stored = FlowDataStore(flow.name, None, storage_impl=storage, ds_root=card_root)
+        card_root = CardDatastore.get_storage_root(kind)
+    stored = Store(kind, card_root).of_flow(flow.name)
     cards = CardDatastore(stored, pathspec=f"{flow.name}/{task}")
     try:
         return [cards.create_full_path(path) for path in cards.extract_card_paths()]

@@ -6,11 +6,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from metaflow_dagster.runtime.settings import FlowSettings
 
-SYSROOT = "METAFLOW_DATASTORE_SYSROOT_LOCAL"  # names the directory that holds .metaflow
 ADOPTED = "METAFLOW_DAGSTER_ADOPTED"  # the process that has adopted settings, and which
 LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
 
@@ -130,27 +128,3 @@ def adopt_settings(flow: FlowSettings) -> None:
             f"{flow.name}. Start the worker with --max-tasks-per-child=1, or give flows with other "
             "settings workers of their own."
         )
-
-
-def local_sysroot(flow: FlowSettings) -> str:
-    """The directory whose `.metaflow` holds all that Metaflow keeps locally.
-
-    If nothing is configured, Metaflow looks for it from the working directory upwards, which is
-    that of the flow in all processes of its steps.
-    """
-    from metaflow.metaflow_config import DATASTORE_SYSROOT_LOCAL
-
-    configured = {SYSROOT: DATASTORE_SYSROOT_LOCAL, **os.environ, **flow.variables}[SYSROOT]
-    if configured:
-        return str(configured)
-    return str(nearest_sysroot(flow_file(flow)) or flow_directory(flow))
-
-
-def local_root(flow: FlowSettings) -> str:
-    """The root of the datastore of a flow that is a local one."""
-    return flow.datastore_root or os.path.join(local_sysroot(flow), ".metaflow")
-
-
-def nearest_sysroot(file: str) -> Path | None:
-    """The nearest directory with a `.metaflow`, from that of a flow's file upwards."""
-    return next((one for one in Path(file).parents if (one / ".metaflow").is_dir()), None)

@@ -1,13 +1,18 @@
 """What Dagster shows of a step that failed: the user's error, not the stack of the op."""
 
 import linecache
+import pickle
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from dagster import Failure, OpExecutionContext, RetryRequested
+
+from metaflow_dagster.runtime.tasks import Task
 
 ERROR_LINES = 200  # in which an error is looked for, and how many are shown of one
 DIGEST_LINES = 20
@@ -16,6 +21,19 @@ METAFLOW_REPORTS = re.compile(r"<flow \S+ step .*> failed:|.*\)> failed:")
 TRACEBACK = re.compile(r"[\s+|]*(Exception Group )?Traceback \(most recent call last\):")
 FRAME = re.compile(r'[\s|]*File "(?P<file>.+)", line (?P<line>\d+)')
 CALL_OF_STEP = re.compile(r'[\s|]*File ".*[/\\]metaflow[/\\]task\.py", line \d+, in _?\w+_step')
+# What reading and unpickling can raise of which something is damaged (the pickle module's page).
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -134,3 +152,15 @@ def retry_request(
     request = RetryRequested(policy.max_retries, policy.calculate_delay(context.retry_number + 1))
     request.__cause__ = Failure(f"{description}\n{error.said}", metadata=metadata)
     return request
+
+
+@contextmanager
+def readable(task: Task) -> Iterator[None]:
+    """`dagster.Failure` if what Metaflow has stored of a task cannot be read."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise Failure(
+            f"What Metaflow has stored of task {task} cannot be read ({type(error).__name__}: "
+            f"{error}). If it is damaged, run the job anew."
+        ) from error

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from dagster import Failure
 
-from metaflow_dagster.runtime.command import SYSROOT, flow_directory, flow_file, flow_file_variable
+from metaflow_dagster.runtime.command import flow_directory, flow_file, flow_file_variable
 from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.settings import FlowSettings
-from metaflow_dagster.runtime.store import datastore_root
+from metaflow_dagster.runtime.store import LOCAL_DIRECTORY, SYSROOT, store_of
 
 LOCAL_STORE = (
     "It was compiled with the local datastore, a directory that machines have to have at the same "
@@ -67,7 +67,7 @@ class CodePackage:
             MetaflowPackage.cls_extract_into(self.metadata, BytesIO(blob), str(content))
             if store := local_store(flow):
                 # Metaflow writes local cards to the store that it finds from the working directory.
-                (content / ".metaflow").symlink_to(store)
+                (content / LOCAL_DIRECTORY).symlink_to(store)
             try:
                 content.rename(directory)
             except OSError:
@@ -90,12 +90,11 @@ class CodePackage:
 
     def task_variables(self, flow: FlowSettings) -> dict[str, str]:
         """Environment by which Metaflow records the code package of a task, for `Task.code`."""
-        kind, root = datastore_root(flow)
-        storage = kind(root)
+        store = store_of(flow)
         return {
             "METAFLOW_CODE_SHA": self.sha,
-            "METAFLOW_CODE_URL": storage.full_uri(package_path(flow, self.sha)),
-            "METAFLOW_CODE_DS": storage.TYPE,
+            "METAFLOW_CODE_URL": store.address(package_path(flow, self.sha)),
+            "METAFLOW_CODE_DS": store.kind,
             "METAFLOW_CODE_METADATA": self.metadata,
         }
 
@@ -103,7 +102,7 @@ class CodePackage:
 def local_store(flow: FlowSettings) -> str | None:
     """The root of the datastore as the file has it, if that is a directory."""
     sysroot = flow.variables.get(SYSROOT)
-    default = os.path.join(sysroot, ".metaflow") if sysroot else None
+    default = os.path.join(sysroot, LOCAL_DIRECTORY) if sysroot else None
     return (flow.datastore_root or default) if flow.datastore == "local" else None
 
 
@@ -120,18 +119,17 @@ def load_code(flow: FlowSettings, sha: str) -> bytes:
     """A code package out of the datastore; `dagster.Failure` if it cannot be had."""
     from metaflow.exception import MetaflowException
 
-    kind, root = datastore_root(flow)
+    store = store_of(flow)
     path = package_path(flow, sha)
-    place = kind(root).full_uri(path)
+    place = store.address(path)
     try:
-        with kind(root).load_bytes([path]) as blobs:
-            contents = [Path(file).read_bytes() for _path, file, _info in blobs if file]
+        content = store.read(path)
     except (MetaflowException, OSError) as error:
         raise Failure(f"The code of the flow cannot be loaded from {place}: {error}") from error
-    if not contents:
-        why = LOCAL_STORE if kind.TYPE == "local" else "Compile anew, with --package."
+    if content is None:
+        why = LOCAL_STORE if store.kind == "local" else "Compile anew, with --package."
         raise Failure(f"The code of the flow is not at {place}. {why}")
-    return contents[0]
+    return content
 
 
 def package_path(flow: FlowSettings, sha: str) -> str:

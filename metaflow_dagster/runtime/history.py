@@ -5,12 +5,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from dagster import OpExecutionContext
 
-from metaflow_dagster.runtime.failures import final_failure
+from metaflow_dagster.runtime.failures import final_failure, readable
 from metaflow_dagster.runtime.settings import ORIGIN_TAG, RUN_ID_TAG, FlowSettings
-from metaflow_dagster.runtime.store import is_task_ok, next_attempt
+from metaflow_dagster.runtime.store import next_attempt, task_datastore
 from metaflow_dagster.runtime.tasks import (
     EARLIER_PARAMETERS_ID,
     PARAMETERS_ID,
@@ -134,6 +135,24 @@ def refuse_foreign_input(task: Task, input_paths: Sequence[str]) -> None:
 def known_attempts(flow: FlowSettings, context: OpExecutionContext, task: Task) -> int:
     """How many attempts of an op's task there have been, a clone counted as one."""
     return next_attempt(flow, task) if may_be_known(flow, context) else 0
+
+
+def stored_attempt(flow: FlowSettings, task: Task, attempt: int) -> Any:
+    """The datastore of an attempt that Metaflow has stored to its end; None if it has not."""
+    from metaflow.datastore.exceptions import DataException
+
+    with readable(task):
+        try:
+            return task_datastore(flow, task, attempt, "r")
+        except DataException:
+            return None
+
+
+def is_task_ok(flow: FlowSettings, task: Task, attempt: int) -> bool:
+    """Whether an attempt of a task has succeeded, in Metaflow's eyes."""
+    datastore = stored_attempt(flow, task, attempt)
+    with readable(task):
+        return datastore is not None and bool(datastore.get("_task_ok"))
 
 
 def has_finished(

@@ -3,7 +3,6 @@
 import json
 import os
 from functools import cache, lru_cache
-from pathlib import Path
 
 from dagster import OpExecutionContext
 
@@ -15,7 +14,7 @@ from metaflow_dagster.runtime.settings import (
     TRIGGERS_TAG,
     FlowSettings,
 )
-from metaflow_dagster.runtime.store import datastore_root
+from metaflow_dagster.runtime.store import store_of
 
 INTERNAL_DECORATOR = "dagster_internal"  # of the Metaflow extension in metaflow-dagster
 
@@ -68,17 +67,16 @@ def deployed_identity(flow: FlowSettings, dagster_run_id: str) -> dict[str, str]
     It is read once a run: a worker of Celery lives on when the job gets a new token.
     Whoever has the token may deploy the job, so it is handed on in the environment only.
     """
-    storage, root = datastore_root(flow)
+    store = store_of(flow)
     path = f"{DEPLOYMENTS}/{flow.job_name}"
-    with storage(root).load_bytes([path]) as blobs:
-        contents = [Path(file).read_bytes() for _path, file, _info in blobs if file]
-    if not contents:
+    content = store.read(path)
+    if content is None:
         return {}
     try:
-        owner, token = read_identity(contents[0])
+        owner, token = read_identity(content)
     except ValueError as error:
         raise final_failure(
-            f"{path} in {root} does not say who deployed this job. "
+            f"{path} in {store.root} does not say who deployed this job. "
             "Remove it, and compile the flow anew by `dagster create`."
         ) from error
     return {"METAFLOW_OWNER": owner, "METAFLOW_PRODUCTION_TOKEN": token}

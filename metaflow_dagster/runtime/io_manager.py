@@ -5,8 +5,6 @@ All ops reach that, wherever they run; what Dagster would take by itself is a lo
 
 import json
 from collections.abc import Sequence
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from dagster import (
@@ -18,7 +16,7 @@ from dagster import (
 
 from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.settings import OUTPUTS, FlowSettings
-from metaflow_dagster.runtime.store import datastore_root
+from metaflow_dagster.runtime.store import store_of
 
 
 class DatastoreIOManager(IOManager):
@@ -39,8 +37,7 @@ class DatastoreIOManager(IOManager):
         if own not in self.known and self.known.get(shared) == text:
             return
         path = own if shared in self.known else shared
-        storage, root = datastore_root(self.flow)
-        storage(root).save_bytes([(path, BytesIO(text.encode()))], overwrite=True)
+        store_of(self.flow).write(path, text.encode())
         self.known[path] = text
 
     def load_input(self, context: InputContext) -> Any:
@@ -64,14 +61,13 @@ def output_paths(identifier: Sequence[str]) -> tuple[str, str]:
 
 def stored_output(flow: FlowSettings, *paths: str) -> Any:
     """What the first of some paths in the datastore holds that is there."""
-    storage, root = datastore_root(flow)
-    with storage(root).load_bytes(paths) as blobs:
-        texts = {path: Path(file).read_bytes() for path, file, _info in blobs if file}
-    for path in paths:
-        if path in texts:
-            return read_output(path, texts[path])
+    store = store_of(flow)
+    for path in dict.fromkeys(paths):
+        content = store.read(path)
+        if content is not None:
+            return read_output(path, content)
     raise final_failure(
-        f"{root} does not hold the output {paths[0]}, which this op needs. Resume the run "
+        f"{store.root} does not hold the output {paths[0]}, which this op needs. Resume the run "
         "(dagster resume --run-id), or run the whole job anew."
     )
 

@@ -15,11 +15,11 @@ from dagster import (
     TableSchema,
 )
 
-from metaflow_dagster.runtime.command import local_sysroot
-from metaflow_dagster.runtime.failures import final_failure
+from metaflow_dagster.runtime.failures import final_failure, readable
+from metaflow_dagster.runtime.history import stored_attempt
 from metaflow_dagster.runtime.process import CapturedProcess
 from metaflow_dagster.runtime.settings import FlowSettings
-from metaflow_dagster.runtime.store import readable, stored_attempt
+from metaflow_dagster.runtime.store import local_sysroot
 from metaflow_dagster.runtime.tasks import FinishedTask, Task, parse_task
 
 UNORDERED = {  # types that a foreach should not go over, and what makes a list of them

@@ -21,7 +21,9 @@ OWN = "metaflow_dagster"
 UNMAPPED = ("__init__", "version")  # parts that are no part of the map
 
 # What of the runtime needs no Dagster.
-PLAIN_RUNTIME = {f"{OWN}.runtime.{one}" for one in ("command", "identities", "settings", "tasks")}
+PLAIN_RUNTIME = {
+    f"{OWN}.runtime.{one}" for one in ("command", "identities", "settings", "store", "tasks")
+}
 
 # What a part may import next to the standard library and itself, by prefix.
 ALLOWED = {
@@ -194,6 +196,18 @@ def test_importing_a_part_imports_no_orchestrator(part: str) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.split() == (["dagster"] if part == "runtime.steps" else []), result.stderr
+
+
+def test_the_datastore_is_read_and_written_in_one_place() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr in ("load_bytes", "save_bytes"))
+        or (isinstance(node, ast.Name) and node.id in ("FlowDataStore", "LocalStorage"))
+        or (isinstance(node, ast.Constant) and node.value == ".metaflow")
+    }
+    assert found == {"runtime/store.py"}
 
 
 def test_importing_the_package_imports_little() -> None:

@@ -23,7 +23,7 @@ from metaflow_dagster.deployment import (
 )
 from metaflow_dagster.frontend import library_session, read_flow
 from metaflow_dagster.ir.flow import Backend, Project
-from metaflow_dagster.runtime.store import datastore_root
+from metaflow_dagster.runtime.store import store_of
 from tests.unit.flows import flow_class, flow_source
 from tests.unit.samples import settings_of
 
@@ -235,5 +235,4 @@ def test_store_is_the_one_in_which_the_ops_look(
         datastore_root=f"{tmp_path}/given" if values["datastore_root"] else None,
         variables=sysroot if values["local_sysroot"] else {},
     )
-    storage, its_root = datastore_root(flow)
-    assert (storage, its_root) == (type(place.storage), place.storage.datastore_root)
+    assert store_of(flow) == place.datastore

@@ -8,10 +8,8 @@ import pytest
 from metaflow.util import decompress_list
 
 from metaflow_dagster.runtime.command import (
-    SYSROOT,
     adopt_settings,
     input_options,
-    local_sysroot,
     metaflow_command,
     process_environment,
     tag_options,
@@ -39,26 +37,6 @@ def test_input_options_of_very_many_tasks() -> None:
         assert name == "--input-paths-filename"
         assert decompress_list(Path(file).read_text()) == paths
     assert not Path(file).exists()
-
-
-def test_local_sysroot(tmp_path: Path) -> None:
-    inner = tmp_path / "a" / "b"
-    inner.mkdir(parents=True)
-    flow = settings_of(file=str(inner / "flow.py"))
-    (tmp_path / ".metaflow").mkdir()
-    assert local_sysroot(flow) == str(tmp_path)
-    (tmp_path / "a" / ".metaflow").touch()
-    assert local_sysroot(flow) == str(tmp_path), "a file is no datastore"
-    (inner / ".metaflow").mkdir()
-    assert local_sysroot(flow) == str(inner)
-
-
-def test_configured_local_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaflow.metaflow_config.DATASTORE_SYSROOT_LOCAL", "/configured")
-    assert local_sysroot(settings_of()) == "/configured"
-    monkeypatch.setenv(SYSROOT, "/inherited")
-    assert local_sysroot(settings_of()) == "/inherited"
-    assert local_sysroot(settings_of(variables={SYSROOT: "/baked"})) == "/baked"
 
 
 def test_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from metaflow_dagster.runtime.event_log import (
     written_cursor,
 )
 from metaflow_dagster.runtime.events import StartConfig, UnusablePayload, event_id, parameter_values
+from metaflow_dagster.runtime.failures import readable
 from metaflow_dagster.runtime.history import tagged_run_id
 from metaflow_dagster.runtime.identities import read_identity
 from metaflow_dagster.runtime.io_manager import read_output
@@ -31,7 +32,6 @@ from metaflow_dagster.runtime.parameters import parameter_variables
 from metaflow_dagster.runtime.process import check_fit
 from metaflow_dagster.runtime.settings import RESUME_STEP_TAG, RUN_ID_TAG
 from metaflow_dagster.runtime.steps import tagged_step
-from metaflow_dagster.runtime.store import readable
 from metaflow_dagster.runtime.tasks import Task, metaflow_run_id, parse_task
 from tests.flowgen import examples
 from tests.hostile import arguments, json_values, texts

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from dagster import Failure
 
-from metaflow_dagster.runtime.command import SYSROOT
 from metaflow_dagster.runtime.results import (
     metadata_provider,
     next_steps,
@@ -17,6 +16,7 @@ from metaflow_dagster.runtime.results import (
     task_metadata,
     unordered_foreach,
 )
+from metaflow_dagster.runtime.store import SYSROOT
 from metaflow_dagster.runtime.tasks import Task
 from tests.support import checked
 from tests.unit.samples import settings_of
