@@ -63,7 +63,8 @@ def test_page_has_all_options_of_the_commands_for_runs() -> None:
 
 def test_page_has_all_options_for_many_flows() -> None:
     not_for_many = {"--name", "--origin-run-id"}
-    of_create = {flag_of(option).name for option in options_of(Surface.CREATE)}
+    flags = [flag_of(option) for option in options_of(Surface.CREATE)]
+    of_create = {name for flag in flags for name in (flag.name, flag.opposite) if name}
     own = {"--output-dir", "--check", "--force"}
     assert options(create_many) == of_create - not_for_many | own
     text = (ROOT / "docs" / "code-location.md").read_text(encoding="utf-8")
