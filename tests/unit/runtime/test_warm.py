@@ -196,10 +196,107 @@ def test_processes_of_the_user(steps: Steps, method: str) -> None:
     assert steps.both(code).stdout.startswith(f"[(0, '{name}'), (1, '{name}'), ")
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(
+            """
+            import asyncio
+
+            async def main():
+                process = await asyncio.create_subprocess_exec("echo", "a", stdout=-1)
+                told = await process.stdout.read()
+                return told, await process.wait(), await asyncio.to_thread(str, 1)
+
+            print(asyncio.run(main()))
+            """,
+            id="asyncio",
+        ),
+        pytest.param(
+            """
+            import os
+            from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+            with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2) as processes:
+                print(*threads.map(abs, [-1, -2]), *processes.map(abs, [-3, -4]))
+            """,
+            id="pools",
+        ),
+        pytest.param(
+            """
+            import subprocess, sys
+            print(subprocess.run(["cat"], input=b"a", capture_output=True), flush=True)
+            subprocess.run([sys.executable, "-c", "print(__name__)"], check=True)
+            with subprocess.Popen("exit 3", shell=True, start_new_session=True) as process:
+                pass
+            print(process.returncode)
+            """,
+            id="subprocess",
+        ),
+        pytest.param(
+            """
+            import logging, metaflow
+            root = logging.getLogger()
+            print(root.level, root.handlers, logging.root.manager.disable, logging.lastResort)
+            print(sorted((n, o.level) for n, o in root.manager.loggerDict.items()
+                         if isinstance(o, logging.Logger) and (o.level or o.handlers)))
+            logging.getLogger("a").warning("seen")
+            logging.basicConfig(level="INFO", format="%(message)s")
+            logging.info("seen, too")
+            """,
+            id="logging",
+        ),
+        pytest.param(
+            """
+            import faulthandler, sys, tracemalloc
+            print(tracemalloc.is_tracing(), faulthandler.is_enabled())
+            tracemalloc.start(); faulthandler.enable()
+            kept = bytearray(10**6)
+            print(tracemalloc.get_traced_memory()[0] > 10**6, sys.gettrace(), sys.getprofile())
+            """,
+            id="tracing",
+        ),
+        pytest.param(
+            """
+            import warnings, metaflow
+            warnings.warn("seen")
+            warnings.warn("seen in __main__ alone", DeprecationWarning)
+            print(len(warnings.filters), [*map(str, vars().get("__warningregistry__", {}))])
+            """,
+            id="warnings",
+        ),
+        pytest.param(
+            """
+            import signal, os, time
+            signal.signal(signal.SIGTERM, lambda *_: print("told to end"))
+            signal.alarm(30)
+            os.kill(os.getpid(), signal.SIGTERM)
+            print(signal.alarm(0) > 20, signal.getitimer(signal.ITIMER_REAL))
+            """,
+            id="signals",
+        ),
+        pytest.param(
+            """
+            import pickle
+            from metaflow import FlowSpec
+
+            class Own:
+                pass
+
+            print(pickle.loads(pickle.dumps(Own)) is Own, Own.__module__, Own.__qualname__)
+            """,
+            id="pickle",
+        ),
+    ],
+)
+def test_behaves_as_in_a_python_of_its_own(steps: Steps, code: str) -> None:
+    assert steps.both(code).returncode == 0
+
+
 def test_random_numbers_are_not_the_same(steps: Steps) -> None:
     code = """
-        import random, secrets, tempfile, uuid
+        import random, secrets, ssl, tempfile, uuid
         print(random.random(), secrets.token_hex(), uuid.uuid4(), uuid.uuid1(), tempfile.mktemp())
+        print(ssl.RAND_bytes(16).hex(), random.SystemRandom().random())
     """
     numbers = [steps.run(steps.warm, code).stdout.split() for _ in range(3)]
     assert all(len(set(column)) == 3 for column in zip(*numbers, strict=True))
