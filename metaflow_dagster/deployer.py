@@ -325,6 +325,8 @@ class DagsterDeployedFlow(DeployedFlow):
 
 def _said(process: Any) -> str:
     """What a command has said of its failure, without Metaflow's line before it."""
+    if process.process.poll() is not None:
+        process.sync_wait()  # for the threads that write to the file what it has said
     text = Path(process.log_files["stderr"]).read_text(encoding="utf-8", errors="replace")
     said = [
         line.strip() for line in text.splitlines() if line.strip() and " executing " not in line
@@ -391,7 +393,7 @@ def _of_file(kind: type[DagsterDeployer], compiled: CompiledFile) -> DagsterDepl
 def _of_server(kind: type[DagsterDeployer], job: DeployedJob) -> DagsterDeployer:
     url = os.environ[_URL]
     directory = tempfile.TemporaryDirectory(prefix="metaflow-dagster-")
-    file = write_stand_in(Path(directory.name), job.flow, ServerTarget(url).parameters(job))
+    file = write_stand_in(Path(directory.name), ServerTarget(url).flow(job))
     deployer = kind({"name": job.name, "url": url, "location": job.location}, flow_file=str(file))
     deployer.stand_in = directory  # removed with the deployer
     return deployer

@@ -272,6 +272,28 @@ show(before=run.status, terminated=run.terminate(), status=run.status, url=run.d
     config = place.recorded(shown["run"]).run_config["ops"]["op_start"]["config"]
     given: dict[str, Any] = {"city": "Slow", "my-count": 1, "price": 2.0, "open": False}
     assert config == {**given, "options": {"a": [1]}}
+    # Its steps and parameters are those that the server knows, also when a resumed run is resumed.
+    origin = shown["run"]
+    for _ in range(2):
+        code = f"""
+(deployed,) = DeployedFlow.list_dagster()
+try:
+    deployed.resume(origin_run_id={origin!r}, step_to_rerun="missing")
+except Exception as error:
+    run = deployed.resume(origin_run_id={origin!r}, step_to_rerun="work")
+    show(run=run.pathspec.split("/")[1], error=str(error))
+"""
+        shown = python(elsewhere, code, METAFLOW_DAGSTER_URL=server.url)
+        assert "has no step missing. Its steps: " in shown["error"]
+        step_process(place, shown["run"])
+        code = f"""
+run = DeployedFlow.get_triggered_dagster_run("timed.py:Prices", {shown["run"]!r})
+show(terminated=run.terminate())
+"""
+        assert python(elsewhere, code, METAFLOW_DAGSTER_URL=server.url) == {"terminated": True}
+        resumed, origin = place.recorded(shown["run"]), shown["run"]
+        assert resumed.tags["metaflow/resume_step"] == "work"
+        assert resumed.run_config["ops"]["op_start"]["config"]["city"] == "Slow"
 
 
 def test_server_that_is_named_to_the_deployer(place: Place, server: Server, deployed: Any) -> None:

@@ -15,7 +15,14 @@ import pytest
 
 from metaflow_dagster import CompileError, synthesize
 from tests.project import Project, new_project
-from tests.support import DagsterRun, checked, load_module, use_client
+from tests.support import (
+    DagsterRun,
+    checked,
+    load_module,
+    started_afresh,
+    use_client,
+    witness,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -97,9 +104,12 @@ def test_code_comes_out_of_the_datastore(
 
     project.create("--package", option)
     elsewhere = moved(project, temporary)
+    starts = tmp_path / "starts"
+    elsewhere = replace(elsewhere, environment={**elsewhere.environment, **witness(starts)})
     done = run(elsewhere)
     assert done.succeeded, done.failures
     (package,) = packages(elsewhere)
+    assert bool(started_afresh(starts, "flow.py")) == (option == "--executor=multiprocess")
     assert {one.name for one in package.iterdir()} >= {"flow.py", "words.py", ".mf_code"}
     assert not (package / "definitions.py").exists()
     use_client(tmp_path / "store")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from metaflow_dagster.names import OP_PREFIX
 from metaflow_dagster.operate.automations import Automation, Kind
 from metaflow_dagster.operate.runs import (
     FLOW_TAG,
@@ -37,6 +38,7 @@ class ServedJob:
     repository: str
     flow: str
     start_op: str
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,15 @@ class ServedParameter:
     name: str
     kind: str
     is_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFlow:
+    """What a server knows of the flow of a job."""
+
+    name: str
+    parameters: tuple[ServedParameter, ...]
+    steps: tuple[str, ...]
 
 
 def served_jobs(answer: Any) -> Iterator[ServedJob]:
@@ -61,7 +72,14 @@ def served_jobs(answer: Any) -> Iterator[ServedJob]:
                     repository["name"],
                     tags[FLOW_TAG],
                     starts[0],
+                    tuple(_steps(job["solids"])),
                 )
+
+
+def _steps(ops: Any) -> Iterator[str]:
+    """The steps of a flow: an op is called after its step, and what only joins is not."""
+    names = [op["name"] for op in ops]
+    return (name.removeprefix(OP_PREFIX) for name in names if name.startswith(OP_PREFIX))
 
 
 def served_parameters(schema: Any, start_op: str) -> Iterator[ServedParameter]:

@@ -46,8 +46,8 @@ from metaflow_dagster.operate.queries import (
 from metaflow_dagster.operate.rest import SECONDS_TO_ANSWER, report_materialization
 from metaflow_dagster.operate.runs import LAUNCH_TAG, DagsterRun, Event, Launch, Launched
 from metaflow_dagster.operate.served import (
+    ServedFlow,
     ServedJob,
-    ServedParameter,
     dagster_run,
     run_events,
     served_automations,
@@ -234,8 +234,8 @@ class ServerTarget:
         """The page of the run."""
         return f"{self._url}/runs/{dagster_run_id}"
 
-    def parameters(self, job: DeployedJob) -> Sequence[ServedParameter]:
-        """The parameters that a job takes."""
+    def flow(self, job: DeployedJob) -> ServedFlow:
+        """The flow of a job."""
         (served,) = (
             one
             for one in served_jobs(self._ask(JOBS, {}))
@@ -247,7 +247,8 @@ class ServerTarget:
             "repositoryLocationName": served.location,
         }
         answer = self._ask(CONFIG, {"selector": selector})["runConfigSchemaOrError"]
-        return list(served_parameters(answer, served.start_op))
+        parameters = tuple(served_parameters(answer, served.start_op))
+        return ServedFlow(served.flow, parameters, served.steps)
 
     def _ask(self, query: str, variables: Mapping[str, object]) -> Any:
         client = self._client

@@ -27,7 +27,7 @@ from metaflow_dagster.operate.deployed import (
     read_compiled,
 )
 from metaflow_dagster.operate.errors import DeploymentNotFound, NotDeleted
-from metaflow_dagster.operate.served import ServedParameter, served_parameters
+from metaflow_dagster.operate.served import ServedFlow, ServedParameter, served_parameters
 from metaflow_dagster.options import Surface, options_of
 from metaflow_dagster.triggered_run import DagsterTriggeredRun
 from tests.golden import FIXTURES
@@ -150,10 +150,13 @@ def test_parameters_of_a_job_on_a_server() -> None:
     assert list(served_parameters({"__typename": "PythonError"}, "op_start")) == []
 
 
+STEPS = ("no name: #", "start", "load", "city", "end")  # as a server says them
+
+
 def test_stand_in_holds_what_a_server_says_as_values(tmp_path: Path) -> None:
     nasty = "'''); import os; os.abort() #\n"
     parameters = [ServedParameter("my-count", "Int", True), ServedParameter(nasty, nasty, False)]
-    file = stand_in.write_stand_in(tmp_path, "PricesFlow", parameters)
+    file = stand_in.write_stand_in(tmp_path, ServedFlow("PricesFlow", tuple(parameters), STEPS))
     flow = next(one for one in ast.parse(file.read_text()).body if isinstance(one, ast.ClassDef))
     given = [ast.unparse(one.value) for one in flow.body if isinstance(one, ast.Assign)]
     assert flow.name == "PricesFlow"
@@ -161,8 +164,19 @@ def test_stand_in_holds_what_a_server_says_as_values(tmp_path: Path) -> None:
         "Parameter('my-count', type=int, required=True)",
         f"Parameter({nasty!r}, type=JSONType, required=False)",
     ]
+    names = [one.name for one in flow.body if isinstance(one, ast.FunctionDef)]
+    assert names == ["start", "load", "city", "end"]
     with pytest.raises(DeploymentNotFound, match="is not the name of a flow"):
-        stand_in.write_stand_in(tmp_path, nasty, [])
+        stand_in.write_stand_in(tmp_path, ServedFlow(nasty, (), ()))
+
+
+def test_stand_in_calls_parameters_as_metaflow_stores_them(tmp_path: Path) -> None:
+    names = ["size", "my-count", "next", "city", "class"]
+    parameters = tuple(ServedParameter(name, "Int", False) for name in names)
+    file = stand_in.write_stand_in(tmp_path, ServedFlow("PricesFlow", parameters, STEPS))
+    flow = next(one for one in ast.parse(file.read_text()).body if isinstance(one, ast.ClassDef))
+    assigned = [ast.unparse(one.targets[0]) for one in flow.body if isinstance(one, ast.Assign)]
+    assert assigned == ["size", "parameter_1", "parameter_2", "parameter_3", "parameter_4"]
 
 
 class Nowhere:

@@ -27,7 +27,7 @@ from metaflow_dagster.operate.deployed import (
     read_compiled,
 )
 from metaflow_dagster.operate.errors import DagsterUnavailable, DeploymentNotFound, RunNotStarted
-from metaflow_dagster.operate.served import ServedParameter
+from metaflow_dagster.operate.served import ServedFlow, ServedParameter
 from metaflow_dagster.operate.stand_in import write_stand_in
 from metaflow_dagster.operate.target import open_target
 from tests.flowgen import examples
@@ -349,7 +349,14 @@ def test_limits_that_no_database_takes(limit: str) -> None:
 def test_what_a_server_says_becomes_no_code(
     tmp_path: Path, said: list[tuple[str, str, bool]]
 ) -> None:
-    file = write_stand_in(tmp_path, "MyFlow", [ServedParameter(*one) for one in said])
+    file = write_stand_in(
+        tmp_path,
+        ServedFlow(
+            "MyFlow",
+            tuple(ServedParameter(*one) for one in said),
+            tuple(name for name, _, _ in said),
+        ),
+    )
     text = file.read_text(encoding="utf-8")
     assert not any(EVALUATED in name for name in code_of(text))
     for name, _, _ in said:
@@ -359,7 +366,7 @@ def test_what_a_server_says_becomes_no_code(
 @pytest.mark.parametrize("flow", ["class", "a b", "", "A(x): ...\nimport os#"])
 def test_what_is_no_flow_becomes_no_code(tmp_path: Path, flow: str) -> None:
     with pytest.raises(DeploymentNotFound, match="is not the name of a flow"):
-        write_stand_in(tmp_path, flow, [])
+        write_stand_in(tmp_path, ServedFlow(flow, (), ()))
 
 
 def test_notes_are_json(tmp_path: Path) -> None:
