@@ -92,6 +92,7 @@ def compile_session(
     session.attach(options.decospecs)
     flow = _placed(read_flow(session), options)
     raise_if_any(_check_pooled_steps(flow, options))
+    raise_if_any(_check_preload(flow, options))
     if options.origin_run_id is not None:
         flow = replace(flow, parameters=())
     job_name = options.name or flow.job_name
@@ -133,6 +134,15 @@ def _check_pooled_steps(flow: Flow, options: Options) -> Iterator[Diagnostic]:
                 f"--pool {step}=… is for a step that {flow.name} does not have.",
                 f"Its steps are {', '.join(names)}.",
             )
+
+
+def _check_preload(flow: Flow, options: Options) -> Iterator[Diagnostic]:
+    own = Path(flow.file).stem
+    if own in options.preload:
+        yield Diagnostic(
+            f"--preload {own} is the flow itself, which each task runs from its file.",
+            "Leave it out; --preload auto takes what that file imports.",
+        )
 
 
 def _executor_module(options: Options) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from keyword import iskeyword
 
 from typing_extensions import assert_never
 
@@ -106,6 +107,7 @@ def _check_executor(options: Options) -> Iterator[Diagnostic]:
         case unknown:
             assert_never(unknown)
     yield from _check_warm_steps(options)
+    yield from _check_preload(options)
 
 
 def _check_warm_steps(options: Options) -> Iterator[Diagnostic]:
@@ -115,6 +117,26 @@ def _check_warm_steps(options: Options) -> Iterator[Diagnostic]:
             "are forked from one that the process of the run has started.",
             "Use --executor threads, or leave out --warm-steps.",
         )
+
+
+def _check_preload(options: Options) -> Iterator[Diagnostic]:
+    for name in options.preload:
+        if not all(one.isidentifier() and not iskeyword(one) for one in name.split(".")):
+            yield Diagnostic(
+                f"--preload {name!r} is not a name of a module.",
+                "Give one as an import statement has it, such as --preload pandas, or --preload "
+                "auto for all that the flow's file imports at its top level.",
+            )
+    if options.preload and not _has_warm_steps(options):
+        yield Diagnostic(
+            "--preload goes with --warm-steps alone: the processes of steps are forked from one "
+            "that has imported the modules.",
+            "Use --executor threads with --warm-steps, or leave out --preload.",
+        )
+
+
+def _has_warm_steps(options: Options) -> bool:
+    return options.warm_steps and options.executor in (None, "threads")
 
 
 def _check_tag(tag: str) -> Iterator[Diagnostic]:

@@ -174,6 +174,14 @@ def report_automation(flows: Iterable[Flow]) -> None:
     _list("Where Dagster's daemon is up, as it is with `dagster dev`, runs start:", causes)
 
 
+def report_imports(options: Options, flows: Iterable[Flow]) -> None:
+    """Say what each task imports that could be imported once a run, if it is not to be."""
+    if options.warm_steps and not options.preload:
+        for flow in flows:
+            title = f"Each task of {flow.name} imports these; with --preload auto, a run does once:"
+            _list(title, _wrapped(", ".join(flow.imports), ""))
+
+
 def report_needs(options: Options, flows: Iterable[Flow]) -> None:
     """Say what the options need of Dagster's instance, and an executor of other machines."""
     _list("These need more than the file:", [*_needs_of_instance(options)])
