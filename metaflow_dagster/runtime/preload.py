@@ -38,7 +38,7 @@ def preload_modules(names: list[str], file: str, control: Any) -> None:
         os.close(writing)
         name, fault = outcome(reading, pid)
         if not name:
-            become_parent(control, pid)
+            become_parent(pid)
         left_out[name] = fault
     text = json.dumps(left_out).encode()
     control.sendall(len(text).to_bytes(8, "big") + text)
@@ -85,9 +85,8 @@ def outcome(report: int, pid: int) -> tuple[str, str]:
     return name, f"its import ends the process, with exit code {ending}"
 
 
-def become_parent(control: Any, pid: int) -> None:
-    """Leave it to a process to be the server, and end as that does."""
-    control.close()
+def become_parent(pid: int) -> None:
+    """Leave it to a process to be the server, and end when that does."""
     ending = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os._exit(ending if ending >= 0 else 1)
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 # What is imported, and what is said of the module if that is left out.
 MODULES = {
-    "plain": ("import os; NUMBER, PLACE = 1, (os.getpid(), os.getcwd(), __name__)", ""),
+    "plain": ("import os, sys; NUMBER, PLACE = 1, (os.getpid(), os.getcwd(), *sys.argv)", ""),
     "package.inner": ("from plain import NUMBER", ""),
     "wrong": ("import plain\nraise ValueError('not\\n here')", "ValueError: not here"),
     "absent": (None, "ModuleNotFoundError: No module named 'absent'"),
@@ -126,7 +126,7 @@ def test_modules_are_imported_before(steps: Steps) -> None:
         print(sorted(names & sys.modules.keys()), plain.PLACE[0] != os.getpid(), plain.PLACE[1:])
     """
     ended = steps.run(steps.warm, code)
-    place = (str(steps.file.parent), "plain")
+    place = (str(steps.file.parent), str(steps.file))
     assert ended.stdout == f"{['numpy', 'package.inner', 'plain', 'sets']} True {place}\n"
 
 
@@ -165,13 +165,16 @@ def test_another_environment_needs_a_fresh_python(steps: Steps) -> None:
     assert needs_fresh_python({}, {"OMP_NUM_THREADS": "1"}, ["numpy"])
 
 
-def test_each_is_imported_once(steps: Steps) -> None:
+def test_each_is_imported_once(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm, "SECONDS_TO_IMPORT", 1)  # which the server lives on after
     record = steps.file.parent / "imports"
     record.unlink()
     server = new_server(steps.file, "plain", "package.inner", "plain")
-    code = "import plain, package.inner, os; print(os.getppid() != plain.PLACE[0])"
+    code = "import plain, package.inner, os, time; time.sleep(0.6); print(os.getpid())"
     for _ in range(3):
-        assert steps.run(server.start_process, code).returncode == 0
+        process = steps.started(server.start_process, code)
+        assert isinstance(process, ForkedProcess)
+        assert process.wait() == 0
     server.close()
     assert record.read_text().split() == ["plain", "package.inner"]
     assert comes_true(lambda: not is_alive(server.process.pid), 5)
