@@ -122,12 +122,25 @@ def lasting_threads() -> int:
     """
     if threading.active_count() > 1 or not os.path.isdir("/proc/self/task"):
         return threading.active_count() - 1
-    if len(os.listdir("/proc/self/task")) > 1:
+    if other_threads():
         if (pid := os.fork()) == 0:
             os._exit(0)
         os.waitpid(pid, 0)
         time.sleep(0.05)  # for one that has ended is listed a moment longer
-    return len(os.listdir("/proc/self/task")) - 1
+    return other_threads()
+
+
+def other_threads() -> int:
+    """How many threads /proc shows besides this one, and those that jemalloc frees memory by.
+
+    jemalloc, which comes with pyarrow, holds its locks during a fork and does without those threads
+    in the new process (jemalloc's background_thread.c: background_thread_postfork_child).
+    """
+    found = -1
+    for one in os.listdir("/proc/self/task"):
+        with suppress(OSError), open(f"/proc/self/task/{one}/comm") as shown:
+            found += shown.read() != "jemalloc_bg_thd\n"
+    return found
 
 
 def has_children() -> bool:

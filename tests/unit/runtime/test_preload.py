@@ -43,6 +43,15 @@ MODULES = {
         "import _thread, time\nfor _ in range(2): _thread.start_new_thread(time.sleep, (100,))",
         "it has started 2 threads, which a fork would lose",
     ),
+    "memory": (
+        "import _thread, threading, time\n"
+        "def free():\n"
+        "    place = f'/proc/self/task/{threading.get_native_id()}/comm'\n"
+        "    open(place, 'w').write('jemalloc_bg_thd')\n"
+        "    time.sleep(100)\n"
+        "_thread.start_new_thread(free, ())\ntime.sleep(0.1)",
+        "",
+    ),
     "ended_thread": (
         "import threading; one = threading.Thread(target=print); one.start(); one.join()",
         "",
