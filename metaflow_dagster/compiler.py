@@ -94,6 +94,7 @@ def compile_session(
     flow = _placed(read_flow(session), options)
     raise_if_any(_check_steps(flow, options))
     flow = replace(flow, steps=tuple(_started(step, options) for step in flow.steps))
+    raise_if_any(_check_preload(flow, options))
     if options.origin_run_id is not None:
         flow = replace(flow, parameters=())
     job_name = options.name or flow.job_name
@@ -146,6 +147,15 @@ def _check_steps(flow: Flow, options: Options) -> Iterator[Diagnostic]:
                 f"{option} is for a step that {flow.name} does not have.",
                 f"Its steps are {', '.join(names)}.",
             )
+
+
+def _check_preload(flow: Flow, options: Options) -> Iterator[Diagnostic]:
+    own = Path(flow.file).stem
+    if own in options.preload:
+        yield Diagnostic(
+            f"--preload {own} is the flow itself, which each task runs from its file.",
+            "Leave it out; --preload auto takes what that file imports.",
+        )
 
 
 def _executor_module(options: Options) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from keyword import iskeyword
 
 from typing_extensions import assert_never
 
@@ -106,6 +107,7 @@ def _check_executor(options: Options) -> Iterator[Diagnostic]:
         case unknown:
             assert_never(unknown)
     yield from _check_warm_steps(options)
+    yield from _check_preload(options)
 
 
 def _check_warm_steps(options: Options) -> Iterator[Diagnostic]:
@@ -119,6 +121,22 @@ def _check_warm_steps(options: Options) -> Iterator[Diagnostic]:
         yield Diagnostic(
             f"--fresh-step {options.fresh_steps[0]} says nothing here: all steps start a Python.",
             "Leave it out.",
+        )
+
+
+def _check_preload(options: Options) -> Iterator[Diagnostic]:
+    for name in options.preload:
+        if not all(one.isidentifier() and not iskeyword(one) for one in name.split(".")):
+            yield Diagnostic(
+                f"--preload {name!r} is not a name of a module.",
+                "Give one as an import statement has it, such as --preload pandas, or --preload "
+                "auto for all that the flow's file imports at its top level.",
+            )
+    if options.preload and not starts_warm(options):
+        yield Diagnostic(
+            f"--preload {options.preload[0]} says nothing here: it is for the process from which "
+            "those of steps are forked, and there is none.",
+            "Use --executor threads without --no-warm-steps, or leave out --preload.",
         )
 
 

@@ -14,6 +14,7 @@ from metaflow_dagster.executors import NAMED
 _TAG_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 RuntimeName: TypeAlias = Literal["inline", "shared", "installed"]
+AUTO: Final = "auto"  # --preload, for what a flow's file imports
 RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
 
 
@@ -114,6 +115,14 @@ class Options:
         metavar="STEP",
         page="semantics.md#warm-steps",
     )
+    preload: Sequence[str] = _option(
+        (),
+        "--preload",
+        "Import a module once a run, in the process from which those of steps are forked; "
+        "auto: all modules of others that the flow's file imports at its top level.",
+        metavar="MODULE|auto",
+        page="semantics.md#modules-that-are-imported-once",
+    )
     pools: Sequence[str] = _option(
         (),
         "--pool",
@@ -212,6 +221,12 @@ def _texts(name: str, values: object) -> tuple[str, ...]:
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{name} takes a sequence of strings, and {values!r} is none")
     return texts
+
+
+def preloaded(options: Options, imports: Sequence[str]) -> Sequence[str]:
+    """The modules to import once a run, of a flow whose file imports some at its top level."""
+    named = [[*imports] if one == AUTO else [one] for one in options.preload]
+    return [*dict.fromkeys(name for names in named for name in names)]
 
 
 def pool_of(options: Options, step: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,10 +129,21 @@ class WarmRun:
         return self.project.snapshot(self.run.metaflow_run_id, NOT_COMPARED)
 
 
-def execute(directory: Path, flow_name: str, source: str, *options: str, path: str = "") -> WarmRun:
+def execute(
+    directory: Path,
+    flow_name: str,
+    source: str,
+    *options: str,
+    path: str = "",
+    variables: Mapping[str, str] | None = None,
+) -> WarmRun:
     """Compile a flow and run it, both in a process of its own."""
     starts = directory / "starts"
-    environment = {**witness(starts), "SANDBOX_RECORD": str(directory / "record")}
+    environment = {
+        **witness(starts),
+        **(variables or {}),
+        "SANDBOX_RECORD": str(directory / "record"),
+    }
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment["PYTHONPATH"], path]))
     project = new_project(directory, flow_name, source, *options, **environment)
     starts.unlink()

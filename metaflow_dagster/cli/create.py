@@ -12,7 +12,7 @@ from metaflow.exception import MetaflowException
 from metaflow.plugins.aws.step_functions.production_token import store_token
 
 from metaflow_dagster.cli.compiling import REPLACING, compile_options
-from metaflow_dagster.cli.report import report_automation, report_flow, report_needs
+from metaflow_dagster.cli.report import report_automation, report_flow, report_imports, report_needs
 from metaflow_dagster.compilation import Compilation, hand_over
 from metaflow_dagster.compiler import compile_session
 from metaflow_dagster.deployment import (
@@ -129,6 +129,7 @@ def create(
     else:
         _deploy(compilation, TokenOptions(authorize, new_token, generate_new_token))
         report_automation([compilation.flow])
+        report_imports(options, [compilation.flow])
         report_needs(options, [compilation.flow])
         _report_commands(compilation)
         if deployer_attribute_file is not None:

@@ -15,7 +15,7 @@ from metaflow.exception import MetaflowException
 
 from metaflow_dagster.cli.compiling import REPLACING, compile_options
 from metaflow_dagster.cli.create import keep_token, note
-from metaflow_dagster.cli.report import report_automation, report_needs
+from metaflow_dagster.cli.report import report_automation, report_imports, report_needs
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import (
     Deployment,
@@ -68,6 +68,7 @@ def create(
                 if not force:
                     raise_if_any(one for file in location.texts for one in check_replaced(file))
                 _deploy(location)
+                report_imports(options, [one.flow for one in location.compilations])
                 report_needs(options, [one.flow for one in location.compilations])
 
 

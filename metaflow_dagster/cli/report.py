@@ -27,7 +27,7 @@ from metaflow_dagster.ir.flow import (
     Switch,
     targets,
 )
-from metaflow_dagster.options import Options, pool_names
+from metaflow_dagster.options import Options, pool_names, starts_warm
 from metaflow_dagster.shell import file_word
 
 WIDTH = 100
@@ -172,6 +172,14 @@ def report_automation(flows: Iterable[Flow]) -> None:
         if cause
     ]
     _list("Where Dagster's daemon is up, as it is with `dagster dev`, runs start:", causes)
+
+
+def report_imports(options: Options, flows: Iterable[Flow]) -> None:
+    """Say what each task imports that could be imported once a run, if it is not to be."""
+    if starts_warm(options) and not options.preload:
+        for flow in flows:
+            title = f"Each task of {flow.name} imports these; with --preload auto, a run does once:"
+            _list(title, _wrapped(", ".join(flow.imports), ""))
 
 
 def report_needs(options: Options, flows: Iterable[Flow]) -> None:

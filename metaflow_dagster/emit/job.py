@@ -53,7 +53,7 @@ from metaflow_dagster.ir.job import (
     sources,
 )
 from metaflow_dagster.names import Scope, ascii_name
-from metaflow_dagster.options import Options, run_tags, starts_warm
+from metaflow_dagster.options import Options, preloaded, run_tags, starts_warm
 
 PRIORITY_TAG = "dagster/priority"  # dagster/_core/storage/tags.py
 MAX_RUNTIME_TAG = "dagster/max_runtime"  # dagster/_core/storage/tags.py: MAX_RUNTIME_SECONDS_TAG
@@ -86,7 +86,7 @@ def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expressio
             "description": call(scope.ref("flow_description"), scope.ref(FLOW), *_said(plan.flow)),
             "tags": literal(_tags(plan, options)),
             "metadata": text_dict({"code": call(scope.ref("code_references"), scope.ref(FLOW))}),
-            "executor_def": _executor(options, scope),
+            "executor_def": _executor(plan.flow, options, scope),
             "resource_defs": text_dict(
                 {"io_manager": call(scope.ref("datastore_io_manager"), scope.ref(FLOW))}
             ),
@@ -120,12 +120,13 @@ def _priority_tags(options: Options) -> Iterator[str]:
             yield name
 
 
-def _executor(options: Options, scope: ModuleScope) -> Expression:
+def _executor(flow: Flow, options: Options, scope: ModuleScope) -> Expression:
     executor = find_executor(options.executor)
     limit = [] if options.max_workers is None else [literal(options.max_workers)]
     match executor:
         case OwnExecutor(name):
-            return _own_executor(name, limit, starts_warm(options), scope)
+            warm = _warm_processes(flow, options, scope) if starts_warm(options) else None
+            return _own_executor(name, limit, warm, scope)
         case ImportedExecutor(module, attribute):
             imported = scope.imported(module, attribute)
             return call(scope.ref("limited_executor"), imported, *limit) if limit else imported
@@ -135,12 +136,17 @@ def _executor(options: Options, scope: ModuleScope) -> Expression:
             assert_never(executor)
 
 
+def _warm_processes(flow: Flow, options: Options, scope: ModuleScope) -> Expression:
+    modules = tuple(preloaded(options, flow.imports))
+    preload = literal(modules) if modules else None
+    return call(scope.ref("warm_processes"), scope.ref(FLOW), keywords={"preload": preload})
+
+
 def _own_executor(
-    name: OwnName, limit: Sequence[Expression], warm_steps: bool, scope: ModuleScope
+    name: OwnName, limit: Sequence[Expression], warm: Expression | None, scope: ModuleScope
 ) -> Expression:
     match name:
         case "threads":
-            warm = call(scope.ref("warm_processes"), scope.ref(FLOW)) if warm_steps else None
             return call(scope.ref("threads_executor"), *limit, keywords={"processes": warm})
         case "multiprocess":
             return call(scope.ref("processes_executor"), *limit)

@@ -41,6 +41,7 @@ RUNTIME_MODULES = (
     "runtime/failures",
     "runtime/process",
     "runtime/step_server",
+    "runtime/preload",
     "runtime/warm",
     "runtime/store",
     "runtime/flow_code",

@@ -12,6 +12,7 @@ from metaflow_dagster.frontend.automation import check_automation, read_schedule
 from metaflow_dagster.frontend.backend import check_backend, read_backend
 from metaflow_dagster.frontend.configs import check_configs, read_configs
 from metaflow_dagster.frontend.decorators import check_decorators
+from metaflow_dagster.frontend.imports import read_imports
 from metaflow_dagster.frontend.lint import run_checks
 from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
 from metaflow_dagster.frontend.projects import flow_project
@@ -44,6 +45,7 @@ def read_flow(session: Session) -> Flow:
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
             applied=tuple(state.flow._flow_decorators),
+            imports=tuple(read_imports(session.flow_file)),
         )
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error

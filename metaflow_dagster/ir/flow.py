@@ -325,7 +325,8 @@ class Flow:
     `top_options` are command line options that flow decorators (such as `@project`) need on every
     command; `given_options` are the top-level options the user gave, for the regenerate command.
     `decospecs` are the decorators that were added to every step, as they were given. `code` is the
-    package that machines take which do not have the file. `applied` names the flow's decorators.
+    package that machines take which do not have the file. `applied` names the flow's decorators,
+    `imports` the modules of others that `file` imports at its top level.
     """
 
     name: str
@@ -344,6 +345,7 @@ class Flow:
     decospecs: tuple[str, ...] = ()
     code: CodePackage | None = None
     applied: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
     @property
     def end_event(self) -> str:

@@ -30,23 +30,30 @@ def serve_steps(control: Any) -> tuple[dict[str, Any], list[int]]:
         reap()
 
 
-def import_metaflow(directory: str) -> dict[str, str]:
-    """Import what tasks use of Metaflow; the variables that this has set in the environment.
+def import_metaflow(directory: str) -> None:
+    """Import what tasks use of Metaflow.
 
     `directory` is that of the flow, where Python would look for modules first. Metaflow's command
     line is left out: when imported, it takes options from the flow, as for Configs and parameters.
     """
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = directory
-    before = dict(os.environ)
     for name in ("metaflow", "metaflow.task"):
         importlib.import_module(name)
     # Metaflow asks git for it in each process, for itself and for each extension, and remembers it.
     importlib.import_module("metaflow.metaflow_version").get_version()
     if os.path.isdir("/proc/self/task") and len(os.listdir("/proc/self/task")) > 1:
         os._exit(1)  # a fork would lose what another thread is about, and the locks it holds
+
+
+def share_memory() -> None:
+    """Keep memory shared with forked processes: the garbage collector looks through it no more."""
     gc.collect()
-    gc.freeze()  # what is never looked through by the garbage collector stays shared memory
+    gc.freeze()
+
+
+def changed_variables(before: dict[str, str]) -> dict[str, str]:
+    """The variables in the environment that imports have set."""
     return {name: value for name, value in os.environ.items() if before.get(name) != value}
 
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import IO, Any
 
-from dagster import Failure
+from dagster import Failure, get_dagster_logger
 
 from metaflow_dagster.runtime.command import (
     adopt_settings,
@@ -25,11 +25,25 @@ from metaflow_dagster.runtime.command import (
 from metaflow_dagster.runtime.flow_code import provide_code
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, SECONDS_TO_STOP, stop_processes
 from metaflow_dagster.runtime.op_threads import current_op_thread
+from metaflow_dagster.runtime.preload import (
+    SECONDS_TO_IMPORT,
+    become_parent,
+    fault_of_import,
+    has_children,
+    import_modules,
+    lasting_threads,
+    open_sockets,
+    other_threads,
+    outcome,
+    preload_modules,
+    renew_random_numbers,
+)
 from metaflow_dagster.runtime.process import write_text
 from metaflow_dagster.runtime.settings import FRESH_PYTHON, FlowSettings
 from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
 from metaflow_dagster.runtime.step_server import (
     become_task,
+    changed_variables,
     code_of,
     execute_file,
     fork_task,
@@ -38,6 +52,7 @@ from metaflow_dagster.runtime.step_server import (
     next_request,
     reap,
     serve_steps,
+    share_memory,
     show_variable,
 )
 
@@ -66,28 +81,43 @@ import gc
 import importlib
 import json
 import os
+import signal
 import socket
 import sys
+import threading
+import time
 from contextlib import suppress
 from typing import Any
+
+SECONDS_TO_IMPORT = {seconds}
 """
 SERVER_BODY = """
 main = new_main({file!r})
-variables = import_metaflow({directory!r})
+before = dict(os.environ)
+import_metaflow({directory!r})
+preload_modules({preload!r}, {file!r}, control)
+share_memory()
+variables = changed_variables(before)
 request, files = serve_steps(control)
 environment = {{**request["environment"], **variables}}
 become_task(environment, files, {marker!r})
+renew_random_numbers()
 execute_file(request["arguments"], main)
 """
 
 
-def warm_processes(flow: FlowSettings) -> Callable[[], AbstractContextManager[StartProcess]]:
-    """What the executor enters for a run, so that a step server starts the run's processes."""
-    return partial(step_server, flow)
+def warm_processes(
+    flow: FlowSettings, preload: Sequence[str] = ()
+) -> Callable[[], AbstractContextManager[StartProcess]]:
+    """What the executor enters for a run, so that a step server starts the run's processes.
+
+    `preload` names modules that the server imports for all of them.
+    """
+    return partial(step_server, flow, preload)
 
 
 @contextmanager
-def step_server(flow: FlowSettings) -> Iterator[StartProcess]:
+def step_server(flow: FlowSettings, preload: Sequence[str]) -> Iterator[StartProcess]:
     """Have a step server for a run, and give what starts the run's processes by it.
 
     Elsewhere than on Linux there is none: libraries of macOS do not survive a fork.
@@ -99,7 +129,7 @@ def step_server(flow: FlowSettings) -> Iterator[StartProcess]:
     try:
         provide_code(flow)
         environment = process_environment(flow, {PROCESS_VARIABLE: "0" * MARKER_LENGTH})
-        server = StepServer(flow_file(flow), flow_directory(flow), environment)
+        server = StepServer(flow_file(flow), flow_directory(flow), environment, preload)
     except (Failure, OSError):  # as when the flow is not there: each op says so
         yield fresh_process
         return
@@ -115,10 +145,19 @@ class StepServer:
     What it cannot start, or can no longer, starts with a Python of its own.
     """
 
-    def __init__(self, file: str, directory: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        file: str,
+        directory: str,
+        environment: Mapping[str, str],
+        preload: Sequence[str] = (),
+    ) -> None:
         self.environment = environment
         self.told: set[str] = set()
+        self.preload = preload
         self.lock = threading.Lock()
+        self.hearing = threading.Lock()
+        self.has_heard = not preload
         self.control, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -131,7 +170,7 @@ class StepServer:
                 start_new_session=True,
                 pass_fds=[theirs.fileno()],
             )
-        self.send(server_program(file).encode(), [])
+        self.send(server_program(file, preload).encode(), [])
         threading.Thread(target=self.pass_on, daemon=True).start()
 
     def pass_on(self) -> None:
@@ -151,7 +190,7 @@ class StepServer:
         self, command: Sequence[str], environment: Mapping[str, str], directory: str
     ) -> StepProcess:
         """Start a command of the flow."""
-        if names := read_too_early(self.environment, environment):
+        if names := read_too_early(self.environment, environment, self.preload):
             self.tell(f"{', '.join(names)} is not as in the run's process")
             return fresh_process(command, environment, directory)
         if forked := self.forked(command, environment):
@@ -171,6 +210,7 @@ class StepServer:
         self, command: Sequence[str], environment: Mapping[str, str]
     ) -> "ForkedProcess | None":
         """Start a command in a process that the server forks; None if there is no server."""
+        self.hear()
         request = {"arguments": command[1:], "environment": dict(environment)}
         reading, writing = zip(os.pipe(), os.pipe(), os.pipe(), strict=True)
         try:
@@ -185,8 +225,22 @@ class StepServer:
             file.close()
         return None
 
+    def hear(self) -> None:
+        """Wait until modules have been imported, and say in the run's log which were left out."""
+        with self.hearing:
+            if self.has_heard:
+                return
+            self.has_heard = True
+            with suppress(OSError):
+                length = int.from_bytes(self.control.recv(8, socket.MSG_WAITALL), "big")
+                text = self.control.recv(length, socket.MSG_WAITALL)
+                if len(text) == length > 0:
+                    log_left_out(json.loads(text))
+
     def close(self) -> None:
         """Let the server end, by force if it does not even come to see that it should."""
+        with suppress(OSError):
+            self.control.shutdown(socket.SHUT_RDWR)  # also if an op is still waiting for it
         self.control.close()
         try:
             self.process.wait(SECONDS_TO_STOP)
@@ -226,33 +280,63 @@ class ForkedProcess:
         return -signal.SIGKILL
 
 
-def server_program(file: str) -> str:
+def log_left_out(left_out: Mapping[str, str]) -> None:
+    """Say in the run's log which modules are not imported for all tasks, and why."""
+    for name, reason in left_out.items():
+        get_dagster_logger().warning(
+            f"--preload {name} is left out, so each task imports that itself: {reason}."
+        )
+
+
+def server_program(file: str, preload: Sequence[str] = ()) -> str:
     """The program of a step server for a flow's file, which has its end of a socket as `control`.
 
-    It is made of the source of functions, after what they import.
+    `preload` names the modules that it imports. It is made of the source of functions, after what
+    they import.
     """
     functions: tuple[Any, ...] = (
         import_metaflow,
+        preload_modules,
+        import_modules,
+        outcome,
+        become_parent,
+        fault_of_import,
+        lasting_threads,
+        other_threads,
+        has_children,
+        open_sockets,
+        share_memory,
+        changed_variables,
         serve_steps,
         next_request,
         fork_task,
         reap,
         become_task,
         show_variable,
+        renew_random_numbers,
         execute_file,
         code_of,
         new_main,
     )
     directory = os.path.dirname(os.path.realpath(file))
-    body = SERVER_BODY.format(file=file, directory=directory, marker=PROCESS_VARIABLE)
-    return "\n".join([SERVER_IMPORTS, *map(inspect.getsource, functions), body])
+    body = SERVER_BODY.format(
+        file=file, directory=directory, preload=list(preload), marker=PROCESS_VARIABLE
+    )
+    imports = SERVER_IMPORTS.format(seconds=SECONDS_TO_IMPORT)
+    return "\n".join([imports, *map(inspect.getsource, functions), body])
 
 
-def read_too_early(server: Mapping[str, str], task: Mapping[str, str]) -> list[str]:
-    """The variables that differ for a task from those that a server has read already."""
+def read_too_early(
+    server: Mapping[str, str], task: Mapping[str, str], preload: Sequence[str] = ()
+) -> list[str]:
+    """The variables that differ for a task from those that a server has read already.
+
+    Modules that it has imported may have read anything, as numpy does with OMP_NUM_THREADS.
+    """
+    early = ".*" if preload else READ_EARLY
     different = {name for name, _value in server.items() ^ task.items()}
     return sorted(
         name
         for name in different
-        if re.fullmatch(READ_EARLY, name) and not re.fullmatch(READ_LATE, name)
+        if re.fullmatch(early, name) and not re.fullmatch(READ_LATE, name)
     )

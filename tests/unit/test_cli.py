@@ -140,7 +140,7 @@ def test_text_is_that_of_synthesize(tmp_path: Path) -> None:
     flow = flow_class(tmp_path, SOURCE)
     file = Path(sys.modules[flow.__module__].__file__ or "")
     arguments = "--name=nightly --tag=a --tag=b --with=retry:times=2 --namespace=prod"
-    limits = "--workflow-timeout=60 --max-workers=2 --executor=threads --warm-steps"
+    limits = "--workflow-timeout=60 --max-workers=2 --executor=threads --warm-steps --preload=json"
     result = create(file, "out.py", *arguments.split(), *limits.split())
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out.py").read_text() == synthesize(
@@ -154,4 +154,5 @@ def test_text_is_that_of_synthesize(tmp_path: Path) -> None:
         max_workers=2,
         executor="threads",
         warm_steps=True,
+        preload=["json"],
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def test_flow_whose_name_dagster_refuses(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match="--name"):
         synthesize(flow)
     assert job_of(loaded(synthesize(flow, name="other"))).name == "other"
+
+
+def test_flow_is_not_imported_before_its_tasks(flow: type) -> None:
+    own = Path(inspect.getfile(flow)).stem
+    with pytest.raises(CompileError, match=f"--preload {own} is the flow itself"):
+        synthesize(flow, warm_steps=True, preload=[own])
 
 
 def test_job_of_a_project_has_no_other_name(tmp_path: Path) -> None:

@@ -65,6 +65,24 @@ from metaflow_dagster.options import Options
             id="warm steps in one process",
         ),
         pytest.param(
+            Options(preload=("a b", "if", "a..b", "", "auto", "a.b"), warm_steps=True),
+            [f"--preload {name!r} is not a name of a module" for name in ("a b", "if", "a..b", "")],
+            id="no modules",
+        ),
+        pytest.param(
+            Options(preload=("pandas",), warm_steps=False),
+            ["--preload"],
+            id="modules without warm steps",
+        ),
+        *(
+            pytest.param(
+                Options(preload=("auto",), executor=executor, warm_steps=False),
+                ["--preload"],
+                id=f"modules with {executor}",
+            )
+            for executor in ("multiprocess", "in_process", "k8s", "a.b:c")
+        ),
+        pytest.param(
             Options(name="a b", tags=("", "ok", "\n"), max_workers=0, workflow_timeout=0),
             ["--name", "--tag ''", "--tag '\\n'", "--workflow-timeout", "--max-workers"],
             id="all at once",

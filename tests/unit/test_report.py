@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.cli.report import report_automation, report_flow, report_needs
+from metaflow_dagster.cli.report import (
+    report_automation,
+    report_flow,
+    report_imports,
+    report_needs,
+)
 from metaflow_dagster.ir.flow import (
     Config,
     DefaultPath,
@@ -137,6 +142,18 @@ def test_long_lists_are_broken_at_their_commas(said: Callable[[], list[str]]) ->
     assert max(map(len, lines)) <= 100
     assert all(line.startswith(" " * 12) for line in lines[3:-1])
     assert [one for line in lines for one in names if one in line.replace(",", "").split()] == names
+
+
+def test_imports_that_once_a_run_would_do(said: Callable[[], list[str]]) -> None:
+    flows = [linear_flow(), linear_flow("Other", imports=("pandas", "sklearn.tree"))]
+    report_imports(Options(warm_steps=True), flows)
+    assert said()[1:] == [
+        "Each task of Other imports these; with --preload auto, a run does once:",
+        "    pandas, sklearn.tree",
+    ]
+    report_imports(Options(warm_steps=True, preload=("pandas",)), flows)
+    report_imports(Options(warm_steps=False), flows)
+    assert said() == []
 
 
 def test_what_starts_runs(said: Callable[[], list[str]]) -> None:

@@ -101,6 +101,28 @@ def test_processes_of_steps(warm_steps: bool | None, is_warm: bool) -> None:
     assert job_of(loaded(text)).executor_def.name == "threads"
 
 
+@pytest.mark.parametrize(
+    ("preload", "imports", "shown"),
+    [
+        pytest.param(("auto",), (), "warm_processes(FLOW)", id="none"),
+        pytest.param(("b",), ("a",), 'warm_processes(FLOW, preload=("b",))', id="one"),
+        pytest.param(
+            ("b", "auto", "a"),
+            ("a", "b"),
+            'warm_processes(FLOW, preload=("b", "a"))',
+            id="those of the flow among them",
+        ),
+    ],
+)
+def test_modules_to_import_once(
+    preload: tuple[str, ...], imports: tuple[str, ...], shown: str
+) -> None:
+    flow = linear_flow(imports=imports)
+    text = emitted(flow, Options(warm_steps=True, preload=preload))
+    assert f"threads_executor(processes={shown})" in text
+    assert job_of(loaded(text)).executor_def.name == "threads"
+
+
 @pytest.mark.parametrize("executor", [None, "multiprocess", "k8s", "docker"])
 def test_limit_can_be_overridden(executor: str | None) -> None:
     options = Options(executor=executor, max_workers=2)

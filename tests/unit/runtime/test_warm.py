@@ -38,7 +38,9 @@ ARGUMENTS = ["--quiet", "step", "start", "--tag=a b", "--tag=", "--tag=ü"]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    return process_environment(settings_of(), extra)
+    variables = process_environment(settings_of(), extra)
+    variables.pop("PYTEST_CURRENT_TEST", None)  # which pytest changes all the time
+    return variables
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,167 @@
+"""How a step server imports the modules of `--preload`, of which none may do harm to a run.
+
+These functions run in the Python of the server, from their source, as those of `step_server.py` do.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+SECONDS_TO_IMPORT = 60  # in which a module has to be imported
+
+
+def preload_modules(names: list[str], file: str, control: Any) -> None:
+    """Import modules, and tell through a socket which ones were left out, and why.
+
+    They are imported in a forked process, which goes on as the server if all went well. If not, it
+    ends, with whatever the module has done to it, and the others are tried in another one: so each
+    is imported but once where none is left out.
+    """
+    if not names:
+        return
+    sys.argv = [file]
+    left_out: dict[str, str] = {}
+    while wanted := [name for name in names if name not in left_out]:
+        reading, writing = os.pipe()
+        if (pid := os.fork()) == 0:
+            os.close(reading)
+            os.setpgid(0, 0)  # with what the modules start, to be ended together
+            import_modules(wanted, writing)
+            os.close(writing)
+            break
+        os.close(writing)
+        name, fault = outcome(reading, pid)
+        if not name:
+            become_parent(pid)
+        left_out[name] = fault
+    text = json.dumps(left_out).encode()
+    control.sendall(len(text).to_bytes(8, "big") + text)
+
+
+def import_modules(names: list[str], report: int) -> None:
+    """Import modules; this process ends at the first one that is to be left out.
+
+    What is reported is a JSON list a line: a name when its import begins, with the reason if the
+    module is left out, and an empty name at the end. If an import takes too long, or the server is
+    gone in the meantime, nobody has to end this process.
+    """
+    for name in names:
+        os.write(report, json.dumps([name]).encode() + b"\n")
+        signal.alarm(SECONDS_TO_IMPORT)
+        fault = fault_of_import(name)
+        signal.alarm(0)
+        if fault:
+            with suppress(OSError):
+                os.write(report, json.dumps([name, fault]).encode() + b"\n")
+            os._exit(1)
+    os.write(report, b'[""]\n')
+
+
+def outcome(report: int, pid: int) -> tuple[str, str]:
+    """The module for which a process that imports some has ended, and why; empty if it has not."""
+    name = "?"
+    with os.fdopen(report, "rb") as lines:
+        for line in lines:
+            name, *fault = json.loads(line)
+            if fault or not name:
+                break
+        else:
+            fault = []
+    if not name:
+        return "", ""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    ending = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if fault:
+        return name, fault[0]
+    if ending == -signal.SIGALRM:
+        return name, f"its import takes more than {SECONDS_TO_IMPORT} seconds"
+    return name, f"its import ends the process, with exit code {ending}"
+
+
+def become_parent(pid: int) -> None:
+    """Leave it to a process to be the server, and end when that does."""
+    ending = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os._exit(ending if ending >= 0 else 1)
+
+
+def fault_of_import(name: str) -> str:
+    """Import a module; why tasks must not be forked from a process that has it, empty if they may.
+
+    Metaflow's command line takes options from the flow when it is imported, which comes later.
+    """
+    sockets, modules = open_sockets(), {*sys.modules}
+    try:
+        importlib.import_module(name)
+    # Whatever it raises, SystemExit included: the steps import it themselves, and show it.
+    except BaseException as error:
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    imported = sys.modules.keys() - modules
+    if any(one == "metaflow.cli" or one.startswith("metaflow.cli_c") for one in imported):
+        return "it imports Metaflow's command line, which has to know the flow first"
+    if threads := lasting_threads():
+        return f"it has started {threads} thread{'s' * (threads > 1)}, which a fork would lose"
+    if has_children():
+        return "it has started a process, which all tasks would share"
+    if open_sockets() - sockets:
+        return "it has opened a connection, which all tasks would share"
+    return ""
+
+
+def lasting_threads() -> int:
+    """How many threads there are besides this one, which a fork would lose.
+
+    Those of a library that ends them at a fork, and starts others when it needs some, do not count:
+    so does OpenBLAS, which comes with numpy. They are seen in /proc only, and gone after a fork.
+    """
+    if threading.active_count() > 1 or not os.path.isdir("/proc/self/task"):
+        return threading.active_count() - 1
+    if other_threads():
+        if (pid := os.fork()) == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        time.sleep(0.05)  # for one that has ended is listed a moment longer
+    return other_threads()
+
+
+def other_threads() -> int:
+    """How many threads /proc shows besides this one, and those that jemalloc frees memory by.
+
+    jemalloc, which comes with pyarrow, holds its locks during a fork and does without those threads
+    in the new process (jemalloc's background_thread.c: background_thread_postfork_child).
+    """
+    found = -1
+    for one in os.listdir("/proc/self/task"):
+        with suppress(OSError), open(f"/proc/self/task/{one}/comm") as shown:
+            found += shown.read() != "jemalloc_bg_thd\n"
+    return found
+
+
+def has_children() -> bool:
+    """Whether this process has started others that are not waited for."""
+    with suppress(ChildProcessError):
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return True
+    return False
+
+
+def open_sockets() -> set[str]:
+    """The sockets that this process has open, where /proc shows them."""
+    found: set[str] = set()
+    with suppress(OSError):
+        for one in os.listdir("/proc/self/fd"):
+            with suppress(OSError):  # that of the listing itself is closed by now
+                found.add(os.readlink(f"/proc/self/fd/{one}"))
+    return {one for one in found if one.startswith("socket:")}
+
+
+def renew_random_numbers() -> None:
+    """Give a task random numbers of its own in numpy, as Python does it in each forked process."""
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()
