@@ -71,13 +71,13 @@ from metaflow_dagster.options import Options
         ),
         pytest.param(
             Options(preload=("pandas",), warm_steps=False),
-            ["--preload"],
+            ["--preload pandas says nothing here"],
             id="modules without warm steps",
         ),
         *(
             pytest.param(
-                Options(preload=("auto",), executor=executor, warm_steps=False),
-                ["--preload"],
+                Options(preload=("auto",), executor=executor),
+                ["--preload auto says nothing here"],
                 id=f"modules with {executor}",
             )
             for executor in ("multiprocess", "in_process", "k8s", "a.b:c")
