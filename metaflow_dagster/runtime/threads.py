@@ -9,6 +9,7 @@ import gc
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from metaflow_dagster.runtime.run_log import kept_open
 from metaflow_dagster.runtime.starting import StartProcess
 
 SECONDS_BETWEEN_LOOKS = 0.1  # for interruptions, retries that are due and free slots of pools
+STEPS_AHEAD = 50  # that Dagster is asked for beyond those that can start, where nothing limits them
 SECONDS_TO_INTERRUPT = 10.0  # in which ops have to end; more than their processes are given
 
 
@@ -88,8 +90,15 @@ class ThreadsExecutor(Executor):
             self.processes() as start_process,
         ):
             limit = affordable_ops(job_context, self.max_concurrent)
+            ahead = 0 if self.tag_limits or has_pools(execution_plan) else STEPS_AHEAD
             seconds = self.seconds_to_interrupt
-            yield from RunningOps(job_context, active, limit, seconds, start_process).events()
+            ops = RunningOps(job_context, active, limit, ahead, seconds, start_process)
+            yield from ops.events()
+
+
+def has_pools(plan: Any) -> bool:
+    """Whether ops of a plan wait for slots, which they take when Dagster is asked for them."""
+    return any(getattr(step, "pool", None) for step in plan.step_dict.values())
 
 
 class RunningOps:
@@ -104,17 +113,21 @@ class RunningOps:
         context: Any,
         active: Any,
         max_concurrent: int,
+        ahead: int,
         seconds_to_interrupt: float,
         start_process: StartProcess,
     ) -> None:
         self.context = context
         self.active = active
         self.max_concurrent = max_concurrent
+        self.ahead = ahead
         self.seconds_to_interrupt = seconds_to_interrupt
         self.start_process = start_process
         self.threads: dict[str, threading.Thread] = {}
         self.finishing: set[str] = set()  # those whose processes have ended
         self.next_look = 0.0
+        self.ready: deque[Any] = deque()  # what Dagster has handed out, and is not started yet
+        self.may_skip = True
         self.news: SimpleQueue[DagsterEvent | Ended] = SimpleQueue()
         self.to_retry: dict[str, DagsterEvent] = {}
         self.interruption = Interruption()
@@ -161,18 +174,26 @@ class RunningOps:
     def start_ready(self) -> Iterator[DagsterEvent]:
         """Start as many ops as may run."""
         free = self.max_concurrent + len(self.finishing) - len(self.threads)
-        if self.interruption.happened or free <= 0 or time.monotonic() < self.next_look:
+        if self.interruption.happened or free <= 0:
             return
-        # Dagster looks at all ops each time, so not for every event of one.
-        self.next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
-        steps = self.active.get_steps_to_execute(limit=free)
-        yield from self.active.concurrency_event_iterator(self.context)
-        for step in steps:
+        if len(self.ready) < free:
+            yield from self.look_for(free)
+        for step in [self.ready.popleft() for _ in range(min(free, len(self.ready)))]:
             context = self.context.for_step(step, self.active.get_known_state())
             # If an op cannot be interrupted, at least it does not keep the process from its end.
             thread = threading.Thread(target=self.run, args=[context], name=step.key, daemon=True)
             self.threads[step.key] = thread
             thread.start()
+
+    def look_for(self, free: int) -> Iterator[DagsterEvent]:
+        """Ask Dagster for ops that may run."""
+        # It looks at all ops each time, so not for every event of one, nor for each that starts.
+        if time.monotonic() < self.next_look:
+            return
+        self.next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        wanted = free + self.ahead - len(self.ready)
+        self.ready.extend(self.active.get_steps_to_execute(limit=wanted))
+        yield from self.active.concurrency_event_iterator(self.context)
 
     def run(self, context: Any) -> None:
         """What the thread of an op does."""
@@ -201,13 +222,15 @@ class RunningOps:
                 self.to_retry[str(one.step_key)] = one
                 continue
             self.active.handle_event(one)
+            self.may_skip = self.may_skip or one.is_step_success or one.is_step_failure
             if one.is_successful_output:
                 self.leave_place(str(one.step_key))
-        if len(self.threads) < self.max_concurrent:
+        if self.may_skip and len(self.threads) < self.max_concurrent:
             yield from self.skip()
 
     def skip(self) -> Iterator[DagsterEvent]:
         """Skip the ops without an input, and those that would have run once an item of theirs."""
+        self.may_skip = False
         for event in self.active.plan_events_iterator(self.context):
             yield event
             if event.is_step_skipped:
@@ -223,6 +246,7 @@ class RunningOps:
         del self.threads[ended.step_key]
         self.finishing.discard(ended.step_key)
         self.next_look = 0.0
+        self.may_skip = True
         if retry := self.to_retry.pop(ended.step_key, None):
             self.active.handle_event(retry)
         if ended.error:

@@ -200,14 +200,16 @@ def test_server_ends_while_it_imports(steps: Steps, module: str) -> None:
     assert comes_true(lambda: not is_alive(child), 10)
 
 
-def test_task_starts_afresh_when_the_server_is_killed(steps: Steps) -> None:
+def test_task_starts_afresh_when_the_server_is_killed(
+    steps: Steps, capsys: pytest.CaptureFixture[str]
+) -> None:
     server = new_server(steps.file, "plain")
     assert steps.run(server.start_process, "pass").returncode == 0
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
     server.process.wait(5)
-    with pytest.warns(RuntimeWarning, match="The step server has ended"):
-        later = steps.started(server.start_process, "print('later')")
+    later = steps.started(server.start_process, "print('later')")
+    assert "the process from which they are forked has ended" in capsys.readouterr().err
     assert not isinstance(later, ForkedProcess)
     assert later.wait() == 0
     server.close()

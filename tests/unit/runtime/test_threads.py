@@ -38,6 +38,7 @@ from dagster import (
 )
 
 from metaflow_dagster.runtime.executors import threads_executor
+from metaflow_dagster.runtime.threads import STEPS_AHEAD
 
 ITEMS = 4
 
@@ -200,6 +201,42 @@ def test_failure_lets_the_others_finish_and_reexecution_goes_on_from_it(
         assert again.success
         assert keys(again, DagsterEventType.STEP_START) == ["square[0]", "total"]
     assert SEEN[-1] == "total 14"
+
+
+@op(out=DynamicOut(int))
+def many_items() -> Iterator[DynamicOutput[int]]:
+    for index in range(3 * STEPS_AHEAD):
+        yield DynamicOutput(index, mapping_key=str(index))
+
+
+@op
+def look_up(item: int) -> int:
+    SEEN.append(str(item))
+    if str(item) in BREAKS:
+        raise Failure("broken")
+    return item
+
+
+def of_many_items() -> JobDefinition:
+    @job(executor_def=threads_executor(2))
+    def job_of_many_items() -> None:
+        total(many_items().map(look_up).collect())
+
+    return job_of_many_items
+
+
+@pytest.mark.slow
+def test_more_ops_than_dagster_is_asked_for_at_once(instance: DagsterInstance) -> None:
+    everything = [str(index) for index in range(3 * STEPS_AHEAD)]
+    BREAKS.add("1")
+    with executed(instance, of_many_items) as first:
+        assert keys(first, DagsterEventType.STEP_FAILURE) == ["look_up[1]"]
+    assert sorted(SEEN) == sorted(everything)
+    assert SEEN.index("0") < STEPS_AHEAD < SEEN.index(everything[-1])
+    BREAKS.clear()
+    with executed(instance, of_many_items, after=first.run_id) as again:
+        assert again.success
+    assert SEEN[-2:] == ["1", f"total {sum(map(int, everything))}"]
 
 
 @op(retry_policy=RetryPolicy(max_retries=2, delay=0.5))
