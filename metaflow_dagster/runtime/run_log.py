@@ -1,37 +1,115 @@
-"""The event log of a run, which Dagster opens anew for each event where it is a file of SQLite."""
+"""The event log of a run, to which Dagster connects anew for each event."""
 
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from metaflow_dagster.runtime.internals import missing
 
 SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
+SECONDS_IDLE = 1.0  # after which a connection to a server may be lost
 SECONDS_TO_WAIT = 30  # for others who write; dagster/_core/storage/sqlite.py
+
+SERVERS = (
+    "postgresql",
+    "mysql",
+)  # by SQLAlchemy's names; Dagster's engines of both commit by themselves
 
 Connect = Callable[[str], AbstractContextManager[Any]]
 
 
 @contextmanager
-def kept_open(context: Any) -> Iterator[None]:
-    """Keep the event log of a run open, where that is a file of SQLite, and one connection to it.
+def kept_open(context: Any, writers: int) -> Iterator[None]:
+    """Keep connections to the event log of a run, to which so many threads write at once."""
+    storage = context.instance.event_log_storage
+    with ExitStack() as stack:
+        if path_of := getattr(storage, "path_for_shard", None):
+            stack.enter_context(kept_file(storage, context.run_id, path_of(context.run_id)))
+        for each in filter(can_have_pool, (storage, context.instance.run_storage)):
+            stack.enter_context(pooled(each, writers))
+        yield
+
+
+@contextmanager
+def kept_file(storage: Any, run_id: str, path: str) -> Iterator[None]:
+    """Keep a file of SQLite open, and one connection to it.
 
     Dagster makes an engine and a connection for each event. Whenever nobody else has the file open,
     SQLite then moves everything from its write-ahead log, and waits for the disk several times.
     """
-    storage = context.instance.event_log_storage
     with ExitStack() as stack:
         # A run does without, whatever keeps the file from being opened once more.
         with suppress(sqlite3.Error):
-            if path_of := getattr(storage, "path_for_shard", None):
-                stack.enter_context(open_file(path_of(context.run_id)))
-                stack.enter_context(announced(path_of(context.run_id)))
-                if can_have_one_connection(storage):
-                    stack.enter_context(one_connection(storage, context.run_id))
+            stack.enter_context(open_file(path))
+            stack.enter_context(announced(path))
+            if can_have_one_connection(storage):
+                stack.enter_context(one_connection(storage, run_id))
         yield
+
+
+def can_have_pool(storage: Any) -> bool:
+    """Whether a storage has an engine that connects to a server anew each time."""
+    from sqlalchemy.pool import NullPool
+
+    engine = vars(storage).get("_engine")
+    return isinstance(getattr(engine, "pool", None), NullPool) and engine.dialect.name in SERVERS
+
+
+@contextmanager
+def pooled(storage: Any, writers: int) -> Iterator[None]:
+    """Let a storage keep its connections to a server, as long as this lasts.
+
+    What connects is Dagster's own engine, with whatever it needs to be let in.
+    """
+    from sqlalchemy import create_engine, event
+
+    own = storage._engine
+
+    def connect() -> Any:
+        connection = own.raw_connection()
+        connection.detach()
+        return connection.dbapi_connection
+
+    keeping = create_engine(
+        own.url,
+        creator=connect,
+        isolation_level="AUTOCOMMIT",
+        pool_size=writers,
+        max_overflow=-1,  # no limit, as without a pool
+    )
+    event.listen(keeping, "checkout", partial(check_idle, keeping.dialect))
+    event.listen(keeping, "checkin", note_use)
+    storage._engine = keeping
+    try:
+        yield
+    finally:
+        storage._engine = own
+        keeping.dispose()
+
+
+def note_use(_connection: Any, record: Any) -> None:
+    """Note when a connection was used last."""
+    record.info["used"] = time.monotonic()
+
+
+def check_idle(dialect: Any, connection: Any, record: Any, _proxy: Any) -> None:
+    """Let a connection be made anew if it is lost, as when the server has been started anew.
+
+    To ask costs another answer of the server, so it is only done after a pause.
+    """
+    from sqlalchemy.exc import DisconnectionError
+
+    if time.monotonic() - record.info.get("used", time.monotonic()) < SECONDS_IDLE:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise DisconnectionError("The connection is lost") from error
 
 
 def wanted_for_one_connection() -> dict[str, dict[str, str]]:

@@ -1,0 +1,79 @@
+"""On a database server, a run keeps its connections to the event log, and gets over their loss."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance
+
+from metaflow_dagster.runtime.run_log import SECONDS_IDLE, kept_open
+from tests.services.mariadb import mariadb_server
+from tests.services.postgres import postgres_server
+from tests.unit.runtime.test_kept_open import context_of, report
+
+pytestmark = pytest.mark.slow
+
+SERVERS = {"postgres": postgres_server, "mysql": mariadb_server}
+# By SQLAlchemy's names: the number of a connection, and what ends one.
+NUMBER = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+END = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def instance(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DagsterInstance]:
+    home = tmp_path_factory.mktemp("home")
+    with SERVERS[request.param]() as server:
+        configuration = {"telemetry": {"enabled": False}, **server.storage}
+        (home / "dagster.yaml").write_text(json.dumps(configuration))
+        with DagsterInstance.from_config(str(home)) as found:
+            yield found
+
+
+@contextmanager
+def connected(storage: Any) -> Iterator[Any]:
+    with vars(storage)["_engine"].connect() as connection:
+        yield connection
+
+
+def number(storage: Any) -> int:
+    """Which connection the storage uses."""
+    with connected(storage) as connection:
+        text = NUMBER[connection.dialect.name]
+        return int(connection.exec_driver_sql(text).scalar())
+
+
+def test_connections_are_kept_as_long_as_the_run_lasts(instance: DagsterInstance) -> None:
+    context = context_of(instance)
+    for storage in (instance.event_log_storage, instance.run_storage):
+        assert number(storage) != number(storage)
+        own = vars(storage)["_engine"]
+        with kept_open(context, 2):
+            report(context)
+            kept = {number(storage) for _ in range(3)}
+            assert len(kept) == 1
+            with connected(storage), connected(storage), connected(storage):
+                assert number(storage) not in kept  # more at once than the pool keeps
+        assert vars(storage)["_engine"] is own
+        assert number(storage) not in kept
+    assert len(instance.all_logs(context.run_id)) == 2
+
+
+def test_lost_connection_is_made_anew(instance: DagsterInstance) -> None:
+    context = context_of(instance)
+    storage: Any = instance.event_log_storage
+    with kept_open(context, 2):
+        report(context)
+        lost = number(storage)
+        with connected(instance.schedule_storage) as other:
+            other.exec_driver_sql(END[other.dialect.name].format(lost))
+        time.sleep(SECONDS_IDLE)
+        report(context)
+        assert number(storage) != lost
+    assert len(instance.all_logs(context.run_id)) == 2
