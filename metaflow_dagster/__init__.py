@@ -36,5 +36,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """What `dg` looks at for components; whatever imports Metaflow is not among it."""
+    """The names among which `dg` looks for components, without those that import Metaflow."""
     return sorted({*globals(), "MetaflowFlowComponent"})

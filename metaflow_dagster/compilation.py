@@ -1,4 +1,4 @@
-"""What comes out of a compilation, and how it gets from the process of the flow to another.
+"""The result of a compilation, and its way from the process of the flow to another.
 
 Metaflow resolves a flow's configuration in the flow's own process, so that is where it is compiled.
 Whoever wants more than one flow, or is not to import Metaflow, takes over what came out.

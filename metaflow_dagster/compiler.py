@@ -114,7 +114,7 @@ def compile_session(
 
 
 def _beside(options: Options) -> Mapping[str, str]:
-    """What a file imports that has to be in its directory."""
+    """The text of each module that a file imports from its own directory, by file name."""
     return {f"{SHARED_MODULE}.py": emit_shared_runtime()} if options.runtime == "shared" else {}
 
 

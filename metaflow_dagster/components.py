@@ -77,9 +77,9 @@ class MetaflowFlowComponent(_Attributes, Component, Resolvable):
         Those of events may be the project's own. That of the ends of runs is left to the job that
         is named after the flow, as Dagster takes it for another one in each `defs.yaml`.
         """
-        for one in module.defs.assets:
-            if self._options().name is None and one.key == AssetKey([module.FLOW.end_event]):
-                yield one
+        for asset in module.defs.assets:
+            if self._options().name is None and asset.key == AssetKey([module.FLOW.end_event]):
+                yield asset
 
     def _compiled(self, directory: Path) -> Compilation:
         file = directory / self.flow

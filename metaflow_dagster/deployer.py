@@ -324,7 +324,7 @@ class DagsterDeployedFlow(DeployedFlow):
 
 
 def _said(process: Any) -> str:
-    """What a command has said of its failure, without Metaflow's line before it."""
+    """The error message of a command that failed, without Metaflow's line before it."""
     if process.process.poll() is not None:
         process.sync_wait()  # for the threads that write to the file what it has said
     text = Path(process.log_files["stderr"]).read_text(encoding="utf-8", errors="replace")

@@ -41,7 +41,7 @@ class NotDeployed(MetaflowException):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What the datastore keeps of a deployed job."""
+    """The record of a deployed job in the datastore."""
 
     owner: str
     production_token: str = field(repr=False)
@@ -176,7 +176,7 @@ def next_deployment(
 
 
 def token_prefix(job_name: str, project: Project | None) -> str:
-    """What tokens of the job begin with; all flows in a branch of a project share it."""
+    """The prefix of the job's tokens; all flows in a branch of a project share it."""
     if project is None:
         return job_name.lower()
     digest = hashlib.sha1(f"{project.name}.{project.branch}".encode()).digest()

@@ -1,4 +1,4 @@
-"""What the compiler says when it cannot compile a flow.
+"""The messages of the compiler when it cannot compile a flow.
 
 Diagnostics are collected by a stage and raised together at its end, so that a user mends a flow
 in one go. A `CompileError` is the user's to mend, an `InternalError` is ours.

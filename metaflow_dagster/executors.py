@@ -1,4 +1,4 @@
-"""What runs the ops of a job: the executors of the generated file itself, and those of packages.
+"""The executors, which run the ops of a job: those of the generated file, and those of packages.
 
 threads, multiprocess, in_process        on the machine of the run
 celery, docker, k8s, celery_k8s          on others, by Dagster's packages

@@ -34,7 +34,7 @@ class ErrorInChild(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome(Generic[Result]):
-    """What a child has to tell: a result, or an error and its traceback; and what it printed."""
+    """The outcome of a child process: a result, or an error and its traceback; and its output."""
 
     result: Result | None
     error: BaseException | None
@@ -49,7 +49,7 @@ def can_fork() -> bool:
 
 
 def in_child(work: Callable[[], Result]) -> Result:
-    """What a function returns or raises in a forked process; what it prints is printed here.
+    """Call a function in a forked process; return or raise its outcome here, and print its output.
 
     A result has to be one that can be pickled; of an error that cannot, there is the text.
 
@@ -99,7 +99,7 @@ def _fork() -> int:
 
 
 def _message(pipe: BinaryIO) -> bytes | None:
-    """What the child has sent; not up to the end, for its own children may keep the pipe open."""
+    """The child's message; not read up to the end, as its own children may keep the pipe open."""
     head = pipe.read(_LENGTH)
     length = int.from_bytes(head, "big")
     message = pipe.read(length)

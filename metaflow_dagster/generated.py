@@ -20,7 +20,7 @@ _RECORD: Final = '# {"flow":'  # begins the line of the record
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a file of a flow says of its deployment.
+    """The deployment of a flow, as the header of its generated file records it.
 
     `file` is that of the flow; it and `datastore_root` are relative to the directory of the
     generated file where they are in its project.

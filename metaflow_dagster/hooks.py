@@ -40,7 +40,7 @@ class Attempt:
 
 
 class HookedTask:
-    """What `CLIArgs` and the hooks read of a task (metaflow/runtime.py: Task)."""
+    """The attributes of a task that `CLIArgs` and the hooks read (metaflow/runtime.py: Task)."""
 
     def __init__(self, state: Any, attempt: Attempt) -> None:
         self.flow = state.flow
@@ -65,7 +65,7 @@ class HookedTask:
 
 
 def _parallel_nodes(state: Any, attempt: Attempt) -> Any:
-    """What a control task is told of its nodes, by the task before it."""
+    """The nodes of a control task, as the task before it has stored them; None for other tasks."""
     if attempt.ubf_context != UBF_CONTROL:
         return None
     (before,) = attempt.input_paths

@@ -1,4 +1,4 @@
-"""What is wrong with the options of a compilation by themselves."""
+"""Checks of the options of a compilation that need no flow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POOL = re.compile(r"\S+")  # dagster/_core/definitions/op_definition.py: VALID_
 
 
 def check_options(options: Options) -> Iterator[Diagnostic]:
-    """What is wrong with the options by themselves."""
+    """Check the options by themselves, without a flow."""
     if options.name is not None and not is_dagster_name(options.name):
         yield Diagnostic(
             f"--name {options.name!r} is not a name Dagster takes for a job.",
@@ -70,13 +70,14 @@ def _check_runtime(options: Options) -> Iterator[Diagnostic]:
 
 def _check_pools(options: Options) -> Iterator[Diagnostic]:
     pairs = pool_pairs(options)
+    steps = [step for step, _ in pairs]
     for step, name in pairs:
         if not _POOL.fullmatch(name) or not _is_printable(name):
             yield Diagnostic(
                 f"--pool {name!r} is not a name Dagster takes for a pool.",
                 "Give a name without blanks, such as --pool gpu, or --pool train=gpu for one step.",
             )
-        if [one for one, _ in pairs].count(step) > 1:
+        if steps.count(step) > 1:
             yield Diagnostic(
                 f"There is more than one --pool for {step or 'all steps'}.",
                 "Leave all but one out: an op takes a slot of one pool.",
@@ -126,7 +127,7 @@ def _check_warm_steps(options: Options) -> Iterator[Diagnostic]:
 
 def _check_preload(options: Options) -> Iterator[Diagnostic]:
     for name in options.preload:
-        if not all(one.isidentifier() and not iskeyword(one) for one in name.split(".")):
+        if not all(part.isidentifier() and not iskeyword(part) for part in name.split(".")):
             yield Diagnostic(
                 f"--preload {name!r} is not a name of a module.",
                 "Give one as an import statement has it, such as --preload pandas, or --preload "

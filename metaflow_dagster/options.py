@@ -56,7 +56,7 @@ def _option(default: Any, name: str, text: str, **more: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a user may choose when compiling a flow: each option is defined here alone.
+    """The options of a compilation: each is defined here alone.
 
     The commands, `synthesize`, Metaflow's Deployer, the component and the tables in the
     documentation are made from the fields: a bool is a flag, a sequence can be given repeatedly.
@@ -225,7 +225,7 @@ def _texts(name: str, values: object) -> tuple[str, ...]:
 
 def preloaded(options: Options, imports: Sequence[str]) -> Sequence[str]:
     """The modules to import once a run, of a flow whose file imports some at its top level."""
-    named = [[*imports] if one == AUTO else [one] for one in options.preload]
+    named = [[*imports] if module == AUTO else [module] for module in options.preload]
     return [*dict.fromkeys(name for names in named for name in names)]
 
 

@@ -1,4 +1,4 @@
-"""What the commands that compile flows have in common: the options of a compilation."""
+"""The options that all commands which compile flows have in common."""
 
 from __future__ import annotations
 

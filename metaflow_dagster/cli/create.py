@@ -173,9 +173,9 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
 def _report_commands(compilation: Compilation) -> None:
     file = file_word(str(compilation.output))
     required = [
-        f"{shell_word(f'--{one.name}')} VALUE"
-        for one in compilation.flow.parameters
-        if isinstance(one.default, Required)
+        f"{shell_word(f'--{parameter.name}')} VALUE"
+        for parameter in compilation.flow.parameters
+        if isinstance(parameter.default, Required)
     ]
     click.echo("\nOpen the job in Dagster's UI, or run it:")
     click.echo(f"    dagster dev -f {file}")

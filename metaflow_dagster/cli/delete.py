@@ -54,7 +54,7 @@ def delete(
 
 
 def _to_delete(file: Path, flow: str, name: str | None) -> CompiledFile:
-    """What the file holds, if it is one of the flow's; `NotDeleted` says why it is not."""
+    """The compiled file to delete; raise `NotDeleted` if it is not one of the flow's."""
     if not os.path.exists(file):  # nor for a name that is none
         raise NotDeleted(f"There is no {file}. Name the file to delete with --definitions-file.")
     compiled = read_compiled(file)

@@ -1,4 +1,4 @@
-"""What the commands that launch a run have in common."""
+"""The common parts of the commands that launch a run."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _foreaches(session: Session) -> dict[str, str]:
     """The innermost foreach around each step that is in one."""
     graph = session.state.graph
     around = {
-        node.name: [one for one in _splits(node) if _is_foreach(graph[one])] for node in graph
+        node.name: [split for split in _splits(node) if _is_foreach(graph[split])] for node in graph
     }
     return {step: foreaches[-1] for step, foreaches in around.items() if foreaches}
 

@@ -66,10 +66,12 @@ def create(
             with _made(directory):
                 location = merged(flow_files, options, directory)
                 if not force:
-                    raise_if_any(one for file in location.texts for one in check_replaced(file))
+                    raise_if_any(
+                        diagnostic for file in location.texts for diagnostic in check_replaced(file)
+                    )
                 _deploy(location)
-                report_imports(options, [one.flow for one in location.compilations])
-                report_needs(options, [one.flow for one in location.compilations])
+                report_imports(options, [compilation.flow for compilation in location.compilations])
+                report_needs(options, [compilation.flow for compilation in location.compilations])
 
 
 class _NotDeployed(Exception):
@@ -87,7 +89,7 @@ def _refusals_shown() -> Iterator[None]:
 @contextmanager
 def _made(directory: Path) -> Iterator[None]:
     """A directory that is there, and is as it was if the block fails."""
-    missing = [one for one in (directory, *directory.parents) if not os.path.exists(one)]
+    missing = [path for path in (directory, *directory.parents) if not os.path.exists(path)]
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,8 +97,8 @@ def _made(directory: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for one in missing:
-            one.rmdir()
+        for path in missing:
+            path.rmdir()
         raise
 
 

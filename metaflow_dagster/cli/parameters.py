@@ -26,7 +26,9 @@ class ParametersCommand(click.Command):
         """Click's `Command.parse_args`, which would fill in the parameters' defaults."""
         parser = self.make_parser(ctx)
         given, rest, order = parser.parse_args(args=list(args))
-        own = [one for one in self.get_params(ctx) if one not in self._flow_options()]
+        own = [
+            parameter for parameter in self.get_params(ctx) if parameter not in self._flow_options()
+        ]
         for param in iter_params_for_processing(order, own):
             _, rest = param.handle_parse_result(ctx, given, rest)
         if rest and not ctx.resilient_parsing:

@@ -1,4 +1,4 @@
-"""What `create` says of a flow: what it has found, how each thing is handled, what that needs."""
+"""The report of `create` on a flow: its parts, how each is handled, and what they need."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ _OF_STEP: Mapping[str, str] = {
 def report_flow(flow: Flow) -> None:
     """Say what the flow consists of, and what becomes of its decorators."""
     _section("Steps", _steps(flow))
-    _section("Parameters", {one.name: _parameter(one) for one in flow.parameters})
-    _section("Configs", {one.name: "value at compile time" for one in flow.configs})
+    _section("Parameters", {parameter.name: _parameter(parameter) for parameter in flow.parameters})
+    _section("Configs", {config.name: "value at compile time" for config in flow.configs})
     _section("Decorators", _decorators(flow))
     _section("Left to the environment of the steps", _inherited(flow))
     _section("Extensions of Metaflow that it does not load", hidden_extensions())
@@ -135,7 +135,7 @@ def _short(text: str) -> str:
 
 def _decorators(flow: Flow) -> dict[str, str]:
     """How each decorator is handled, and on which steps it is."""
-    handled = {f"@{one}": _OF_FLOW.get(one, "Metaflow's") for one in flow.applied}
+    handled = {f"@{decorator}": _OF_FLOW.get(decorator, "Metaflow's") for decorator in flow.applied}
     on: dict[str, list[Step]] = {}
     for step in flow.steps:
         for name in dict.fromkeys(step.applied):

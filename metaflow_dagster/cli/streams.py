@@ -1,4 +1,4 @@
-"""What commands print, on a stream that cannot take all of it."""
+"""The output of commands on streams that cannot encode all of it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ ASSET_KIND: Final = "metaflow"
 
 
 def assets_name(job: str) -> str:
-    """What the assets of the file of a job are called."""
+    """The name of the list of assets in the file of a job."""
     return f"{job}_assets"
 
 
@@ -39,7 +39,7 @@ def asset_list(identifier: str, flow: Flow, scope: ModuleScope) -> Statement:
     """The assets. Those for ends of other flows stand in the files of these."""
     events = dict.fromkeys(event.name for trigger in flow.triggers for event in trigger.events)
     published = [
-        call(scope.ref("event_spec"), literal(one)) for one in events if not is_end_event(one)
+        call(scope.ref("event_spec"), literal(event)) for event in events if not is_end_event(event)
     ]
     return assign(name(identifier), list_of([*published, _end(flow, events, scope)]))
 

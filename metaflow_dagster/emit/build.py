@@ -22,8 +22,8 @@ def name(identifier: str) -> cst.Name:
 
 def attribute(value: Expression, *attributes: str) -> Expression:
     """`value.a.b`"""
-    for one in attributes:
-        value = cst.Attribute(value, cst.Name(one))
+    for attribute_name in attributes:
+        value = cst.Attribute(value, cst.Name(attribute_name))
     return value
 
 
@@ -114,7 +114,9 @@ def names_tuple(identifiers: Sequence[str]) -> cst.Name | cst.Tuple:
     """`a`, or `a, b` without parentheses."""
     if len(identifiers) == 1:
         return name(identifiers[0])
-    return cst.Tuple([cst.Element(name(one)) for one in identifiers], lpar=[], rpar=[])
+    return cst.Tuple(
+        [cst.Element(name(identifier)) for identifier in identifiers], lpar=[], rpar=[]
+    )
 
 
 def dict_of(pairs: Iterable[tuple[Expression, Expression]]) -> cst.Dict:
@@ -189,7 +191,7 @@ def function(
     """A function; parameters are pairs of name and annotation."""
     return cst.FunctionDef(
         name(identifier),
-        cst.Parameters([_parameter(one, annotation) for one, annotation in parameters]),
+        cst.Parameters([_parameter(parameter, annotation) for parameter, annotation in parameters]),
         cst.IndentedBlock(body),
         decorators=[cst.Decorator(decorator) for decorator in decorators],
         returns=cst.Annotation(returns) if returns else None,

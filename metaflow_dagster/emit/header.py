@@ -66,7 +66,7 @@ def _regenerate_location(
     flow_files: Iterable[str], options: Options, place: Place
 ) -> Iterator[str]:
     yield "metaflow-dagster create --output-dir ."
-    yield from (file_word(place.relative(one) or one) for one in flow_files)
+    yield from (file_word(place.relative(file) or file) for file in flow_files)
     yield from _option_words(options)
 
 

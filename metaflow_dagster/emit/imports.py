@@ -23,7 +23,7 @@ def import_statements(imports: Iterable[tuple[Imported, str]]) -> Iterator[list[
 def _section(imports: Iterable[tuple[Imported, str]]) -> Iterator[Statement]:
     """Modules first, then names out of modules, each sorted."""
     from_modules: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for imported, here in sorted(imports, key=lambda one: (one[0].module, one[1])):
+    for imported, here in sorted(imports, key=lambda pair: (pair[0].module, pair[1])):
         if imported.name is None:
             yield import_as(imported.module, here)
         else:
@@ -33,7 +33,7 @@ def _section(imports: Iterable[tuple[Imported, str]]) -> Iterator[Statement]:
 
 
 def _grouped(names: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:
-    """What one statement imports: names as they are together, every renamed one alone."""
+    """The names for each import statement: unchanged names together, every renamed one alone."""
     in_order = sorted(names, key=_member_order)
     as_they_are = [name for name in in_order if name[0] == name[1]]
     renamed = [[name] for name in in_order if name[0] != name[1]]

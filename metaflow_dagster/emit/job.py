@@ -67,7 +67,9 @@ def job_function(
     scope: ModuleScope,
 ) -> Statement:
     """The job; `op_identifiers` are the variables that hold the ops, by op name."""
-    used = {source for op in plan.ops() for one in inputs(op) for source in sources(one.wire)}
+    used = {
+        source for op in plan.ops() for op_input in inputs(op) for source in sources(op_input.wire)
+    }
     body = _Body(op_identifiers, Scope(op_identifiers.values()), {}, frozenset(used))
     return function(
         identifier,
@@ -177,7 +179,7 @@ class _Body:
 
     def _invoke(self, op: StepOp | GlueOp) -> Statement:
         node = call(attribute(name(self.ops[op.name]), "alias"), literal(op.name))
-        invocation = call(node, *(self._argument(one) for one in inputs(op)))
+        invocation = call(node, *(self._argument(op_input) for op_input in inputs(op)))
         given = outputs(op)
         if not self.used.intersection(given):
             return expression(invocation)
@@ -185,8 +187,8 @@ class _Body:
             self.variables[source] = self.scope.claim(_variable(op, source))
         return assign(names_tuple([self.variables[source] for source in given]), invocation)
 
-    def _argument(self, one: Input) -> Expression:
-        match one.wire:
+    def _argument(self, op_input: Input) -> Expression:
+        match op_input.wire:
             case One(source) | Item(source):
                 return name(self.variables[source])
             case Collected(source):
@@ -194,7 +196,7 @@ class _Body:
             case FanIn(several):
                 return list_of(name(self.variables[source]) for source in several)
             case _:
-                assert_never(one.wire)
+                assert_never(op_input.wire)
 
     def _lane(self, lane: Lane) -> Iterator[Statement]:
         """The lane's ops as a function of one item, and its mapping over the items."""

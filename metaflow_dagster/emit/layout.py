@@ -79,9 +79,9 @@ def _small(statement: cst.BaseSmallStatement, level: int) -> cst.BaseSmallStatem
 def _definition(node: cst.FunctionDef | cst.ClassDef, level: int) -> Statement:
     changes: dict[str, object] = {
         "body": node.body.with_changes(
-            body=[laid_out(one, level + 1) for one in node.body.body]  # type: ignore[arg-type]
+            body=[laid_out(statement, level + 1) for statement in node.body.body]  # type: ignore[arg-type]
         ),
-        "decorators": [_decorator(one, level) for one in node.decorators],
+        "decorators": [_decorator(decorator, level) for decorator in node.decorators],
     }
     if isinstance(node, cst.FunctionDef) and node.params.params and not _fits(_header(node), level):
         changes["whitespace_before_params"] = _newline(1)
@@ -124,10 +124,12 @@ def _broken(node: Expression, level: int, depth: int) -> Expression:
         case cst.Call(args=[_, *_]):
             return node.with_changes(
                 whitespace_before_args=_newline(depth + 1),
-                args=_one_a_line([_item(one, level, depth + 1) for one in node.args], depth),
+                args=_one_a_line(
+                    [_item(argument, level, depth + 1) for argument in node.args], depth
+                ),
             )
         case cst.List(elements=[_, *_]) | cst.Dict(elements=[_, *_]):
-            items = [_item(one, level, depth + 1) for one in node.elements]  # type: ignore[type-var]
+            items = [_item(element, level, depth + 1) for element in node.elements]  # type: ignore[type-var]
             opening = {
                 cst.List: ("lbracket", cst.LeftSquareBracket),
                 cst.Dict: ("lbrace", cst.LeftCurlyBrace),
@@ -154,7 +156,7 @@ def _item(node: _Node, level: int, depth: int) -> _Node:
 def _split_string(node: cst.SimpleString, level: int, depth: int) -> Expression:
     room = max(WIDTH - INDENT * (level + depth + 1), SHORTEST_PIECE)
     text = _pieces(str(node.evaluated_value), room)
-    pieces = [cst.SimpleString(quoted(one)) for one in islice(text, MOST_PIECES + 1)]
+    pieces = [cst.SimpleString(quoted(line)) for line in islice(text, MOST_PIECES + 1)]
     if not 1 <= len(pieces) <= MOST_PIECES or (len(pieces) == 1 and len(node.value) > room):
         return node
     joined: cst.SimpleString | cst.ConcatenatedString = pieces[-1]

@@ -135,7 +135,7 @@ def _begins_at(line: int) -> str:
 
 
 def _beginning(scope: ModuleScope) -> Iterator[Statement]:
-    """What the flow's part begins with: where the file is, and which runtime it takes."""
+    """The first statements of the flow's part: the file's directory, and the runtime it needs."""
     yield here_statement(scope)
     if scope.needs_runtime():
         arguments = [literal(SERIES), name("__file__")]
@@ -165,10 +165,10 @@ def _claim(plan: JobPlan, options: Options, scope: ModuleScope) -> _Identifiers:
     ops = {op.name: scope.claim(op.name) for op in plan.ops()}
     schedule = scope.claim(schedule_name(plan.name)) if plan.flow.schedule else None
     wanted: dict[Trigger | Notice, str] = {
-        **{one: trigger_name(plan.name, one) for one in plan.flow.triggers},
-        **{one: notice_name(plan.name, one) for one in notices(options)},
+        **{trigger: trigger_name(plan.name, trigger) for trigger in plan.flow.triggers},
+        **{notice: notice_name(plan.name, notice) for notice in notices(options)},
     }
-    sensors = {one: scope.claim(wish) for one, wish in wanted.items()}
+    sensors = {origin: scope.claim(wish) for origin, wish in wanted.items()}
     assets = scope.claim(assets_name(plan.name))
     return _Identifiers(job, definitions, config, ops, schedule, sensors, assets)
 
@@ -199,7 +199,7 @@ def _generated(
 def _automation(
     plan: JobPlan, identifiers: _Identifiers, scope: ModuleScope
 ) -> Iterator[Statement]:
-    """What starts runs by itself, and what tells of their end."""
+    """The schedule, the sensors that start runs or tell of their end, and the assets."""
     job, schedule = identifiers.job, plan.flow.schedule
     if identifiers.schedule is not None and schedule is not None:
         yield schedule_definition(identifiers.schedule, job, plan, schedule, scope)

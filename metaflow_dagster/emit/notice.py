@@ -57,7 +57,7 @@ def notices(options: Options) -> Iterator[Notice]:
 
 
 def notice_name(job: str, notice: Notice) -> str:
-    """What the sensor is called that tells of the ends of a job's runs, after the option."""
+    """The name of the sensor that sends a notice when a run has ended, after the option."""
     return f"{job}_notify_on_{notice.value}"
 
 

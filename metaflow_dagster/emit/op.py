@@ -155,7 +155,7 @@ def _glue_decorator(op: GlueOp, scope: ModuleScope) -> Expression:
 
 
 def _glue_out(op: GlueOp, scope: ModuleScope) -> Expression | None:
-    """What the op gives, where its annotation does not tell Dagster."""
+    """The outputs of the op, unless Dagster reads them from its annotation."""
     if not op.glue.is_dynamic:
         return None
     return call(scope.ref("DynamicOut"), _glue_value(op, scope))
@@ -173,16 +173,16 @@ def _glue_type(op: GlueOp, scope: ModuleScope) -> Expression:
     return subscript(scope.ref("Iterator"), subscript(scope.ref("DynamicOutput"), value))
 
 
-def _nested(one: Input, scope: ModuleScope) -> Expression:
+def _nested(op_input: Input, scope: ModuleScope) -> Expression:
     """The type of an input: a path, or lists of paths."""
     annotation: Expression = scope.builtin("str")
-    for _ in range(one.nesting):
+    for _ in range(op_input.nesting):
         annotation = subscript(scope.builtin("list"), annotation)
     return annotation
 
 
 def _out(output: Output, scope: ModuleScope) -> Expression | None:
-    """What the op gives, where its annotation does not tell Dagster."""
+    """The outputs of the op, unless Dagster reads them from its annotation."""
     match output:
         case TaskOutput() | ForeachList() | NodesOutput():
             return None
@@ -190,10 +190,10 @@ def _out(output: Output, scope: ModuleScope) -> Expression | None:
             return call(scope.ref("DynamicOut"), scope.builtin("str"))
         case SplitOutputs(branches):
             return text_dict(
-                {one: call(scope.ref("Out"), scope.builtin("str")) for _, one in branches}
+                {branch: call(scope.ref("Out"), scope.builtin("str")) for _, branch in branches}
             )
         case SwitchOutputs(branches):
-            return text_dict({one: _optional_out(scope) for _, one in branches})
+            return text_dict({branch: _optional_out(scope) for _, branch in branches})
         case _:
             assert_never(output)
 
@@ -227,8 +227,8 @@ def _parameters(
     op: StepOp, config: ConfigUse | None, scope: ModuleScope
 ) -> Iterator[tuple[str, Expression]]:
     yield "context", scope.ref("OpExecutionContext")
-    for one in op.inputs:
-        yield one.name, _nested(one, scope)
+    for op_input in op.inputs:
+        yield op_input.name, _nested(op_input, scope)
     if config and not config.raw:
         yield "config", name(config.identifier)
 
@@ -297,12 +297,12 @@ def _input_paths(op: StepOp, scope: ModuleScope) -> Expression:
     match op.inputs:
         case ():
             return list_of([name("parameters")])
-        case (Input(nesting=1) as one,):
-            return name(one.name)
-        case (Input(nesting=nesting) as one,) if nesting > 1:
-            return call(scope.ref("flat"), name(one.name))
+        case (Input(nesting=1) as op_input,):
+            return name(op_input.name)
+        case (Input(nesting=nesting) as op_input,) if nesting > 1:
+            return call(scope.ref("flat"), name(op_input.name))
         case inputs:
-            return list_of(name(one.name) for one in inputs)
+            return list_of(name(op_input.name) for op_input in inputs)
 
 
 def _options(op: StepOp, scope: ModuleScope) -> Expression | None:
@@ -336,7 +336,7 @@ def _result(output: Output, scope: ModuleScope) -> Statement:
         case ForeachOutput():
             return yielded_from(call(scope.ref("foreach_outputs"), task))
         case SplitOutputs(branches):
-            outputs = [literal(one) for _, one in branches]
+            outputs = [literal(branch) for _, branch in branches]
             return yielded_from(call(scope.ref("split_outputs"), task, *outputs))
         case SwitchOutputs(branches):
             return yielded_from(call(scope.ref("switch_output"), task, literal(dict(branches))))

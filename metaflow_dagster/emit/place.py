@@ -33,5 +33,9 @@ def place_of(output: str | os.PathLike[str]) -> Place:
     """The place of an output file that need not exist yet."""
     file = Path(os.path.abspath(output))
     directories = [file.parent, *file.parent.parents]
-    marked = (one for one in directories if any((one / mark).exists() for mark in _PROJECT_MARKERS))
+    marked = (
+        directory
+        for directory in directories
+        if any((directory / mark).exists() for mark in _PROJECT_MARKERS)
+    )
     return Place(file, next(marked, file.parent))

@@ -17,7 +17,7 @@ from metaflow_dagster.ir.job import JobPlan
 
 
 def schedule_name(job: str) -> str:
-    """What the schedule of a job is called."""
+    """The name of a job's schedule."""
     return f"{job}_schedule"
 
 

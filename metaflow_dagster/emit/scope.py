@@ -113,7 +113,7 @@ class ModuleScope:
         return name(identifier)
 
     def imports(self) -> Iterator[tuple[Imported, str]]:
-        """What has to be imported, with the name it has in the module; not the runtime."""
+        """The imports, each with its name in the module, without those of `shared_imports`."""
         imports = dict(self._imports)
         match self._delivery:
             case Inline(library):
@@ -132,7 +132,7 @@ class ModuleScope:
         return not isinstance(self._delivery, Inline)
 
     def shared_imports(self) -> Iterator[tuple[Imported, str]]:
-        """What is imported from the runtime beside the file."""
+        """The names that are imported from the runtime beside the file."""
         if isinstance(self._delivery, Shared):
             for used in self._used:
                 yield Imported(self._delivery.module, used), used

@@ -1,4 +1,4 @@
-"""What the file knows of its flow.
+"""The settings of the flow in the file.
 
 FLOW = FlowSettings(
     name="TrainFlow",

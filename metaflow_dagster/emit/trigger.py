@@ -29,7 +29,7 @@ _SUFFIXES: Final = {TriggerKind.EVENT: "trigger", TriggerKind.RUN: "trigger_on_f
 
 
 def trigger_name(job: str, trigger: Trigger) -> str:
-    """What the sensor for one of a job's triggers is called, after Metaflow's decorator."""
+    """The name of the sensor for a trigger of a job, after Metaflow's decorator."""
     return f"{job}_{_SUFFIXES[trigger.kind]}"
 
 
@@ -66,7 +66,7 @@ def trigger_function(
 
 
 def _trigger(trigger: Trigger, scope: ModuleScope) -> Expression:
-    events: dict[str, Literal] = {one.name: dict(one.parameters) for one in trigger.events}
+    events: dict[str, Literal] = {event.name: dict(event.parameters) for event in trigger.events}
     reset = trigger.reset_at
     return call(
         scope.ref("Trigger"),

@@ -1,4 +1,4 @@
-"""What starts runs by itself: `@schedule`, `@trigger` and `@trigger_on_finish`.
+"""The decorators that start runs: `@schedule`, `@trigger` and `@trigger_on_finish`.
 
 They are read as Metaflow's Argo deployer does (metaflow/plugins/argo/argo_workflows.py:
 `_get_schedule`, `_process_triggers`). The decorators' names and defaults are known only at compile
@@ -23,7 +23,7 @@ _RESET_AT = "reset_at"
 
 
 def check_automation(flow: FlowObject) -> Iterator[Diagnostic]:
-    """What is wrong with the decorators that start runs."""
+    """Check the decorators that start runs."""
     yield from _check_schedule(flow)
     for name in ("trigger", "trigger_on_finish"):
         decorator = _trigger_decorator(flow, name)
@@ -42,7 +42,7 @@ def read_schedule(flow: FlowObject) -> Schedule | None:
 
 
 def read_triggers(flow: FlowObject) -> Iterator[Trigger]:
-    """What `@trigger` and `@trigger_on_finish` wait for; either is enough."""
+    """The triggers by `@trigger` and `@trigger_on_finish`; either is enough to start a run."""
     if (decorator := _trigger_decorator(flow, "trigger")) is not None:
         events = tuple(_events(flow, decorator.triggers))
         yield Trigger(TriggerKind.EVENT, events, _reset_at(decorator))
@@ -88,7 +88,7 @@ def _check_schedule(flow: FlowObject) -> Iterator[Diagnostic]:
 
 
 def _check_times(whose: str, cron: object, timezone: object) -> Iterator[Diagnostic]:
-    """What Dagster cannot make times of."""
+    """Refuse a cron expression or a time zone that Dagster does not support."""
     try:
         dagster_cron(str(cron))
         if timezone is not None:
@@ -125,11 +125,11 @@ def _reset_at(decorator: TriggerDecorator) -> Schedule | None:
 
 
 def _check_events(flow: FlowObject) -> Iterator[Diagnostic]:
-    """What is wrong with the events of `@trigger` and what their payloads are to give."""
+    """Check the events of `@trigger`, and the parameters that their payloads have to give."""
     decorator = _trigger_decorator(flow, "trigger")
     if decorator is None:
         return
-    yield from _check_names([one["name"] for one in decorator.triggers])
+    yield from _check_names([trigger["name"] for trigger in decorator.triggers])
     events = list(_events(flow, decorator.triggers))
     yield from _check_mapping(flow, events)
     yield from _check_required(flow, "trigger", events)
@@ -156,7 +156,7 @@ def _check_mapping(flow: FlowObject, events: Iterable[Event]) -> Iterator[Diagno
                 "of the flow.",
                 f"Take one of the flow's parameters: {', '.join(known) or 'it has none'}.",
             )
-    for parameter in (one for one, count in times.items() if count > 1):
+    for parameter in (name for name, count in times.items() if count > 1):
         yield Diagnostic(
             f"@trigger: several events are to give a value to parameter {parameter}.",
             "Let one of them do so.",
@@ -182,23 +182,23 @@ def _events(flow: FlowObject, triggers: Iterable[Mapping[str, Any]]) -> Iterator
     """
     names = {name.lower(): name for name in parameter_kinds(flow)}
     several = list(triggers)
-    for one in several:
-        mapping = one.get("parameters") or {}
+    for trigger in several:
+        mapping = trigger.get("parameters") or {}
         if not mapping and len(several) == 1:
             mapping = {name: name for name in names}
         pairs = ((names.get(key.lower(), key), field) for key, field in mapping.items())
-        yield Event(str(one["name"]), tuple(pairs))
+        yield Event(str(trigger["name"]), tuple(pairs))
 
 
 def _check_upstream_flows(flow: FlowObject) -> Iterator[Diagnostic]:
     decorator = _trigger_decorator(flow, "trigger_on_finish")
     if decorator is None:
         return
-    for one in decorator.triggers:
-        project, branch = _project_and_branch(one, flow)
+    for trigger in decorator.triggers:
+        project, branch = _project_and_branch(trigger, flow)
         if bool(project) != bool(branch):
             yield Diagnostic(
-                f"@trigger_on_finish names flow {one['flow']} with a project or a branch only.",
+                f"@trigger_on_finish names flow {trigger['flow']} with a project or a branch only.",
                 "Name both project and project_branch, or put this flow into a @project.",
             )
     yield from _check_required(flow, "trigger_on_finish", ())
@@ -206,7 +206,7 @@ def _check_upstream_flows(flow: FlowObject) -> Iterator[Diagnostic]:
 
 def _ends(flow: FlowObject, triggers: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
     """The ends of the flows that are waited for, each once."""
-    for name in dict.fromkeys(_end_of(one, flow) for one in triggers):
+    for name in dict.fromkeys(_end_of(trigger, flow) for trigger in triggers):
         yield Event(name)
 
 

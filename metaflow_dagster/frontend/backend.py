@@ -72,7 +72,7 @@ def read_backend(session: Session) -> Backend:
 
 
 def check_backend(session: Session) -> Iterator[Diagnostic]:
-    """What the file has to hold of the backend, and must not."""
+    """Refuse a datastore root with a credential, as the generated file would hold it."""
     root = read_backend(session).datastore_root
     if root is not None and holds_secret(root):
         yield Diagnostic(

@@ -1,4 +1,4 @@
-"""What looks like a credential, and so must not stand in a generated file."""
+"""Recognize values that look like a credential and must not stand in a generated file."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _check_with_dagster(cron: str, timezone: str, refusal: UnsupportedCron) -> N
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """What a field of a cron expression may hold."""
+    """The range and the names that a field of a cron expression may hold."""
 
     title: str
     lowest: int
@@ -199,8 +199,8 @@ def _range(field: _Field, text: str) -> _Range:
 
 
 def _ranges(field: _Field, text: str) -> _Part:
-    ranges = [_range(field, one) for one in text.split(",")]
-    numbers = frozenset(number for one in ranges for number in one.numbers)
+    ranges = [_range(field, part) for part in text.split(",")]
+    numbers = frozenset(number for interval in ranges for number in interval.numbers)
     return _Part(field, ",".join(map(str, ranges)), numbers)
 
 

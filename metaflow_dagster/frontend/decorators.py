@@ -1,4 +1,4 @@
-"""What decorators of steps and flows mean for the job, and which cannot be honoured."""
+"""The meaning of decorators of steps and flows for the job, and those that are not supported."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_hooks(node: Node) -> tuple[str, ...]:
 
 def read_names(node: Node) -> tuple[str, ...]:
     """The names of the decorators of a step, the user's own and step mutators included."""
-    own = (one.decorator_name for one in chain(node.wrappers, node.config_decorators))
+    own = (decorator.decorator_name for decorator in chain(node.wrappers, node.config_decorators))
     return (
         *(name.rpartition(".")[2] for name in own),  # without their module
         *(decorator.name for decorator in node.decorators),
@@ -86,16 +86,20 @@ def _is_hooked(decorator: StepDecorator) -> bool:
 
 
 def _environment(node: Node) -> Iterator[Diagnostic]:
-    """What is wrong with the variables of `@environment`."""
-    given = [one.attributes["vars"] for one in node.decorators if one.name == "environment"]
-    if not all(isinstance(one, Mapping) for one in given):
+    """Check the variables of `@environment`."""
+    given = [
+        decorator.attributes["vars"]
+        for decorator in node.decorators
+        if decorator.name == "environment"
+    ]
+    if not all(isinstance(variables, Mapping) for variables in given):
         yield _of_step(
             node,
             "The vars of @environment are no dictionary.",
             """On the command line they are JSON: --with 'environment:vars={"NAME": "value"}'.""",
         )
         return
-    for variable, value in chain.from_iterable(one.items() for one in given):
+    for variable, value in chain.from_iterable(variables.items() for variables in given):
         if not _is_variable(variable, str(value)):
             yield _of_step(
                 node,
@@ -122,9 +126,11 @@ def _is_variable(name: object, value: str) -> bool:
 
 
 def _pauses(node: Node) -> Iterator[Diagnostic]:
-    """What Dagster cannot wait for between retries."""
-    for one in node.decorators:
-        minutes = one.attributes["minutes_between_retries"] if one.name == "retry" else 0
+    """Refuse a pause between retries that Dagster cannot wait for."""
+    for decorator in node.decorators:
+        minutes = (
+            decorator.attributes["minutes_between_retries"] if decorator.name == "retry" else 0
+        )
         try:
             is_known = 0 <= int(minutes) <= _LONGEST_PAUSE
         except (TypeError, ValueError, OverflowError):
@@ -186,7 +192,9 @@ def read_retries(node: Node) -> Retries:
 
 def read_timeout(node: Node) -> int | None:
     """The seconds that `@timeout` gives to a step."""
-    seconds = [one.secs for one in node.decorators if isinstance(one, TimeoutDecorator)]
+    seconds = [
+        decorator.secs for decorator in node.decorators if isinstance(decorator, TimeoutDecorator)
+    ]
     return seconds[-1] if seconds else None
 
 
@@ -236,4 +244,8 @@ def read_decospecs(node: Node) -> tuple[str, ...]:
 def _added(node: Node) -> Iterator[StepDecorator | UserStepDecorator]:
     decorators: Iterable[StepDecorator | UserStepDecorator]
     decorators = chain(node.decorators, node.wrappers, node.config_decorators)
-    return (one for one in decorators if not one.statically_defined and one.inserted_by is None)
+    return (
+        decorator
+        for decorator in decorators
+        if not decorator.statically_defined and decorator.inserted_by is None
+    )

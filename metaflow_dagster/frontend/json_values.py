@@ -30,4 +30,4 @@ def _is_deeper(value: object, levels: int) -> bool:
             inner = value
         case _:
             return False
-    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)

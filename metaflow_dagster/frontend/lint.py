@@ -22,7 +22,7 @@ def run_checks(graph: Graph) -> None:
     """
     linter: Any = copy.copy(lint.linter)
     if not has_loop(graph):
-        linter._checks = [one for one in linter._checks if one.__name__ != _SEARCH_FOR_LOOPS]
+        linter._checks = [check for check in linter._checks if check.__name__ != _SEARCH_FOR_LOOPS]
     linter.run_checks(graph)
 
 
@@ -36,5 +36,5 @@ def has_loop(graph: Graph) -> bool:
 
 
 def _others(node: Node) -> Iterator[str]:
-    """What may follow, without the step itself if it is a recursive switch."""
-    return (one for one in node.out_funcs if node.type != "split-switch" or one != node.name)
+    """The steps that may follow, without the step itself if it is a recursive switch."""
+    return (step for step in node.out_funcs if node.type != "split-switch" or step != node.name)

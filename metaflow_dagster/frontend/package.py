@@ -85,7 +85,7 @@ class _Anybody:
         return getattr(self._environment, name)
 
     def get_environment_info(self, **options: Any) -> dict[str, Any]:
-        """What the package tells of where it comes from."""
+        """Metaflow's facts about the environment, without who packed the code and which commit."""
         info = self._environment.get_environment_info(**options)
         return {name: value for name, value in info.items() if name not in _PASSING}
 

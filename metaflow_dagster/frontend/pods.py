@@ -40,7 +40,7 @@ _ONLY_METAFLOW = ("executable", "extended_resources", "port", "security_context"
 
 def read_pod(node: Node) -> Pod | None:
     """The pod a step asks for; None if it asks for none."""
-    asked = {one.name: one.attributes for one in node.decorators}
+    asked = {decorator.name: decorator.attributes for decorator in node.decorators}
     for decorator in ("kubernetes", "resources"):
         if decorator in asked:
             return _checked_pod(decorator, asked[decorator], node.parallel_step)
@@ -103,7 +103,7 @@ def _container(attributes: Attributes) -> Iterator[tuple[str, Literal]]:
     yield "resources", _resources(attributes)
     secrets = [*_named(attributes.get("secrets")), *KUBERNETES_SECRETS.split(",")]
     if any(secrets):
-        yield "env_from", [{"secret_ref": {"name": one}} for one in secrets if one]
+        yield "env_from", [{"secret_ref": {"name": secret}} for secret in secrets if secret]
     mounts = [_mount(name, path) for name, path, _ in _volumes(attributes)]
     if mounts:
         yield "volume_mounts", mounts
@@ -114,7 +114,7 @@ def _mount(name: str, path: str) -> Literal:
 
 
 def _images_by_default() -> tuple[str | None, ...]:
-    """What Metaflow takes where nothing is given, in which there is no Dagster."""
+    """The images that Metaflow uses if none is given; there is no Dagster in them."""
     major, minor, _ = platform.python_version_tuple()
     image = KUBERNETES_CONTAINER_IMAGE or f"python:{major}.{minor}"
     registry = (KUBERNETES_CONTAINER_REGISTRY or "").rstrip("/")
@@ -134,7 +134,7 @@ def _resources(attributes: Attributes) -> dict[str, Literal]:
     left_out = {_NAMES[name] for name, value in amounts.items() if value is None}
     both = {"requests": requests, "limits": limits}
     return {
-        name: {one: amount for one, amount in asked.items() if one not in left_out}
+        name: {resource: amount for resource, amount in asked.items() if resource not in left_out}
         for name, asked in both.items()
         if asked.keys() - left_out
     }
@@ -154,7 +154,10 @@ def _spec(attributes: Attributes) -> Iterator[tuple[str, Literal]]:
         if attributes.get(theirs):
             yield ours, attributes[theirs]
     if attributes.get("image_pull_secrets"):
-        yield "image_pull_secrets", [{"name": one} for one in attributes["image_pull_secrets"]]
+        yield (
+            "image_pull_secrets",
+            [{"name": secret} for secret in attributes["image_pull_secrets"]],
+        )
     volumes: list[Literal] = [{"name": name, **source} for name, _, source in _volumes(attributes)]
     if volumes:
         yield "volumes", volumes
@@ -174,7 +177,7 @@ def _named(names: Any) -> list[str]:
 
 
 def _beyond_dagster(attributes: Attributes, is_parallel: bool) -> Iterator[str]:
-    """What is asked for that Dagster's pods would not have."""
+    """The names of what is asked for that Dagster's pods do not support."""
     yield from (name for name in _ONLY_METAFLOW if attributes.get(name))
     if attributes["namespace"] != KUBERNETES_NAMESPACE:
         yield "namespace"

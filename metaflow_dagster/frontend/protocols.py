@@ -133,7 +133,7 @@ class Datastore(Plugin, Protocol):
 
 
 class CliState(Protocol):
-    """What Metaflow's command line hands to its commands (`cli.start` fills it)."""
+    """The state that Metaflow's command line hands to its commands (`cli.start` fills it)."""
 
     flow: FlowObject
     graph: Graph

@@ -52,7 +52,7 @@ def read_flow(session: Session) -> Flow:
 
 
 def default_job_name(flow: FlowObject) -> str:
-    """What the job is called if it gets no name: as the flow, after its project and branch."""
+    """The name of a job without `--name`: the flow's, after its project and branch."""
     if "project" in flow._flow_decorators:
         return project_job_name(current.project_flow_name)
     return ascii_name(flow.name)
@@ -74,7 +74,9 @@ def _breakdowns(graph: Graph) -> Iterator[Diagnostic]:
     steps that lead nowhere (check_join_followed_by_parallel_step).
     """
     for node in graph:
-        stray = node.type == "join" and not all(graph[one].split_branches for one in node.in_funcs)
+        stray = node.type == "join" and not all(
+            graph[parent].split_branches for parent in node.in_funcs
+        )
         if stray or (node.parallel_step and not node.out_funcs):
             yield Diagnostic(
                 "Metaflow cannot check the graph around this step.",
@@ -85,7 +87,7 @@ def _breakdowns(graph: Graph) -> Iterator[Diagnostic]:
 
 
 def metaflow_diagnostic(error: MetaflowException) -> Diagnostic:
-    """What Metaflow itself objects to, in our form."""
+    """An error of Metaflow's as a diagnostic."""
     location = None
     if getattr(error, "source_file", None) and getattr(error, "line_no", None):
         location = Location(error.source_file, error.line_no)
@@ -116,6 +118,6 @@ def _option(name: str, value: object) -> Iterator[str]:
         case True:
             yield f"--{name}"
         case tuple() | list():
-            yield from (f"--{name}={one}" for one in value)
+            yield from (f"--{name}={item}" for item in value)
         case _:
             yield f"--{name}={value}"

@@ -116,7 +116,7 @@ def _attaching(decospecs: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except STUMBLES as error:
-        given = " ".join(f"--with {shlex.quote(one)}" for one in decospecs)
+        given = " ".join(f"--with {shlex.quote(spec)}" for spec in decospecs)
         raise CompileError(
             [
                 Diagnostic(
@@ -151,8 +151,8 @@ def _as_arguments(option: Any, value: Any) -> Iterator[str]:
     if isinstance(value, bool):
         yield (option.opts if value else option.secondary_opts)[0]
         return
-    for one in value if isinstance(value, (tuple, list)) else (value,):
-        yield f"{option.opts[0]}={one}"
+    for item in value if isinstance(value, (tuple, list)) else (value,):
+        yield f"{option.opts[0]}={item}"
 
 
 def _config_arguments(arguments: tuple[str, ...]) -> Iterator[str]:
@@ -184,7 +184,9 @@ def library_session(flow_cls: type) -> Iterator[Session]:
         state = cli.CliState(flow_copy(use_cli=False))
         state.entrypoint = [sys.executable, inspect.getfile(flow_cls)]
         command = copy.copy(cli.start)
-        command.params = [one for one in command.params if one.name not in CONFIG_PARAMETERS]
+        command.params = [
+            parameter for parameter in command.params if parameter.name not in CONFIG_PARAMETERS
+        ]
         decorators.add_decorator_options(config_options(command))
         # What is run after the callback is a command that is neither `run` nor `step`.
         with _explained():
@@ -256,7 +258,7 @@ def _copy_of(flow_cls: type) -> Any:
     twin: Any = type(flow_cls)(flow_cls.__name__, (flow_cls,), namespace)
     inherited = twin._flow_state.inherited_data
     inherited[FlowStateItems.FLOW_DECORATORS] = {
-        name: [_copy_of_flow_decorator(one) for one in given]
+        name: [_copy_of_flow_decorator(decorator) for decorator in given]
         for name, given in inherited.get(FlowStateItems.FLOW_DECORATORS, {}).items()
     }
     return twin
@@ -281,7 +283,9 @@ def _copy_of_step(function: types.FunctionType) -> types.FunctionType:
     step.__doc__ = function.__doc__
     step.__dict__.update(function.__dict__)
     for kind in ("decorators", "wrappers", "config_decorators"):
-        setattr(step, kind, [_copy_of_decorator(one) for one in getattr(function, kind)])
+        setattr(
+            step, kind, [_copy_of_decorator(decorator) for decorator in getattr(function, kind)]
+        )
     return step
 
 

@@ -58,7 +58,7 @@ def read_steps(flow: FlowObject, graph: Graph) -> Iterator[Step]:
 
 
 def _parents(nodes: Iterable[Node]) -> Mapping[str, Iterable[str]]:
-    """What leads to each step, in the order of the nodes, and not the step itself."""
+    """The parents of each step, in the order of the nodes; a step is not its own parent."""
     parents: dict[str, dict[str, None]] = defaultdict(dict)
     for node in nodes:
         for target in node.out_funcs:

@@ -114,7 +114,7 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What a step asks of the pod it runs in, in the words of Kubernetes' API.
+    """The pod that a step asks for, in the words of Kubernetes' API.
 
     Pairs of an attribute and its value: of the container, of the pod's specification and of its
     metadata. `beyond_dagster` names what is asked for that only pods of Metaflow's have.
@@ -270,7 +270,7 @@ class Schedule:
 
 
 class TriggerKind(Enum):
-    """What Metaflow calls an event by which a run was triggered (metaflow/events.py)."""
+    """The type of an event that triggered a run, as Metaflow names it (metaflow/events.py)."""
 
     EVENT = "event"  # something that somebody has published
     RUN = "run"  # the end of a run
@@ -286,7 +286,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What starts a run by itself: all of the events have to happen.
+    """A trigger that starts a run when all of its events have happened.
 
     At the times of `reset_at`, those that have happened before are forgotten.
     """
@@ -303,7 +303,7 @@ class Trigger:
             case TriggerKind.EVENT:
                 return f"when events {' and '.join(names)} have been published"
             case TriggerKind.RUN:
-                flows = [one.removeprefix("metaflow.").removesuffix(".end") for one in names]
+                flows = [name.removeprefix("metaflow.").removesuffix(".end") for name in names]
                 return f"when a run of {' and one of '.join(flows)} has succeeded"
             case _:
                 assert_never(self.kind)

@@ -148,7 +148,7 @@ class Gather:
 
     @property
     def purpose(self) -> str:
-        """What people are told of the op."""
+        """The purpose of the op, as people read it."""
         return "gathers the tasks of all items of a foreach into one list"
 
 
@@ -163,7 +163,7 @@ class Regroup:
 
     @property
     def purpose(self) -> str:
-        """What people are told of the op."""
+        """The purpose of the op, as people read it."""
         around = "the foreach" if self.depth == 1 else f"{self.depth} foreaches"
         return f"brings the tasks together that belong to one item of {around}"
 
@@ -178,7 +178,7 @@ class FanOut:
 
     @property
     def purpose(self) -> str:
-        """What people are told of the op."""
+        """The purpose of the op, as people read it."""
         return "fans out the items of a foreach inside a foreach"
 
 

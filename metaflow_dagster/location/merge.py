@@ -57,18 +57,24 @@ def merged(flow_files: Sequence[str], options: Options, directory: Path) -> Loca
     raise_if_any([*check_options(options), *_check_definitions(definitions, flow_files)])
     compiled = _all_compiled(dict.fromkeys(flow_files), of_flows, directory)
     raise_if_any(_check_jobs(compiled))
-    modules = module_names({one.job_name: one.output.stem for one in compiled.values()})
-    outputs = {file: f"{modules[one.job_name]}.py" for file, one in compiled.items()}
+    modules = module_names(
+        {compilation.job_name: compilation.output.stem for compilation in compiled.values()}
+    )
+    outputs = {
+        file: f"{modules[compilation.job_name]}.py" for file, compilation in compiled.items()
+    }
     renamed = {file: name for file, name in outputs.items() if name != compiled[file].output.name}
     compiled |= _all_compiled(renamed, of_flows, directory)
     raise_if_any(_check_outputs([directory / name for name in outputs.values()], flow_files))
-    compilations = sorted(compiled.values(), key=lambda one: one.output.name)
+    compilations = sorted(compiled.values(), key=lambda compilation: compilation.output.name)
     texts = {
-        directory / file.name: text for one in compilations for file, text in one.texts.items()
+        directory / file.name: text
+        for compilation in compilations
+        for file, text in compilation.texts.items()
     }
     texts[definitions] = emit_location(
-        [one.output.stem for one in compilations],
-        sorted(one.flow.file for one in compilations),
+        [compilation.output.stem for compilation in compilations],
+        sorted(compilation.flow.file for compilation in compilations),
         options,
         place_of(definitions),
     )
@@ -109,8 +115,8 @@ def module_names(modules: Mapping[str, str]) -> Mapping[str, str]:
 
 def _check_jobs(compiled: Mapping[str, Compilation]) -> Iterator[Diagnostic]:
     files = defaultdict(list)
-    for file, one in compiled.items():
-        files[one.job_name].append(file)
+    for file, compilation in compiled.items():
+        files[compilation.job_name].append(file)
     for job, same in files.items():
         if len(same) > 1:
             yield Diagnostic(

@@ -15,7 +15,7 @@ from metaflow_dagster.options import Options, given
 
 
 class FlowNotCompiled(Exception):
-    """What the command line of a flow has said instead of compiling it."""
+    """A flow was not compiled; the message is the output of its command line."""
 
     def __init__(self, flow_file: str, said: str) -> None:
         self.flow_file = flow_file

@@ -73,5 +73,5 @@ def _is_host(text: str | None) -> bool:
 
 
 def _without_credentials(url: str) -> str:
-    """What may be shown of what is no address; rather too little of it."""
+    """An invalid address without what may be user and password; rather too much is left out."""
     return re.sub(r"^([a-z]+://)?.*@", r"\1", url, flags=re.DOTALL)

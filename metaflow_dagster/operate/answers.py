@@ -61,7 +61,7 @@ def lost_answer(error: Exception) -> str | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """What has led to an error, in the words of the libraries below it."""
+    """The causes of an error, down to those of the libraries below."""
     cause = error.__cause__ or error.__context__
     while cause is not None:
         yield cause

@@ -7,21 +7,21 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What an automation is, by the name of Dagster's command for it."""
+    """The kind of an automation, by the name of Dagster's command for it."""
 
     SCHEDULE = "schedule"
     SENSOR = "sensor"
 
 
 class Change(Enum):
-    """What is done to an automation, by the name of Dagster's command for it."""
+    """A change of an automation, by the name of Dagster's command for it."""
 
     SUSPEND = "stop"
     UNSUSPEND = "start"
 
     @property
     def status(self) -> str:
-        """What a server says of an automation after the change."""
+        """The status of an automation on a server after the change."""
         return {"stop": "STOPPED", "start": "RUNNING"}[self.value]
 
 

@@ -46,15 +46,15 @@ def load_job(file: Path, flow: str, job_name: str | None) -> LoadedJob:
 def load_automations(file: Path, job_name: str) -> Sequence[Automation]:
     """The schedules and sensors that launch a job of the file."""
     repository = _repository(file).get_definition()
-    schedules = [one for one in repository.schedule_defs if one.job_name == job_name]
+    schedules = [schedule for schedule in repository.schedule_defs if schedule.job_name == job_name]
     sensors = [
-        one
-        for one in repository.sensor_defs
-        if job_name in {target.job_name for target in one.targets}
+        sensor
+        for sensor in repository.sensor_defs
+        if job_name in {target.job_name for target in sensor.targets}
     ]
     return [
-        *(Automation(Kind.SCHEDULE, one.name) for one in schedules),
-        *(Automation(Kind.SENSOR, one.name) for one in sensors),
+        *(Automation(Kind.SCHEDULE, schedule.name) for schedule in schedules),
+        *(Automation(Kind.SENSOR, sensor.name) for sensor in sensors),
     ]
 
 

@@ -107,10 +107,15 @@ class EmbeddedTarget:
         return _dagster_run(record)
 
     def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
-        """What has happened in a run since a cursor, and the next cursor."""
+        """The events of a run since a cursor, and the next cursor."""
         found = self._instance.get_records_for_run(dagster_run_id, cursor=cursor)
         happened = (record.event_log_entry.dagster_event for record in found.records)
-        events = [event for one in happened if one is not None for event in _events(one)]
+        events = [
+            event
+            for dagster_event in happened
+            if dagster_event is not None
+            for event in _events(dagster_event)
+        ]
         return events, found.cursor
 
     def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
@@ -185,7 +190,7 @@ class EmbeddedTarget:
                 job_code_origin=job.code_origin,
             )
         except DagsterInvalidConfigError as error:
-            raise config_refused([one.message for one in error.errors]) from error
+            raise config_refused([problem.message for problem in error.errors]) from error
         except DataError as error:
             raise run_not_kept(f"in {self._home}", _first_line(error)) from error
         return run_id
@@ -254,7 +259,7 @@ def _opened(home: Path) -> DagsterInstance:
 
 
 def _configuration_errors() -> tuple[type[Exception], ...]:
-    """What a home can fail with, from whose dagster.yaml classes are imported and made."""
+    """The errors of opening a home, whose dagster.yaml names classes to import and to construct."""
     from alembic.util import CommandError
     from dagster import DagsterError
     from dagster._check import CheckError
@@ -281,7 +286,7 @@ def _history_of(home: Path) -> Iterator[None]:
 
 
 def _storage_errors() -> tuple[type[Exception], ...]:
-    """What Dagster's storages raise."""
+    """The errors that Dagster's storages raise."""
     from alembic.util import CommandError
     from dagster import DagsterError
     from sqlalchemy.exc import SQLAlchemyError

@@ -1,4 +1,4 @@
-"""What is said when a run cannot be launched or found, in the form in which Metaflow shows errors.
+"""The errors of commands on runs and deployments, in the form in which Metaflow shows them.
 
 Each message names what is wrong and what to do.
 """
@@ -83,7 +83,7 @@ class RunNotTerminated(MetaflowException):
 
 
 def config_refused(reasons: Sequence[str]) -> RunNotStarted:
-    """What is said of parameters that the compiled job does not take."""
+    """The error for parameters that the compiled job does not take."""
     return RunNotStarted(
         "Dagster does not take the parameters:\n"
         + "\n".join(f"    {reason}" for reason in reasons)
@@ -93,7 +93,7 @@ def config_refused(reasons: Sequence[str]) -> RunNotStarted:
 
 
 def run_not_kept(where: str, error: str) -> RunNotStarted:
-    """What is said where a database refuses a run, such as MySQL one of more than 64 KB."""
+    """The error for a run that a database refuses, such as MySQL one of more than 64 KB."""
     return RunNotStarted(
         f"The parameters and tags are more than Dagster's database can keep of a run {where} "
         f"({error}). MySQL holds 64 KB: give long texts as files, or use PostgreSQL."
@@ -101,7 +101,7 @@ def run_not_kept(where: str, error: str) -> RunNotStarted:
 
 
 def unreachable(url: str, error: object) -> DagsterUnavailable:
-    """What is said of a webserver that is not there; the URL is one that may be shown."""
+    """The error for a webserver that does not answer; the URL has to be one that may be shown."""
     return DagsterUnavailable(
         f"No Dagster webserver answers at {url} ({type(error).__name__}). Start one with "
         "`dagster dev`, or give the address of one with --url or METAFLOW_DAGSTER_URL."

@@ -1,4 +1,4 @@
-"""What an event can carry: values that a flow gets as they were given, wherever they went through.
+"""The payload of an event: values that a flow gets as they were given, whichever way they take.
 
 On their way they are JSON, for the webserver and in Dagster's history, and there metadata.
 """

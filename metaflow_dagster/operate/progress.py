@@ -27,11 +27,11 @@ class StepProgress:
 
     def count(self, change: StepChange) -> int:
         """How many tasks have come to this."""
-        return sum(one is change for one in self.tasks.values())
+        return sum(state is change for state in self.tasks.values())
 
 
 class Progress:
-    """What is known of a run from its events.
+    """The progress of a run, from its events.
 
     `foreach_of` gives the foreach step that is innermost around a step, for those inside one: the
     items it has found are the tasks that the step will have.

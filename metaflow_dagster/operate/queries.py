@@ -1,4 +1,4 @@
-"""What is asked of a Dagster webserver, in GraphQL. Only fields that Dagster 1.10 has too."""
+"""The GraphQL queries to a Dagster webserver. Only fields that Dagster 1.10 has too."""
 
 from __future__ import annotations
 

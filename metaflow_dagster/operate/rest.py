@@ -1,4 +1,4 @@
-"""What a Dagster webserver offers beside GraphQL, by means of the standard library alone."""
+"""The requests to a Dagster webserver beside GraphQL, with the standard library alone."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _something_else(address: Address, why: str) -> DagsterUnavailable:
 
 
 def _reason(error: HTTPError) -> str:
-    """What Dagster says, which is JSON; a proxy may say something else."""
+    """The first line of the error in Dagster's JSON; the HTTP status if it is something else."""
     try:
         said = json.loads(error.read(_MOST_BYTES))["error"]
     except (OSError, HTTPException, ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""What is known of runs: the vocabulary that targets, progress and commands share."""
+"""The vocabulary of runs that targets, progress and commands share."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Launched:
 
 
 class StepChange(Enum):
-    """What happens to the task of an op."""
+    """A change of the state of an op's task."""
 
     STARTED = "started"
     RETRIED = "retried"
@@ -173,7 +173,7 @@ Event = StepChanged | ItemsFound | RunFailed
 
 
 def chained_reason(errors: Iterable[tuple[str, str]]) -> str:
-    """What errors say, each the cause of the one before: down to the root.
+    """The messages of errors, each the cause of the one before, down to the root.
 
     `errors` are names of classes with messages. Dagster's own around others say only which op it
     was.

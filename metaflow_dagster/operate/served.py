@@ -1,4 +1,4 @@
-"""What a Dagster webserver answers, in our words."""
+"""The answers of a Dagster webserver as dataclasses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ServedParameter:
 
 @dataclass(frozen=True, slots=True)
 class ServedFlow:
-    """What a server knows of the flow of a job."""
+    """The flow of a job, as a server knows it."""
 
     name: str
     parameters: tuple[ServedParameter, ...]
@@ -84,10 +84,15 @@ def _steps(ops: Any) -> Iterator[str]:
 
 def served_parameters(schema: Any, start_op: str) -> Iterator[ServedParameter]:
     """The fields of the configuration of the first op."""
-    fields = {one["key"]: one.get("fields") or () for one in schema.get("allConfigTypes", ())}
+    fields = {
+        config_type["key"]: config_type.get("fields") or ()
+        for config_type in schema.get("allConfigTypes", ())
+    }
     key = schema["rootConfigType"]["key"] if fields else ""
     for part in ("ops", start_op, "config"):
-        key = next((one["configTypeKey"] for one in fields.get(key, ()) if one["name"] == part), "")
+        key = next(
+            (field["configTypeKey"] for field in fields.get(key, ()) if field["name"] == part), ""
+        )
     for field in fields.get(key, ()):
         kind = field["configTypeKey"].removeprefix("Noneable.")
         yield ServedParameter(field["name"], kind, field["isRequired"])
@@ -95,12 +100,12 @@ def served_parameters(schema: Any, start_op: str) -> Iterator[ServedParameter]:
 
 def served_automations(repository: Any, job_name: str) -> Iterator[Automation]:
     """Schedules and sensors of a job, of a repository."""
-    for one in repository.get("schedules", ()):
-        if one["pipelineName"] == job_name:
-            yield _automation(Kind.SCHEDULE, one["name"], one["scheduleState"])
-    for one in repository.get("sensors", ()):
-        if job_name in {target["pipelineName"] for target in one["targets"] or ()}:
-            yield _automation(Kind.SENSOR, one["name"], one["sensorState"])
+    for schedule in repository.get("schedules", ()):
+        if schedule["pipelineName"] == job_name:
+            yield _automation(Kind.SCHEDULE, schedule["name"], schedule["scheduleState"])
+    for sensor in repository.get("sensors", ()):
+        if job_name in {target["pipelineName"] for target in sensor["targets"] or ()}:
+            yield _automation(Kind.SENSOR, sensor["name"], sensor["sensorState"])
 
 
 def _automation(kind: Kind, name: str, state: Any) -> Automation:
@@ -140,5 +145,5 @@ def run_events(event: Any) -> Iterator[Event]:
 
 def _causes(error: Any) -> Iterator[tuple[str, str]]:
     """Class and message of an error, and of what has caused it."""
-    for one in (error, *error["causes"]) if error else ():
-        yield one["className"] or "", one["message"]
+    for failure in (error, *error["causes"]) if error else ():
+        yield failure["className"] or "", failure["message"]

@@ -144,18 +144,18 @@ class ServerTarget:
         return dagster_run(answer)
 
     def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
-        """What has happened in a run since a cursor, and the next cursor."""
+        """The events of a run since a cursor, and the next cursor."""
         answer = self._ask(EVENTS, {"runId": dagster_run_id, "cursor": cursor})["logsForRun"]
         if answer["__typename"] != "EventConnection":
             raise RunNotFound(f"The Dagster at {self._url} has no events of {dagster_run_id}.")
-        events = [event for one in answer["events"] for event in run_events(one)]
+        events = [event for message in answer["events"] for event in run_events(message)]
         return events, answer["cursor"]
 
     def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
         """Runs with a tag, the latest first."""
         tagged = {"tags": [{"key": key, "value": value}]}
         answer = self._ask(RUNS, {"filter": tagged, "limit": limit})["runsOrError"]
-        return [dagster_run(one) for one in answer.get("results", ())]
+        return [dagster_run(run) for run in answer.get("results", ())]
 
     def terminate(self, run: DagsterRun) -> None:
         """Have the server terminate a run."""
@@ -217,7 +217,7 @@ class ServerTarget:
 
     def _is_switched(self, automation: Automation, change: Change, job: ServedJob) -> bool | None:
         """True if it is as it was to become, else None."""
-        states = {(one.kind, one.name): one.status for one in self._automations_of(job)}
+        states = {(entry.kind, entry.name): entry.status for entry in self._automations_of(job)}
         return states.get((automation.kind, automation.name)) == change.status or None
 
     def publish(self, event: str, payload: Mapping[str, Plain]) -> str:
@@ -228,7 +228,7 @@ class ServerTarget:
     def jobs(self) -> Sequence[DeployedJob]:
         """The jobs of compiled flows that the server has loaded."""
         served = served_jobs(self._ask(JOBS, {}))
-        return [DeployedJob(one.flow, one.name, location=one.location) for one in served]
+        return [DeployedJob(job.flow, job.name, location=job.location) for job in served]
 
     def run_url(self, dagster_run_id: str) -> str:
         """The page of the run."""
@@ -237,9 +237,9 @@ class ServerTarget:
     def flow(self, job: DeployedJob) -> ServedFlow:
         """The flow of a job."""
         (served,) = (
-            one
-            for one in served_jobs(self._ask(JOBS, {}))
-            if (one.name, one.location) == (job.name, job.location)
+            candidate
+            for candidate in served_jobs(self._ask(JOBS, {}))
+            if (candidate.name, candidate.location) == (job.name, job.location)
         )
         selector = {
             "pipelineName": served.name,
@@ -332,7 +332,7 @@ def _lost(reason: str, seen: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What the server says, which Dagster's client gives as kind and message."""
+    """The first line of a server's error, which Dagster's client gives as kind and message."""
     return str(error.args[-1]).strip().splitlines()[0]
 
 
@@ -345,7 +345,7 @@ def _is_meant(job: ServedJob, launch: Launch) -> bool:
 
 
 def _what_it_has(flow: str, jobs: Sequence[ServedJob], answer: Any) -> str:
-    """What to do, given what there is."""
+    """The hint to a user whose job was not found: the jobs or broken locations that there are."""
     own = [job for job in jobs if job.flow == flow]
     if own:
         return f"Of this flow it has: {_listed(own)}. Choose with --name and --location."

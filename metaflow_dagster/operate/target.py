@@ -1,4 +1,4 @@
-"""What can be done with a Dagster, wherever it is."""
+"""The operations on a Dagster, on this machine or at a URL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Target(Protocol):
         """The present state of a run."""
 
     def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
-        """What has happened in a run since a cursor, and the next cursor."""
+        """The events of a run since a cursor, and the next cursor."""
 
     def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
         """Runs with a tag, the latest first."""

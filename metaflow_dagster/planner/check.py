@@ -52,8 +52,8 @@ class _Visible:
     mapped: set[Source] = field(default_factory=set)
     item: Source | None = None
 
-    def allows(self, one: Input) -> bool:
-        match one.wire:
+    def allows(self, op_input: Input) -> bool:
+        match op_input.wire:
             case One(source):
                 return source in self.values
             case FanIn(several):
@@ -63,7 +63,7 @@ class _Visible:
             case Item(source):
                 return source == self.item
             case _:
-                assert_never(one.wire)
+                assert_never(op_input.wire)
 
     def add(self, op: StepOp | GlueOp) -> None:
         (self.dynamic if is_dynamic(op) else self.values).update(outputs(op))
@@ -92,9 +92,9 @@ def _illegal_wires(plan: JobPlan) -> Iterator[str]:
 
 
 def _refused(op: StepOp | GlueOp, visible: _Visible) -> Iterator[str]:
-    for one in inputs(op):
-        if not visible.allows(one):
-            yield f"Input {one.name} of {op.name} cannot be wired to {sources(one.wire)}."
+    for op_input in inputs(op):
+        if not visible.allows(op_input):
+            yield f"Input {op_input.name} of {op.name} cannot be wired to {sources(op_input.wire)}."
 
 
 def _wrong_edges(plan: JobPlan) -> Iterator[str]:
@@ -102,8 +102,8 @@ def _wrong_edges(plan: JobPlan) -> Iterator[str]:
     planned = {
         (parent, op.step.name)
         for op in plan.step_ops()
-        for one in op.inputs
-        for parent in _origins(one, by_name)
+        for op_input in op.inputs
+        for parent in _origins(op_input, by_name)
     }
     wanted = {
         (step.name, target)
@@ -115,9 +115,9 @@ def _wrong_edges(plan: JobPlan) -> Iterator[str]:
         yield f"The edge from step {parent} to step {child} is not the same in flow and job."
 
 
-def _origins(one: Input, by_name: Mapping[str, StepOp | GlueOp]) -> Iterator[str]:
+def _origins(op_input: Input, by_name: Mapping[str, StepOp | GlueOp]) -> Iterator[str]:
     """The steps from which an input comes, through any glue."""
-    for source in sources(one.wire):
+    for source in sources(op_input.wire):
         op = by_name[source.op]
         match op:
             case StepOp():

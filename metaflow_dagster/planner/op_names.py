@@ -1,4 +1,4 @@
-"""What ops, their inputs and their outputs are called in Dagster."""
+"""The names of ops, their inputs and their outputs in Dagster."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class _OpenLane:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What an output gives to a step: where it is and how deep its lists are."""
+    """The value that a step gets from an output: its source, lane and how deep its lists are."""
 
     parent: str
     source: Source
@@ -115,12 +115,12 @@ class _Planner:
         used = (
             source
             for op in _ops_in(self._root)
-            for one in inputs(op)
-            if not isinstance(one.wire, (One, Item))
-            for source in sources(one.wire)
+            for op_input in inputs(op)
+            if not isinstance(op_input.wire, (One, Item))
+            for source in sources(op_input.wire)
         )
         order = {source: index for index, source in enumerate(dict.fromkeys(used))}
-        return tuple(_closed(one, order) for one in self._root.content)
+        return tuple(_closed(part, order) for part in self._root.content)
 
     def _depth(self, step: Step) -> int:
         if not step.parents:
@@ -130,7 +130,7 @@ class _Planner:
         return self._depths[step.parents[0]] + change
 
     def _follows_foreach(self, step: Step) -> bool:
-        return any(isinstance(self._steps[one].transition, Foreach) for one in step.parents)
+        return any(isinstance(self._steps[parent].transition, Foreach) for parent in step.parents)
 
     def _output(self, step: Step, lane: _OpenLane) -> Output:
         match step.transition:
@@ -141,7 +141,7 @@ class _Planner:
             case Split(names):
                 return SplitOutputs(branch_names(names))
             case Switch():
-                others = tuple(one for one in targets(step.transition) if one != step.name)
+                others = tuple(other for other in targets(step.transition) if other != step.name)
                 return SwitchOutputs(branch_names(others))
             case Foreach(target):
                 alone = len(self._steps[target].parents) == 1
@@ -150,7 +150,7 @@ class _Planner:
                 assert_never(step.transition)
 
     def _is_parallel(self, step: Step) -> bool:
-        return any(isinstance(self._steps[one].transition, Parallel) for one in step.parents)
+        return any(isinstance(self._steps[parent].transition, Parallel) for parent in step.parents)
 
     def _arrival(self, step: Step) -> tuple[_OpenLane, tuple[Input, ...]]:
         """The lane a step runs in, and the inputs of its op."""
@@ -193,7 +193,7 @@ class _Planner:
         since nothing else leads from the branch to the join.
         """
         joined = self._steps[step.joins].transition if step.joins else None
-        if isinstance(joined, Foreach) or any(one.lane is not values[0].lane for one in values):
+        if isinstance(joined, Foreach) or any(value.lane is not values[0].lane for value in values):
             return False
         return len(values) == 1 or (
             isinstance(joined, Split) and len(values) == len(joined.targets)
@@ -224,9 +224,9 @@ class _Planner:
         source = self._glue("gather", value.parent, Gather(), collected)
         return _Value(value.parent, source, self._root, 1)
 
-    def _glue(self, purpose: str, step: str, glue: Glue, one: Input) -> Source:
+    def _glue(self, purpose: str, step: str, glue: Glue, op_input: Input) -> Source:
         name = self._names.glue(purpose, step)
-        self._root.content.append(GlueOp(name, self._names.definition(name), step, glue, one))
+        self._root.content.append(GlueOp(name, self._names.definition(name), step, glue, op_input))
         return Source(name)
 
     def _open_lane(self, source: Source) -> _OpenLane:
@@ -242,7 +242,9 @@ def _list_name(step: Step) -> str:
 
 def _ops_in(lane: _OpenLane) -> list[StepOp | GlueOp]:
     return [
-        op for one in lane.content for op in (_ops_in(one) if isinstance(one, _OpenLane) else [one])
+        op
+        for part in lane.content
+        for op in (_ops_in(part) if isinstance(part, _OpenLane) else [part])
     ]
 
 
@@ -251,11 +253,11 @@ def _branches(output: Output) -> Mapping[str, str]:
     return dict(output.branches) if isinstance(output, (SplitOutputs, SwitchOutputs)) else {}
 
 
-def _closed(one: StepOp | GlueOp | _OpenLane, order: Mapping[Source, int]) -> Placement:
-    """What was filled, as it is; the results of a lane are in the order of their use."""
-    if not isinstance(one, _OpenLane):
-        return one
-    assert one.source is not None
-    ops = tuple(op for op in one.content if isinstance(op, StepOp))
+def _closed(part: StepOp | GlueOp | _OpenLane, order: Mapping[Source, int]) -> Placement:
+    """An op as it is; a lane with its ops, and its results in the order of their use."""
+    if not isinstance(part, _OpenLane):
+        return part
+    assert part.source is not None
+    ops = tuple(op for op in part.content if isinstance(op, StepOp))
     results = [source for op in ops for source in outputs(op) if source in order]
-    return Lane(one.source, ops, tuple(sorted(results, key=order.__getitem__)))
+    return Lane(part.source, ops, tuple(sorted(results, key=order.__getitem__)))

@@ -25,11 +25,11 @@ def in_pods(flow: Flow) -> Flow:
 
 
 def _in_pod(step: Step) -> Step:
-    return replace(step, hooks=tuple(one for one in step.hooks if one != _KUBERNETES))
+    return replace(step, hooks=tuple(hook for hook in step.hooks if hook != _KUBERNETES))
 
 
 def check_pods(flow: Flow) -> Iterator[Diagnostic]:
-    """What steps ask for that the pods of ops cannot give them."""
+    """Refuse steps that ask for more than the pods of ops can give them."""
     for step in flow.steps:
         if step.pod is None:
             continue

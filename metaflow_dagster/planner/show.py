@@ -74,8 +74,8 @@ def _glue(glue: Glue) -> str:
             assert_never(glue)
 
 
-def _input(one: Input) -> str:
-    match one.wire:
+def _input(op_input: Input) -> str:
+    match op_input.wire:
         case One(source):
             return _source(source)
         case Item():
@@ -85,7 +85,7 @@ def _input(one: Input) -> str:
         case FanIn(several):
             return f"[{' | '.join(map(_source, several))}]"
         case _:
-            assert_never(one.wire)
+            assert_never(op_input.wire)
 
 
 def _source(source: Source) -> str:
