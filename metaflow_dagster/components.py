@@ -85,7 +85,7 @@ class MetaflowFlowComponent(_Attributes, Component, Resolvable):
         file = directory / self.flow
         if not file.is_file():
             raise FlowNotCompiled(
-                str(file), f"There is no such file. Mend `flow` in {directory / 'defs.yaml'}."
+                str(file), f"There is no such file. Fix `flow` in {directory / 'defs.yaml'}."
             )
         # As the steps, it runs in the directory of its file, wherever Dagster was started.
         return compile_flow(

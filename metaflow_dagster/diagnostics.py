@@ -1,7 +1,7 @@
 """The messages of the compiler when it cannot compile a flow.
 
-Diagnostics are collected by a stage and raised together at its end, so that a user mends a flow
-in one go. A `CompileError` is the user's to mend, an `InternalError` is ours.
+Diagnostics are collected by a stage and raised together at its end, so that a user fixes a flow
+in one go. A `CompileError` is the user's to fix, an `InternalError` is ours.
 """
 
 from __future__ import annotations

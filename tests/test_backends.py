@@ -349,10 +349,10 @@ def test_reexecution_counts_its_attempts_from_those_in_s3(make_project: MakeProj
     assert any("join was told to break" in failure for failure in broken_later.failures)
     assert _attempts(broken_later, "work") == [2]
     assert _attempts(broken_later, "join") == [0]
-    mended = project.reexecute()
-    assert mended.succeeded, mended.failures
-    assert _attempts(mended, "work") == []
-    assert _attempts(mended, "join") == [1]
+    fixed = project.reexecute()
+    assert fixed.succeeded, fixed.failures
+    assert _attempts(fixed, "work") == []
+    assert _attempts(fixed, "join") == [1]
     snapshot = project.read(broken.metaflow_run_id).snapshot
     assert snapshot.successful is True
     assert {step: len(tasks) for step, tasks in snapshot.tasks.items()} == {

@@ -95,7 +95,7 @@ def test_the_asset_of_an_event_may_be_the_project_s_own(project: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        pytest.param(None, "There is no such file. Mend `flow` in", id="no file"),
+        pytest.param(None, "There is no such file. Fix `flow` in", id="no file"),
         pytest.param("import no_such_module\n", "No module named 'no_such_module'", id="error"),
     ],
 )

@@ -252,7 +252,7 @@ def _opened(home: Path) -> DagsterInstance:
             _ = instance.event_log_storage  # is opened, or made, when it is first asked for
     except _configuration_errors() as error:
         raise DagsterUnavailable(
-            f"The configuration or history in {home} cannot be used: {error}. Mend its "
+            f"The configuration or history in {home} cannot be used: {error}. Fix its "
             "dagster.yaml, or set DAGSTER_HOME to another directory."
         ) from error
     return instance
@@ -280,7 +280,7 @@ def _history_of(home: Path) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise DagsterUnavailable(
-            f"The history in {home} cannot be used: {_first_line(error)}. Mend its databases, or "
+            f"The history in {home} cannot be used: {_first_line(error)}. Fix its databases, or "
             "set DAGSTER_HOME to another directory."
         ) from error
 

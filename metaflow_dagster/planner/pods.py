@@ -48,7 +48,7 @@ def check_pods(flow: Flow) -> Iterator[Diagnostic]:
 
 def _refused(step: Step, message: str) -> Diagnostic:
     hint = (
-        "Mend it, or leave pods to Metaflow, which starts them from the ops of any other "
+        "Fix it, or leave pods to Metaflow, which starts them from the ops of any other "
         "executor, such as --executor threads."
     )
     return Diagnostic(message, hint, step.name, step.location)

@@ -147,7 +147,7 @@ def check_fit(command: Sequence[str], extra: Mapping[str, str]) -> None:
     for what, text in (*arguments, *variables):
         if problem := unfit(text):
             reason = f"A process cannot be given {what}…: {problem}."
-            raise final_failure(f"{reason} Mend what it comes from: tags, options.")
+            raise final_failure(f"{reason} Fix what it comes from: tags, options.")
 
 
 def copy_lines(

@@ -5,15 +5,15 @@ import pytest
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
 from metaflow_dagster.ir.flow import Location
 
-PLAIN = Diagnostic("It is wrong.", "Mend it.")
-PLACED = Diagnostic("It is wrong.", "Mend it.", "fit", Location("/a/flow.py", 7))
+PLAIN = Diagnostic("It is wrong.", "Fix it.")
+PLACED = Diagnostic("It is wrong.", "Fix it.", "fit", Location("/a/flow.py", 7))
 
 
 @pytest.mark.parametrize(
     ("diagnostic", "text"),
     [
-        pytest.param(PLAIN, "It is wrong. Mend it.", id="plain"),
-        pytest.param(PLACED, "/a/flow.py:7: step fit: It is wrong. Mend it.", id="placed"),
+        pytest.param(PLAIN, "It is wrong. Fix it.", id="plain"),
+        pytest.param(PLACED, "/a/flow.py:7: step fit: It is wrong. Fix it.", id="placed"),
     ],
 )
 def test_text(diagnostic: Diagnostic, text: str) -> None:

@@ -82,13 +82,13 @@ class WithArguments(Exception):
         super().__init__(f"{one} and {other}")
 
 
-DIAGNOSTIC = Diagnostic("wrong", "Mend it.", "start", Location("flow.py", 3))
+DIAGNOSTIC = Diagnostic("wrong", "Fix it.", "start", Location("flow.py", 3))
 
 
 @pytest.mark.parametrize(
     ("error", "kind", "text"),
     [
-        (CompileError([DIAGNOSTIC]), CompileError, "flow.py:3: step start: wrong Mend it."),
+        (CompileError([DIAGNOSTIC]), CompileError, "flow.py:3: step start: wrong Fix it."),
         (InternalError("Broken."), InternalError, str(InternalError("Broken."))),
         (TypeError("no flow"), TypeError, "no flow"),
         (KeyboardInterrupt(), KeyboardInterrupt, ""),

@@ -115,7 +115,7 @@ def test_no_name(fresh: Path, event: Any) -> None:
 )
 def test_unusable_configuration(fresh: Path, configuration: str) -> None:
     (fresh / "dagster.yaml").write_text(configuration)
-    with pytest.raises(DagsterUnavailable, match=r"Mend its dagster\.yaml"):
+    with pytest.raises(DagsterUnavailable, match=r"Fix its dagster\.yaml"):
         publish("orders")
 
 
