@@ -28,7 +28,7 @@ test: .venv/.installed services  ## Run all tests.
 test-fast: .venv/.installed  ## Run the tests that take less than a minute together.
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow"
 
-test-deep: .venv/.installed  ## Run the property-based tests with new examples, up to 25 times as many; takes hours.
+test-deep: .venv/.installed  ## Run the property-based tests with new examples, 25 to 100 times as many; takes hours.
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest $(PYTEST_OPTIONS) --timeout=0 tests/test_properties.py tests/test_traces.py tests/test_random_resume.py tests/unit
 
 test-oldest: .venv-oldest/.installed services  ## Run all tests with the oldest supported Dagster, Metaflow and LibCST.

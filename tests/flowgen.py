@@ -693,11 +693,11 @@ def flow_of(tree: FlowTree, module: ModuleType) -> Any:
     return getattr(module, tree.name)
 
 
-def examples(count: int) -> Any:
-    """The settings of a test that tries `count` examples in a default run."""
-    deep = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
+def examples(count: int, deep: int = DEEP) -> Any:
+    """The settings of a test that tries `count` examples, or `deep` times as many in a deep run."""
+    is_deep = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
     return settings(
-        max_examples=count * (DEEP if deep else 1),
+        max_examples=count * (deep if is_deep else 1),
         deadline=None,
         phases=[one for one in Phase if one is not Phase.explain],
         print_blob=True,
