@@ -24,14 +24,14 @@ Connect = Callable[[str], AbstractContextManager[Any]]
 
 
 @contextmanager
-def kept_open(context: Any, writers: int) -> Iterator[None]:
-    """Keep connections to the event log of a run, to which so many threads write at once."""
+def kept_open(context: Any) -> Iterator[None]:
+    """Keep a connection to the event log of a run, as long as that lasts."""
     storage = context.instance.event_log_storage
     with ExitStack() as stack:
         if path_of := getattr(storage, "path_for_shard", None):
             stack.enter_context(kept_file(storage, context.run_id, path_of(context.run_id)))
-        for each in filter(can_have_pool, (storage, context.instance.run_storage)):
-            stack.enter_context(pooled(each, writers))
+        elif can_have_pool(storage):
+            stack.enter_context(pooled(storage))
         yield
 
 
@@ -61,10 +61,11 @@ def can_have_pool(storage: Any) -> bool:
 
 
 @contextmanager
-def pooled(storage: Any, writers: int) -> Iterator[None]:
-    """Let a storage keep its connections to a server, as long as this lasts.
+def pooled(storage: Any) -> Iterator[None]:
+    """Let a storage keep a connection to a server, as long as this lasts.
 
-    What connects is Dagster's own engine, with whatever it needs to be let in.
+    A server has no more than some hundred for all runs, so those that are needed at the same time
+    are closed as ever. What connects is Dagster's own engine, with whatever it needs to be let in.
     """
     from sqlalchemy import create_engine, event
 
@@ -79,7 +80,7 @@ def pooled(storage: Any, writers: int) -> Iterator[None]:
         own.url,
         creator=connect,
         isolation_level="AUTOCOMMIT",
-        pool_size=writers,
+        pool_size=1,
         max_overflow=-1,  # no limit, as without a pool
     )
     event.listen(keeping, "checkout", partial(check_idle, keeping.dialect))

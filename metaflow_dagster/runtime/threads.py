@@ -84,7 +84,7 @@ class ThreadsExecutor(Executor):
     def events(self, job_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
         """Execute the ops, the run having its resources."""
         with (
-            kept_open(job_context, self.max_concurrent + 1),
+            kept_open(job_context),
             active_execution(job_context, self.tag_limits) as active,
             only_guard().lasting(),
             self.processes() as start_process,

@@ -52,7 +52,7 @@ def test_no_log_is_cleared_up_as_long_as_it_is_kept_open(instance: DagsterInstan
     context = context_of(instance)
     report(context)
     assert logs(context) == []
-    with kept_open(context, 2):
+    with kept_open(context):
         sizes = []
         for _ in range(3):
             report(context)
@@ -67,7 +67,7 @@ def test_other_storage_is_left_alone() -> None:
     with DagsterInstance.ephemeral() as instance:
         context = context_of(instance)
         before = files()
-        with kept_open(context, 2):
+        with kept_open(context):
             report(context)
             assert files() == before
         report(context)
@@ -91,7 +91,7 @@ def test_who_watches_the_run_sees_its_events_meanwhile(instance: DagsterInstance
 
     instance.event_log_storage.watch(context.run_id, None, see)
     try:
-        with kept_open(context, 2):
+        with kept_open(context):
             for count in (2, 3):
                 report(context)
                 deadline = time.monotonic() + 20
@@ -110,7 +110,7 @@ def own_connect(instance: DagsterInstance) -> Any:
 def test_one_connection_is_for_the_run_and_as_long_as_it_lasts(instance: DagsterInstance) -> None:
     context, other = context_of(instance), context_of(instance)
     storage: Any = instance.event_log_storage
-    with kept_open(context, 2):
+    with kept_open(context):
         connections = []
         for _ in range(2):
             with storage.run_connection(context.run_id) as connection:
@@ -119,7 +119,7 @@ def test_one_connection_is_for_the_run_and_as_long_as_it_lasts(instance: Dagster
         with storage.run_connection(other.run_id) as connection:
             assert connection.connection.dbapi_connection not in connections
         during = own_connect(instance)
-        with kept_open(other, 2):  # has to do without
+        with kept_open(other):  # has to do without
             report(other)
             assert own_connect(instance) is during
     assert own_connect(instance) is None
@@ -130,7 +130,7 @@ def test_one_connection_is_for_the_run_and_as_long_as_it_lasts(instance: Dagster
 def test_each_event_is_stored_when_it_is_reported(instance: DagsterInstance) -> None:
     context = context_of(instance)
     file = instance.event_log_storage.path_for_shard(context.run_id)  # type: ignore[attr-defined]
-    with kept_open(context, 2), sqlite3.connect(file) as reader:
+    with kept_open(context), sqlite3.connect(file) as reader:
         count = "SELECT count(*) FROM event_logs"
         stored = []
         for _ in range(3):
@@ -143,7 +143,7 @@ def test_each_event_is_stored_when_it_is_reported(instance: DagsterInstance) -> 
 def test_failed_transaction_leaves_the_connection_usable(instance: DagsterInstance) -> None:
     context = context_of(instance)
     storage: Any = instance.event_log_storage
-    with kept_open(context, 2):
+    with kept_open(context):
         report(context)
         with pytest.raises(ZeroDivisionError):
             forget_events(storage, context.run_id)
