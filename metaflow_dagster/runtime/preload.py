@@ -3,13 +3,16 @@
 These functions run in the Python of the server, from their source, as those of `step_server.py` do.
 """
 
+import atexit
 import importlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 from typing import Any
 
@@ -96,9 +99,9 @@ def fault_of_import(name: str) -> str:
 
     Metaflow's command line takes options from the flow when it is imported, which comes later.
     """
-    sockets, modules = open_sockets(), {*sys.modules}
+    files, memory, modules = open_descriptors(), shared_memory(), {*sys.modules}
     try:
-        importlib.import_module(name)
+        exits = import_noting_exits(name)
     # Whatever it raises, SystemExit included: the steps import it themselves, and show it.
     except BaseException as error:
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -109,9 +112,37 @@ def fault_of_import(name: str) -> str:
         return f"it has started {threads} thread{'s' * (threads > 1)}, which a fork would lose"
     if has_children():
         return "it has started a process, which all tasks would share"
-    if open_sockets() - sockets:
-        return "it has opened a connection, which all tasks would share"
+    if opened := sorted(target for _, target in open_descriptors() - files):
+        return f"it has opened {opened[0]}, whose state all tasks would share"
+    if shared_memory() - memory:
+        return "it has made a lock or memory that all tasks would share"
+    if removes_files(exits):
+        return "it removes files when a process ends, which the first task would do for all"
     return ""
+
+
+def import_noting_exits(name: str) -> list[Any]:
+    """Import a module; the functions that are to be called when this process ends."""
+    register: Any = atexit.register
+    noted: list[Any] = []
+
+    def note(function: Any, *arguments: Any, **keywords: Any) -> Any:
+        noted.append(function)
+        return register(function, *arguments, **keywords)
+
+    atexit.register = note  # type: ignore[assignment]
+    try:
+        importlib.import_module(name)
+    finally:
+        atexit.register = register
+    finalizers: dict[Any, Any] = getattr(weakref.finalize, "_registry", {})
+    return [*noted, *(one.func for one in finalizers.values())]
+
+
+def removes_files(functions: list[Any]) -> bool:
+    """Whether some functions remove files, as those of a temporary directory do."""
+    removing = (shutil.rmtree, os.remove, os.unlink, os.rmdir)
+    return any(one in removing or getattr(one, "__module__", "") == "tempfile" for one in functions)
 
 
 def lasting_threads() -> int:
@@ -151,14 +182,22 @@ def has_children() -> bool:
     return False
 
 
-def open_sockets() -> set[str]:
-    """The sockets that this process has open, where /proc shows them."""
-    found: set[str] = set()
+def open_descriptors() -> set[tuple[str, str]]:
+    """What this process has open, by number, where /proc shows it; without what has no state."""
+    found: set[tuple[str, str]] = set()
     with suppress(OSError):
         for one in os.listdir("/proc/self/fd"):
             with suppress(OSError):  # that of the listing itself is closed by now
-                found.add(os.readlink(f"/proc/self/fd/{one}"))
-    return {one for one in found if one.startswith("socket:")}
+                found.add((one, os.readlink(f"/proc/self/fd/{one}")))
+    stateless = {"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"}
+    return {(number, target) for number, target in found if target not in stateless}
+
+
+def shared_memory() -> set[str]:
+    """The places of memory that this process would share with those that it forks."""
+    with suppress(OSError), open("/proc/self/maps") as lines:
+        return {place for place, kind, *_ in map(str.split, lines) if kind.startswith("rw-s")}
+    return set()
 
 
 def renew_random_numbers() -> None:

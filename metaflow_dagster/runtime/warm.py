@@ -31,12 +31,15 @@ from metaflow_dagster.runtime.preload import (
     fault_of_import,
     has_children,
     import_modules,
+    import_noting_exits,
     lasting_threads,
-    open_sockets,
+    open_descriptors,
     other_threads,
     outcome,
     preload_modules,
+    removes_files,
     renew_random_numbers,
+    shared_memory,
 )
 from metaflow_dagster.runtime.process import write_text
 from metaflow_dagster.runtime.settings import FRESH_PYTHON, FlowSettings
@@ -77,15 +80,18 @@ SERVER_START = (  # with a number of a file; what is to be done comes through th
 SERVER_IMPORTS = """\
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 from typing import Any
 
@@ -245,7 +251,8 @@ class StepServer:
         try:
             self.process.wait(SECONDS_TO_STOP)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            # One that is about to import modules is in its session, and is no child of this one.
+            stop_processes({f"{PROCESS_VARIABLE}=": self.process.pid}, 0)
             self.process.wait()
 
 
@@ -304,7 +311,10 @@ def server_program(file: str, preload: Sequence[str] = ()) -> str:
         lasting_threads,
         other_threads,
         has_children,
-        open_sockets,
+        import_noting_exits,
+        removes_files,
+        open_descriptors,
+        shared_memory,
         share_memory,
         changed_variables,
         serve_steps,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,14 @@ def test_comments_go_with_what_they_stand_above() -> None:
     library = read_library(["import json\n\n# why\nA = 1  # what\n\n\n# how\ndef f():\n    pass\n"])
     assert library.constants["A"] == "# why\nA = 1  # what\n"
     assert library.helpers["f"] == "# how\ndef f():\n    pass\n"
+
+
+def test_no_two_modules_of_the_runtime_define_the_same_name() -> None:
+    defined: Counter[str] = Counter()
+    for node in ast.parse(RUNTIME).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                defined[name] += 1
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                defined[name] += 1
+    assert [name for name, count in defined.items() if count > 1] == []

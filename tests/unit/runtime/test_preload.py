@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 
 from metaflow_dagster.runtime import warm
-from metaflow_dagster.runtime.guard import PROCESS_VARIABLE
+from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, members
 from metaflow_dagster.runtime.starting import fresh_process
 from metaflow_dagster.runtime.warm import ForkedProcess, StepServer, read_too_early
 from tests.unit.runtime.test_guard import comes_true, is_alive
@@ -63,8 +63,27 @@ MODULES = {
     ),
     "connection": (
         "import socket; PAIR = socket.socketpair()",
-        "it has opened a connection, which all tasks would share",
+        "it has opened socket:[",
     ),
+    "opened_file": ("FILE = open(__file__)", "it has opened /"),
+    "waiter": ("import select; POLL = select.epoll()", "it has opened anon_inode:"),
+    "lock": (
+        "import multiprocessing; LOCK = multiprocessing.Lock()",
+        "it has made a lock or memory that all tasks would share",
+    ),
+    "shared": (
+        "import mmap; MEMORY = mmap.mmap(-1, 10)",
+        "it has made a lock or memory that all tasks would share",
+    ),
+    "temporary": (
+        "import tempfile; PLACE = tempfile.TemporaryDirectory()",
+        "it removes files when a process ends",
+    ),
+    "removing": (
+        "import atexit, shutil; atexit.register(shutil.rmtree, 'scratch', True)",
+        "it removes files when a process ends",
+    ),
+    "exiting": ("import atexit; atexit.register(len, '')", ""),
     "command_line": (
         "import metaflow.cli",
         "it imports Metaflow's command line, which has to know the flow first",
@@ -231,3 +250,12 @@ def test_threads_of_numpy_do_not_matter(steps: Steps, monkeypatch: pytest.Monkey
         assert (ended.returncode, ended.stdout) == (0, "27000000.0 False\n")
     server.close()
     assert said.left_out == {}
+
+
+def test_import_ends_with_the_server(tmp_path: Path) -> None:
+    file = tmp_path / "flow.py"
+    (tmp_path / "slow.py").write_text("import time; open('begun', 'w'); time.sleep(100)")
+    server = new_server(file, "slow")
+    assert comes_true((tmp_path / "begun").exists, 30)
+    server.close()
+    assert members({"NO_MARKER=": server.process.pid}) == []
