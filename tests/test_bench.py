@@ -32,7 +32,7 @@ def test_commands_of_the_documentation_are_understood(command: str) -> None:
 @pytest.mark.slow
 def test_the_smallest_flow_is_measured(tmp_path: Path) -> None:
     numbers, tables = tmp_path / "numbers.json", tmp_path / "tables.md"
-    chosen = ["--flow=foreach-8", "--runner=native", "--runner=threads", "--repetitions=1"]
+    chosen = ["--flow=foreach-8", "--runner=native", "--runner=default", "--repetitions=1"]
     files = [f"--json={numbers}", f"--markdown={tables}"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", *chosen, *files],
@@ -42,13 +42,13 @@ def test_the_smallest_flow_is_measured(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "[2/2] foreach-8 threads: " in done.stderr
+    assert "[2/2] foreach-8 default: " in done.stderr
     assert tables.read_text() in done.stdout
     series = json.loads(numbers.read_text())["series"]
     assert [(one["work"], one["runner"], len(one["values"])) for one in series] == [
         ("foreach-8", "native", 1),
-        ("foreach-8", "threads", 1),
+        ("foreach-8", "default", 1),
     ]
     lines = [line.split() for line in tables.read_text().splitlines()]
     runs = [line for line in lines if line[1:2] == ["foreach-8"]]
-    assert [line[5] for line in runs] == ["native", "threads"]
+    assert [line[5] for line in runs] == ["native", "default"]

@@ -3,16 +3,13 @@
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from functools import partial
 from typing import Any
 
 from metaflow_dagster.runtime.internals import missing
 
 SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
-SECONDS_IDLE = 1.0  # after which a connection to a server may be lost
 SECONDS_TO_WAIT = 30  # for others who write; dagster/_core/storage/sqlite.py
 
 SERVERS = (
@@ -67,7 +64,7 @@ def pooled(storage: Any) -> Iterator[None]:
     A server has no more than some hundred for all runs, so those that are needed at the same time
     are closed as ever. What connects is Dagster's own engine, with whatever it needs to be let in.
     """
-    from sqlalchemy import create_engine, event
+    from sqlalchemy import create_engine
 
     own = storage._engine
 
@@ -82,35 +79,14 @@ def pooled(storage: Any) -> Iterator[None]:
         isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=-1,  # no limit, as without a pool
+        pool_pre_ping=True,  # else what is recorded next fails when the server has been restarted
     )
-    event.listen(keeping, "checkout", partial(check_idle, keeping.dialect))
-    event.listen(keeping, "checkin", note_use)
     storage._engine = keeping
     try:
         yield
     finally:
         storage._engine = own
         keeping.dispose()
-
-
-def note_use(_connection: Any, record: Any) -> None:
-    """Note when a connection was used last."""
-    record.info["used"] = time.monotonic()
-
-
-def check_idle(dialect: Any, connection: Any, record: Any, _proxy: Any) -> None:
-    """Let a connection be made anew if it is lost, as when the server has been started anew.
-
-    To ask costs another answer of the server, so it is only done after a pause.
-    """
-    from sqlalchemy.exc import DisconnectionError
-
-    if time.monotonic() - record.info.get("used", time.monotonic()) < SECONDS_IDLE:
-        return
-    try:
-        dialect.do_ping(connection)
-    except dialect.loaded_dbapi.Error as error:
-        raise DisconnectionError("The connection is lost") from error
 
 
 def wanted_for_one_connection() -> dict[str, dict[str, str]]:
