@@ -70,8 +70,9 @@ def create(
                         diagnostic for file in location.texts for diagnostic in check_replaced(file)
                     )
                 _deploy(location)
-                report_imports(options, [compilation.flow for compilation in location.compilations])
-                report_needs(options, [compilation.flow for compilation in location.compilations])
+                flows = [compilation.flow for compilation in location.compilations]
+                report_imports(options, flows)
+                report_needs(options, flows)
 
 
 class _NotDeployed(Exception):

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_CHANGES = frozenset({"append", "clear", "extend", "insert", "pop", "remove", "setdefault"})
+_CHANGES = frozenset(
+    {"append", "clear", "extend", "insert", "pop", "remove", "setdefault", "update"}
+)
 _CHANGES_ENVIRONMENT = frozenset({"load_dotenv", "putenv", "unsetenv"})
 _OF_METAFLOW = frozenset({"metaflow", "metaflow_extensions", "__main__"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -93,7 +95,7 @@ def _is_change(node: ast.AST) -> bool:
         case ast.Attribute(attr="path" | "environ", ctx=ast.Store()):
             return _is_looked_at(node)
         case ast.Call(func=ast.Attribute(value=changed, attr=method)) if _is_looked_at(changed):
-            return method == "update" or method in _CHANGES
+            return method in _CHANGES
         case ast.Call(func=ast.Attribute(attr=function) | ast.Name(id=function)):
             return function in _CHANGES_ENVIRONMENT
         case _:
