@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,11 +25,12 @@ from metaflow_dagster.forked import can_fork, in_child
 from metaflow_dagster.frontend import Session, flow_class, library_session, pack_code, read_flow
 from metaflow_dagster.frontend.read import metaflow_diagnostic
 from metaflow_dagster.generated import is_generated_file
-from metaflow_dagster.ir.flow import Flow, Step
+from metaflow_dagster.ir.flow import Flow, Step, Trigger
 from metaflow_dagster.keywords import LibraryOptions, takes
 from metaflow_dagster.names import is_dagster_name
 from metaflow_dagster.option_checks import check_options
 from metaflow_dagster.options import Options, pooled_steps
+from metaflow_dagster.partitions import check_triggers, partitioned_parameters, read_dimensions
 from metaflow_dagster.planner import (
     check_plan,
     check_pods,
@@ -91,12 +92,13 @@ def compile_session(
     """
     raise_if_any(check_options(options))
     session.attach(options.decospecs)
-    flow = _placed(read_flow(session), options)
+    flow = _placed(read_flow(session, partitioned_parameters(options.partitions)), options)
+    flow = _partitioned(flow, options)
     raise_if_any(_check_steps(flow, options))
     flow = replace(flow, steps=tuple(_started(step, options) for step in flow.steps))
     raise_if_any(_check_preload(flow, options))
     if options.origin_run_id is not None:
-        flow = replace(flow, parameters=())
+        flow = replace(flow, parameters=(), dimensions=())
     job_name = options.name or flow.job_name
     raise_if_any(_check_job_name(flow, options, job_name))
     path = Path(directory, output if output is not None else default_output(job_name))
@@ -126,6 +128,24 @@ def _placed(flow: Flow, options: Options) -> Flow:
             return in_pods(flow)
         case _:
             return without_pods(flow)
+
+
+def _partitioned(flow: Flow, options: Options) -> Flow:
+    """The flow with its partitions, of which events choose the keys."""
+    dimensions = read_dimensions(flow, options.partitions)
+    raise_if_any(check_triggers(flow, dimensions))
+    derived = {each.window_end for each in dimensions}
+    triggers = tuple(_without(trigger, derived) for trigger in flow.triggers)
+    return replace(flow, dimensions=dimensions, triggers=triggers)
+
+
+def _without(trigger: Trigger, parameters: Container[str | None]) -> Trigger:
+    """The trigger without values for some parameters."""
+    events = (
+        replace(event, parameters=tuple(p for p in event.parameters if p[0] not in parameters))
+        for event in trigger.events
+    )
+    return replace(trigger, events=tuple(events))
 
 
 def _started(step: Step, options: Options) -> Step:

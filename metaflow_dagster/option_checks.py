@@ -21,6 +21,9 @@ MAX_TAGS = 50
 LONGEST_SPEC = 30_000  # characters, each of which may be four bytes of the 128 KiB of an argument
 MAXIMUM = 10**9  # seconds or workers: what threads and Dagster take
 
+# dagster/_core/definitions/utils.py: is_valid_owner
+_OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
+
 _POOL = re.compile(r"\S+")  # dagster/_core/definitions/op_definition.py: VALID_POOL_NAME_REGEX_STR
 
 
@@ -56,9 +59,33 @@ def check_options(options: Options) -> Iterator[Diagnostic]:
             yield Diagnostic(f"{option} {value} is too small.", "Give a whole number from 1 up.")
         elif value is not None and value > MAXIMUM:
             yield Diagnostic(f"{option} is too large.", f"Give a number of {MAXIMUM} at most.")
+    yield from _check_asset(options)
     yield from _check_runtime(options)
     yield from _check_pools(options)
     yield from _check_executor(options)
+
+
+def _check_asset(options: Options) -> Iterator[Diagnostic]:
+    for owner in options.owners:
+        yield from _check_owner(owner)
+    for key in options.upstream:
+        yield from _check_key("--upstream", key)
+
+
+def _check_owner(owner: str) -> Iterator[Diagnostic]:
+    if not _OWNER.fullmatch(owner):
+        yield Diagnostic(
+            f"--owner {owner!r} is not an owner that Dagster takes.",
+            "Give an email address, or a team such as team:search.",
+        )
+
+
+def _check_key(option: str, key: str) -> Iterator[Diagnostic]:
+    if not _is_printable(key) or not all(key.split("/")):
+        yield Diagnostic(
+            f"{option} {key!r} is not the key of an asset.",
+            f"Write its parts with slashes between them, as in {option} warehouse/orders.",
+        )
 
 
 def _check_runtime(options: Options) -> Iterator[Diagnostic]:

@@ -10,8 +10,10 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from metaflow_dagster.executors import NAMED
 
-# dagster/_utils/tags.py: VALID_TAG_KEY_REGEX, without the prefix by which Dagster marks its own.
+# dagster/_utils/tags.py: VALID_TAG_KEY_REGEX, without the prefix by which Dagster marks its own,
+# and VALID_STRICT_TAG_VALUE_REGEX, which holds for tags of assets.
 _TAG_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+_ASSET_TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
 
 RuntimeName: TypeAlias = Literal["inline", "shared", "installed"]
 AUTO: Final = "auto"  # --preload, for what a flow's file imports
@@ -135,6 +137,30 @@ class Options:
         "Which of the runs in Dagster's queue start first: those of the highest number. "
         "[default: 0]",
         metavar="N",
+    )
+    partitions: Sequence[str] = _option(
+        (),
+        "--partition",
+        "Partition the runs: the key of a run's partition is the value of this parameter. "
+        "PARTITIONS are daily:2026-01-01 (or hourly, weekly, monthly), static:eu,us, or dynamic. "
+        "Twice for two dimensions.",
+        metavar="PARAMETER=PARTITIONS",
+        page="assets.md#partitions",
+        surfaces=EVERYWHERE - {Surface.LOCATION},  # a parameter is one of a single flow
+    )
+    owners: Sequence[str] = _option(
+        (),
+        "--owner",
+        "An owner of the flow's asset: an email address, or team:NAME.",
+        metavar="OWNER",
+        page="assets.md",
+    )
+    upstream: Sequence[str] = _option(
+        (),
+        "--upstream",
+        "An asset that the flow's asset depends on, such as one of dbt's: its key, with slashes.",
+        metavar="KEY",
+        page="assets.md#upstream-assets",
     )
     package: bool = _option(
         False,
@@ -262,6 +288,13 @@ def run_tags(options: Options) -> Mapping[str, str]:
     """
     pairs = ((key, value if colon else "true") for key, colon, value in _split(options.tags))
     return {key: value for key, value in pairs if _TAG_KEY.fullmatch(key)}
+
+
+def asset_tags(options: Options) -> Mapping[str, str]:
+    """Those of the tags that Dagster takes for an asset, whose values are names."""
+    return {
+        key: value for key, value in run_tags(options).items() if _ASSET_TAG_VALUE.fullmatch(value)
+    }
 
 
 def _split(tags: Sequence[str]) -> Iterator[tuple[str, str, str]]:

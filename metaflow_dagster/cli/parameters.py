@@ -45,6 +45,10 @@ class ParametersCommand(click.Command):
         # Metaflow keeps them here when it adds the flow's.
         return getattr(self, "original_params", None) or self.params or ()
 
+    def has_partition(self, given: Mapping[str, Any]) -> bool:
+        """Whether a partition may give what is lacking; Dagster says so if it does not."""
+        return bool(given.get("partition"))
+
     def _config(self, ctx: Any, given: Mapping[str, Any]) -> dict[str, object]:
         texts = dict(self._texts(ctx, given))
         kinds = parameter_kinds(ctx.obj.flow)
@@ -55,7 +59,7 @@ class ParametersCommand(click.Command):
             if option.name in texts:
                 text = texts[option.name]
                 config[name] = given_config(kinds[name], text, option.type_cast_value(ctx, text))
-            elif option.required:
+            elif option.required and not self.has_partition(given):
                 raise click.MissingParameter(ctx=ctx, param=option)
         return config
 

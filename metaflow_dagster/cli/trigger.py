@@ -23,13 +23,23 @@ from metaflow_dagster.operate.target import open_target
     multiple=True,
     help="A parameter of the flow, as PARAMETER=VALUE. Repeatable.",
 )
+@click.option(
+    "--partition",
+    default=None,
+    help="The partition that the run is of, where runs have some, such as 2026-01-31.",
+)
 @launching_options
 @click.pass_context
 def trigger(
-    context: Any, run_params: tuple[str, ...], parameters: dict[str, object], **options: Any
+    context: Any,
+    run_params: tuple[str, ...],
+    partition: str | None,
+    parameters: dict[str, object],
+    **options: Any,
 ) -> None:
     launching = Launching(**options)
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
-    launch = Launch(session.state.flow.name, launching.job(session), parameters)
+    flow, job = session.state.flow.name, launching.job(session)
+    launch = Launch(flow, job, parameters, partition=partition)
     with open_target(launching.url) as target:
         launch_run(session, target, launch, launching)

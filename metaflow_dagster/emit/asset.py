@@ -8,7 +8,7 @@ TrainFlow_assets = [
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from metaflow_dagster.emit.build import (
@@ -21,10 +21,13 @@ from metaflow_dagster.emit.build import (
     literal,
     name,
     set_of,
+    text_dict,
 )
 from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.events import asset_path
 from metaflow_dagster.ir.flow import Flow, is_end_event
+from metaflow_dagster.ir.job import JobPlan
+from metaflow_dagster.options import Options, asset_tags
 
 ASSET_GROUP: Final = "metaflow"
 ASSET_KIND: Final = "metaflow"
@@ -35,28 +38,56 @@ def assets_name(job: str) -> str:
     return f"{job}_assets"
 
 
-def asset_list(identifier: str, flow: Flow, scope: ModuleScope) -> Statement:
-    """The assets. Those for ends of other flows stand in the files of these."""
+def asset_list(
+    identifier: str, plan: JobPlan, options: Options, partitions: str | None, scope: ModuleScope
+) -> Statement:
+    """The assets. Those for ends of other flows stand in the files of these.
+
+    `partitions` is the variable that holds the partitions of the runs, if they have some.
+    """
+    flow = plan.flow
     events = dict.fromkeys(event.name for trigger in flow.triggers for event in trigger.events)
     published = [
         call(scope.ref("event_spec"), literal(event)) for event in events if not is_end_event(event)
     ]
-    return assign(name(identifier), list_of([*published, _end(flow, events, scope)]))
+    deps = [*map(_asset_key, events), *map(_asset_key, options.upstream)]
+    end = _end(plan, deps, options, partitions, scope)
+    return assign(name(identifier), list_of([*published, end]))
 
 
-def _end(flow: Flow, events: Iterable[str], scope: ModuleScope) -> Expression:
+def _end(
+    plan: JobPlan,
+    deps: Sequence[Expression],
+    options: Options,
+    partitions: str | None,
+    scope: ModuleScope,
+) -> Expression:
     """The asset that is materialized when a run succeeds, downstream of what triggers the flow."""
-    deps = list_of(map(_asset_key, events))
+    tags = asset_tags(options)
     return call(
         scope.ref("AssetSpec"),
         attribute(scope.ref(FLOW), "end_event"),
         keywords={
-            "deps": deps if deps.elements else None,
-            "description": literal(f"A run of the Metaflow flow {flow.name} has succeeded."),
+            "deps": list_of(deps) if deps else None,
+            "description": call(scope.ref("flow_description"), scope.ref(FLOW), *_said(plan.flow)),
+            "metadata": text_dict(
+                {
+                    "dagster/code_references": call(scope.ref("code_references"), scope.ref(FLOW)),
+                    "job": literal(plan.name),
+                }
+            ),
             "group_name": literal(ASSET_GROUP),
+            "owners": literal(list(options.owners)) if options.owners else None,
+            "tags": literal(dict(tags)) if tags else None,
             "kinds": set_of([literal(ASSET_KIND)]),
+            "partitions_def": name(partitions) if partitions else None,
         },
     )
+
+
+def _said(flow: Flow) -> Sequence[Expression]:
+    """The words of the flow on itself, or else on its end."""
+    return [literal(flow.description or f"A run of the Metaflow flow {flow.name} has succeeded.")]
 
 
 def _asset_key(event: str) -> Expression:

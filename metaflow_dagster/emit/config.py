@@ -71,15 +71,16 @@ def needs_raw_config(flow: Flow) -> bool:
     It passes every value as a keyword, so that a parameter called `self` meets the instance
     (dagster/_config/pythonic_config/config.py: Config.__init__).
     """
-    return any(parameter.name == _PASSED_AS_SELF for parameter in flow.parameters)
+    return any(parameter.name == _PASSED_AS_SELF for parameter in flow.config_parameters)
 
 
 def config_class(identifier: str, flow: Flow, scope: ModuleScope, place: Place) -> Statement:
     """The class, for a flow that has parameters."""
-    identifiers = _identifiers([parameter.name for parameter in flow.parameters])
+    parameters = flow.config_parameters
+    identifiers = _identifiers([parameter.name for parameter in parameters])
     first, *others = [
         _field(identifier, parameter, scope, place)
-        for identifier, parameter in zip(identifiers, flow.parameters, strict=True)
+        for identifier, parameter in zip(identifiers, parameters, strict=True)
     ]
     summary = docstring(f"Parameters of a run of {ascii(flow.name)[1:-1]}.")
     return class_(identifier, scope.ref("Config"), [summary, spaced(first, 1), *others])

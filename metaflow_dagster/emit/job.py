@@ -63,10 +63,14 @@ def job_function(
     identifier: str,
     plan: JobPlan,
     op_identifiers: Mapping[str, str],
+    partitions: str | None,
     options: Options,
     scope: ModuleScope,
 ) -> Statement:
-    """The job; `op_identifiers` are the variables that hold the ops, by op name."""
+    """The job; `op_identifiers` are the variables that hold the ops, by op name.
+
+    `partitions` is the variable that holds the partitions of its runs, if they have some.
+    """
     used = {
         source for op in plan.ops() for op_input in inputs(op) for source in sources(op_input.wire)
     }
@@ -75,12 +79,14 @@ def job_function(
         identifier,
         [],
         list(body.statements(plan)),
-        decorators=[_decorator(plan, options, scope)],
+        decorators=[_decorator(plan, partitions, options, scope)],
         returns=literal(None),
     )
 
 
-def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expression:
+def _decorator(
+    plan: JobPlan, partitions: str | None, options: Options, scope: ModuleScope
+) -> Expression:
     return call(
         scope.ref("job"),
         keywords={
@@ -88,6 +94,7 @@ def _decorator(plan: JobPlan, options: Options, scope: ModuleScope) -> Expressio
             "description": call(scope.ref("flow_description"), scope.ref(FLOW), *_said(plan.flow)),
             "tags": literal(_tags(plan, options)),
             "metadata": text_dict({"code": call(scope.ref("code_references"), scope.ref(FLOW))}),
+            "partitions_def": name(partitions) if partitions else None,
             "executor_def": _executor(plan.flow, options, scope),
             "resource_defs": text_dict(
                 {"io_manager": call(scope.ref("datastore_io_manager"), scope.ref(FLOW))}

@@ -40,8 +40,9 @@ from metaflow_dagster.emit.layout import laid_out
 from metaflow_dagster.emit.library import Imported, runtime_library
 from metaflow_dagster.emit.notice import Notice, notice_function, notice_name, notices
 from metaflow_dagster.emit.op import ConfigUse, glue_function, step_function
+from metaflow_dagster.emit.partitions import partitions_name, partitions_statement
 from metaflow_dagster.emit.place import Place
-from metaflow_dagster.emit.schedule import schedule_definition, schedule_name
+from metaflow_dagster.emit.schedule import schedule_name, schedule_of
 from metaflow_dagster.emit.scope import HERE, ModuleScope
 from metaflow_dagster.emit.settings import here_expression, here_statement, settings_statement
 from metaflow_dagster.emit.trigger import trigger_function, trigger_name
@@ -64,6 +65,7 @@ class _Identifiers:
     schedule: str | None
     sensors: Mapping[Trigger | Notice, str]
     assets: str
+    partitions: str | None
 
 
 def emit_module(plan: JobPlan, options: Options, place: Place) -> str:
@@ -161,7 +163,7 @@ def _import_statements(imports: Iterable[tuple[Imported, str]]) -> Iterator[Stat
 def _claim(plan: JobPlan, options: Options, scope: ModuleScope) -> _Identifiers:
     job = scope.claim(plan.name)
     definitions = scope.claim("defs")
-    config = scope.claim(f"{plan.flow.name}Config") if plan.flow.parameters else None
+    config = scope.claim(f"{plan.flow.name}Config") if plan.flow.config_parameters else None
     ops = {op.name: scope.claim(op.name) for op in plan.ops()}
     schedule = scope.claim(schedule_name(plan.name)) if plan.flow.schedule else None
     wanted: dict[Trigger | Notice, str] = {
@@ -170,12 +172,15 @@ def _claim(plan: JobPlan, options: Options, scope: ModuleScope) -> _Identifiers:
     }
     sensors = {origin: scope.claim(wish) for origin, wish in wanted.items()}
     assets = scope.claim(assets_name(plan.name))
-    return _Identifiers(job, definitions, config, ops, schedule, sensors, assets)
+    partitions = scope.claim(partitions_name(plan.name)) if plan.flow.dimensions else None
+    return _Identifiers(job, definitions, config, ops, schedule, sensors, assets, partitions)
 
 
 def _generated(
     plan: JobPlan, identifiers: _Identifiers, options: Options, scope: ModuleScope, place: Place
 ) -> Iterator[Statement]:
+    if identifiers.partitions is not None:
+        yield partitions_statement(identifiers.partitions, plan.flow.dimensions, scope)
     if identifiers.config is not None:
         yield config_class(identifiers.config, plan.flow, scope, place)
     config = None
@@ -191,27 +196,31 @@ def _generated(
                 yield glue_function(identifier, op, scope)
             case _:
                 assert_never(op)
-    yield job_function(identifiers.job, plan, identifiers.ops, options, scope)
+    yield job_function(
+        identifiers.job, plan, identifiers.ops, identifiers.partitions, options, scope
+    )
     yield from _automation(plan, identifiers, scope)
+    yield asset_list(identifiers.assets, plan, options, identifiers.partitions, scope)
     yield assign(name(identifiers.definitions), _definitions(identifiers, scope))
 
 
 def _automation(
     plan: JobPlan, identifiers: _Identifiers, scope: ModuleScope
 ) -> Iterator[Statement]:
-    """The schedule, the sensors that start runs or tell of their end, and the assets."""
-    job, schedule = identifiers.job, plan.flow.schedule
+    """The schedule, and the sensors that start runs or tell of their end."""
+    job, partitions, schedule = identifiers.job, identifiers.partitions, plan.flow.schedule
     if identifiers.schedule is not None and schedule is not None:
-        yield schedule_definition(identifiers.schedule, job, plan, schedule, scope)
+        yield schedule_of(identifiers.schedule, job, plan, schedule, partitions, scope)
     for sensor, identifier in identifiers.sensors.items():
         match sensor:
             case Trigger():
-                yield trigger_function(identifier, job, plan, sensor, identifiers.config, scope)
+                yield trigger_function(
+                    identifier, job, plan, sensor, identifiers.config, partitions, scope
+                )
             case Notice():
                 yield notice_function(identifier, job, plan, sensor, scope)
             case _:
                 assert_never(sensor)
-    yield asset_list(identifiers.assets, plan.flow, scope)
 
 
 def _definitions(identifiers: _Identifiers, scope: ModuleScope) -> Expression:

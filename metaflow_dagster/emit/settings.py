@@ -24,6 +24,7 @@ from metaflow_dagster.emit.build import (
     name,
     text_dict,
 )
+from metaflow_dagster.emit.partitions import partition_parameters
 from metaflow_dagster.emit.place import Place
 from metaflow_dagster.emit.scope import FLOW, HERE, ModuleScope
 from metaflow_dagster.executors import OwnExecutor, find_executor
@@ -82,6 +83,7 @@ def _keywords(
         "code": _code(flow, scope),
         "cards": _cards(flow, scope),
         "configs": _configs(flow, scope),
+        "partitions": partition_parameters(flow.dimensions, scope),
     }
 
 

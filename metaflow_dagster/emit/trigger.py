@@ -39,9 +39,14 @@ def trigger_function(
     plan: JobPlan,
     trigger: Trigger,
     config: str | None,
+    partitions: str | None,
     scope: ModuleScope,
 ) -> Statement:
-    """The sensor of a trigger; `config` is the class of the flow's parameters, if it has any."""
+    """The sensor of a trigger.
+
+    `config` is the class of the flow's parameters, if it has any, `partitions` the variable that
+    holds the partitions of the runs.
+    """
     decorator = call(
         scope.ref("sensor"),
         keywords={
@@ -52,7 +57,9 @@ def trigger_function(
             "default_status": attribute(scope.ref("DefaultSensorStatus"), "RUNNING"),
         },
     )
-    arguments = [name("context"), name("trigger"), *_start_config(plan, trigger, config, scope)]
+    chosen = _event_partitions(plan, partitions, scope)
+    start = _start_config(plan, trigger, config, chosen, scope)
+    arguments = [name("context"), name("trigger"), *start]
     return function(
         identifier,
         [("context", scope.ref("SensorEvaluationContext"))],
@@ -80,10 +87,33 @@ def _trigger(trigger: Trigger, scope: ModuleScope) -> Expression:
 
 
 def _start_config(
-    plan: JobPlan, trigger: Trigger, config: str | None, scope: ModuleScope
+    plan: JobPlan,
+    trigger: Trigger,
+    config: str | None,
+    partitions: Expression | None,
+    scope: ModuleScope,
 ) -> list[Expression]:
-    """Where the parameters go that the events give a value to, if they do."""
-    if config is None or not any(event.parameters for event in trigger.events):
+    """Where that goes which the events give to a run, if they do."""
+    has_values = config is not None and any(event.parameters for event in trigger.events)
+    if not has_values and partitions is None:
         return []
     start = next(op for op in plan.step_ops() if not op.inputs)
-    return [call(scope.ref("StartConfig"), literal(start.name), name(config))]
+    fields = literal(None) if config is None else name(config)
+    return [
+        call(
+            scope.ref("StartConfig"),
+            literal(start.name),
+            fields,
+            keywords={"partitions": partitions},
+        )
+    ]
+
+
+def _event_partitions(
+    plan: JobPlan, partitions: str | None, scope: ModuleScope
+) -> Expression | None:
+    """The partitions that events choose of, with the parameters that are their keys."""
+    if partitions is None:
+        return None
+    names = [literal(dimension.parameter) for dimension in plan.flow.dimensions]
+    return call(scope.ref("EventPartitions"), name(partitions), *names)

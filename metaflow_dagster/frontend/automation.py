@@ -8,7 +8,7 @@ time, where functions in them are called.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic
@@ -22,15 +22,19 @@ from metaflow_dagster.ir.flow import Event, Project, Schedule, Trigger, TriggerK
 _RESET_AT = "reset_at"
 
 
-def check_automation(flow: FlowObject) -> Iterator[Diagnostic]:
-    """Check the decorators that start runs."""
-    yield from _check_schedule(flow)
+def check_automation(flow: FlowObject, partitioned: Container[str]) -> Iterator[Diagnostic]:
+    """Check the decorators that start runs.
+
+    `partitioned` are the parameters that take their values from the partition of a run.
+    """
+    required = [name for name in required_parameters(flow) if name not in partitioned]
+    yield from _check_schedule(flow, required)
     for name in ("trigger", "trigger_on_finish"):
         decorator = _trigger_decorator(flow, name)
         if decorator is not None:
             yield from _check_reset(name, decorator)
-    yield from _check_events(flow)
-    yield from _check_upstream_flows(flow)
+    yield from _check_events(flow, required)
+    yield from _check_upstream_flows(flow, required)
 
 
 def read_schedule(flow: FlowObject) -> Schedule | None:
@@ -75,12 +79,12 @@ def _trigger_decorator(flow: FlowObject, name: str) -> TriggerDecorator | None:
     return decorator
 
 
-def _check_schedule(flow: FlowObject) -> Iterator[Diagnostic]:
+def _check_schedule(flow: FlowObject, required: Sequence[str]) -> Iterator[Diagnostic]:
     decorator = _schedule_decorator(flow)
     if decorator is None or decorator.schedule is None:
         return
     yield from _check_times("@schedule", decorator.schedule, decorator.timezone)
-    for parameter in required_parameters(flow):
+    for parameter in required:
         yield Diagnostic(
             f"@schedule starts runs without parameters, and {parameter} is required.",
             f"Give {parameter} a default, or take @schedule off.",
@@ -124,7 +128,7 @@ def _reset_at(decorator: TriggerDecorator) -> Schedule | None:
     return Schedule(dagster_cron(given["cron"]), given.get("timezone")) if given else None
 
 
-def _check_events(flow: FlowObject) -> Iterator[Diagnostic]:
+def _check_events(flow: FlowObject, required: Sequence[str]) -> Iterator[Diagnostic]:
     """Check the events of `@trigger`, and the parameters that their payloads have to give."""
     decorator = _trigger_decorator(flow, "trigger")
     if decorator is None:
@@ -132,7 +136,7 @@ def _check_events(flow: FlowObject) -> Iterator[Diagnostic]:
     yield from _check_names([trigger["name"] for trigger in decorator.triggers])
     events = list(_events(flow, decorator.triggers))
     yield from _check_mapping(flow, events)
-    yield from _check_required(flow, "trigger", events)
+    yield from _check_required("trigger", events, required)
 
 
 def _check_names(names: Sequence[object]) -> Iterator[Diagnostic]:
@@ -164,10 +168,10 @@ def _check_mapping(flow: FlowObject, events: Iterable[Event]) -> Iterator[Diagno
 
 
 def _check_required(
-    flow: FlowObject, decorator: str, events: Iterable[Event]
+    decorator: str, events: Iterable[Event], required: Sequence[str]
 ) -> Iterator[Diagnostic]:
     given = {parameter for event in events for parameter, _ in event.parameters}
-    for parameter in required_parameters(flow):
+    for parameter in required:
         if parameter not in given:
             yield Diagnostic(
                 f"@{decorator} gives no value to parameter {parameter}, which is required.",
@@ -190,7 +194,7 @@ def _events(flow: FlowObject, triggers: Iterable[Mapping[str, Any]]) -> Iterator
         yield Event(str(trigger["name"]), tuple(pairs))
 
 
-def _check_upstream_flows(flow: FlowObject) -> Iterator[Diagnostic]:
+def _check_upstream_flows(flow: FlowObject, required: Sequence[str]) -> Iterator[Diagnostic]:
     decorator = _trigger_decorator(flow, "trigger_on_finish")
     if decorator is None:
         return
@@ -201,7 +205,7 @@ def _check_upstream_flows(flow: FlowObject) -> Iterator[Diagnostic]:
                 f"@trigger_on_finish names flow {trigger['flow']} with a project or a branch only.",
                 "Name both project and project_branch, or put this flow into a @project.",
             )
-    yield from _check_required(flow, "trigger_on_finish", ())
+    yield from _check_required("trigger_on_finish", (), required)
 
 
 def _ends(flow: FlowObject, triggers: Iterable[Mapping[str, Any]]) -> Iterator[Event]:

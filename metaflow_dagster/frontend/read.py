@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from metaflow import current
 from metaflow.exception import MetaflowException
@@ -23,12 +23,15 @@ from metaflow_dagster.ir.flow import Flow, Location
 from metaflow_dagster.names import ascii_name, project_job_name
 
 
-def read_flow(session: Session) -> Flow:
-    """The flow of a session; `CompileError` lists what Metaflow or we cannot work with."""
+def read_flow(session: Session, partitioned: Container[str] = ()) -> Flow:
+    """The flow of a session; `CompileError` lists what Metaflow or we cannot work with.
+
+    `partitioned` are the parameters that take their values from the partition of a run.
+    """
     state = session.state
     try:
         _lint(state)
-        raise_if_any(_unsupported(session))
+        raise_if_any(_unsupported(session, partitioned))
         return Flow(
             name=state.flow.name,
             file=session.flow_file,
@@ -94,11 +97,11 @@ def metaflow_diagnostic(error: MetaflowException) -> Diagnostic:
     return Diagnostic(f"{error.headline}: {error.message}", "", location=location)
 
 
-def _unsupported(session: Session) -> Iterator[Diagnostic]:
+def _unsupported(session: Session, partitioned: Container[str]) -> Iterator[Diagnostic]:
     yield from check_decorators(session.state.flow, session.state.graph)
     yield from check_parameters(session.state.flow)
     yield from check_configs(session.state.flow)
-    yield from check_automation(session.state.flow)
+    yield from check_automation(session.state.flow, partitioned)
     yield from check_backend(session)
 
 

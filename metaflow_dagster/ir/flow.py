@@ -309,6 +309,65 @@ class Trigger:
                 assert_never(self.kind)
 
 
+class Interval(Enum):
+    """How long the time windows of partitions are."""
+
+    HOURLY = "hourly"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+
+
+@dataclass(frozen=True, slots=True)
+class TimePartitions:
+    """A partition for each time window from `start` on; its key is the start of the window.
+
+    `start` and `end` are in `format`, which keys have. `timezone` is None for UTC. `offsets` are
+    pairs of a keyword of Dagster's, such as `hour_offset`, and its value.
+    """
+
+    interval: Interval
+    start: str
+    format: str
+    end: str | None = None
+    timezone: str | None = None
+    offsets: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StaticPartitions:
+    """A partition for each of some keys."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicPartitions:
+    """Partitions that are added while Dagster runs, under a name that the instance knows."""
+
+    name: str
+
+
+Partitions: TypeAlias = TimePartitions | StaticPartitions | DynamicPartitions
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """Partitions of a flow, whose keys are the values of `parameter`.
+
+    `window_end` is the parameter that gets the end of a time window.
+    """
+
+    parameter: str
+    partitions: Partitions
+    window_end: str | None = None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The parameters that a partition gives a value to."""
+        return (self.parameter, self.window_end) if self.window_end else (self.parameter,)
+
+
 @dataclass(frozen=True, slots=True)
 class CodePackage:
     """The code of a flow as Metaflow packs it: its key in the datastore, and how it is packed."""
@@ -326,7 +385,8 @@ class Flow:
     command; `given_options` are the top-level options the user gave, for the regenerate command.
     `decospecs` are the decorators that were added to every step, as they were given. `code` is the
     package that machines take which do not have the file. `applied` names the flow's decorators,
-    `imports` the modules of others that `file` imports at its top level.
+    `imports` the modules of others that `file` imports at its top level. `dimensions` are the
+    partitions of the runs, none, of one or of two dimensions.
     """
 
     name: str
@@ -346,11 +406,18 @@ class Flow:
     code: CodePackage | None = None
     applied: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    dimensions: tuple[Dimension, ...] = ()
 
     @property
     def end_event(self) -> str:
         """The event that a run of this flow has succeeded."""
         return end_event(self.name, self.project)
+
+    @property
+    def config_parameters(self) -> tuple[Parameter, ...]:
+        """The parameters that a run is given; the others take their values from its partition."""
+        taken = {name for dimension in self.dimensions for name in dimension.parameters}
+        return tuple(each for each in self.parameters if each.name not in taken)
 
     def step(self, name: str) -> Step:
         """The step of that name; `KeyError` if there is none."""

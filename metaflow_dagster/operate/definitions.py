@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from metaflow_dagster.operate.automations import Automation, Kind
 from metaflow_dagster.operate.errors import RunNotStarted
+from metaflow_dagster.operate.partitions import JobPartitions, PartitionDimension
 from metaflow_dagster.operate.runs import FLOW_TAG
 
 if TYPE_CHECKING:
-    from dagster import JobDefinition
+    from dagster import DagsterInstance, JobDefinition, PartitionsDefinition
     from dagster._core.definitions.reconstruct import ReconstructableRepository
+
+
+REPOSITORY_TAG = ".dagster/repository"  # dagster/_core/storage/tags.py: REPOSITORY_LABEL_TAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,11 @@ class LoadedJob:
     definition: JobDefinition
     code_origin: Any  # JobPythonOrigin
     remote_origin: Any  # RemoteJobOrigin
+
+    @property
+    def repository_label(self) -> str:
+        """What Dagster tags the runs of a repository with, of which it shows partitions."""
+        return str(self.remote_origin.repository_origin.get_label())
 
 
 def load_job(file: Path, flow: str, job_name: str | None) -> LoadedJob:
@@ -56,6 +65,26 @@ def load_automations(file: Path, job_name: str) -> Sequence[Automation]:
         *(Automation(Kind.SCHEDULE, schedule.name) for schedule in schedules),
         *(Automation(Kind.SENSOR, sensor.name) for sensor in sensors),
     ]
+
+
+def job_partitions(job: LoadedJob, instance: DagsterInstance) -> JobPartitions:
+    """The partitions of a job."""
+    from metaflow_dagster.runtime.partitions import dimensions_of
+
+    definition = job.definition.partitions_def
+    named = dimensions_of(definition) if definition else {}
+    dimensions = [_dimension(name, each, instance) for name, each in named.items()]
+    return JobPartitions(job.definition.name, dimensions)
+
+
+def _dimension(
+    name: str, definition: PartitionsDefinition[Any], instance: DagsterInstance
+) -> PartitionDimension:
+    from dagster import DynamicPartitionsDefinition
+
+    keys = definition.get_partition_keys(dynamic_partitions_store=instance)
+    added_to = definition.name if isinstance(definition, DynamicPartitionsDefinition) else None
+    return PartitionDimension(name, keys, added_to)
 
 
 def start_op(job: JobDefinition) -> str:

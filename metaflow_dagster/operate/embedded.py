@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from metaflow_dagster.events import asset_path
 from metaflow_dagster.operate.automations import Automation, Change
-from metaflow_dagster.operate.definitions import LoadedJob, load_automations, load_job, start_op
+from metaflow_dagster.operate.backfill import Backfill, LaunchingBackfill
+from metaflow_dagster.operate.definitions import (
+    REPOSITORY_TAG,
+    LoadedJob,
+    job_partitions,
+    load_automations,
+    load_job,
+    start_op,
+)
 from metaflow_dagster.operate.deployed import DeployedJob, noted_deployments
 from metaflow_dagster.operate.errors import (
     DagsterUnavailable,
@@ -31,10 +39,13 @@ from metaflow_dagster.operate.errors import (
     run_not_kept,
 )
 from metaflow_dagster.operate.home import alone_in
+from metaflow_dagster.operate.partitions import JobPartitions
 from metaflow_dagster.operate.payload import Plain
 from metaflow_dagster.operate.runs import (
     FOREACH_ITEMS,
+    PARTITION_TAG,
     RUN_ID_TAG,
+    RUNS_AT_ONCE,
     DagsterRun,
     Event,
     ItemsFound,
@@ -179,7 +190,7 @@ class EmbeddedTarget:
         from sqlalchemy.exc import DataError
 
         run_id = str(uuid.uuid4())
-        own_tags = {RUN_ID_TAG: metaflow_run_id(run_id)}
+        own_tags = {RUN_ID_TAG: metaflow_run_id(run_id), **self._partition_tags(launch, job)}
         try:
             self._instance.create_run_for_job(
                 job_def=job.definition,
@@ -194,6 +205,35 @@ class EmbeddedTarget:
         except DataError as error:
             raise run_not_kept(f"in {self._home}", _first_line(error)) from error
         return run_id
+
+    def partitions(self, launch: Launch) -> JobPartitions:
+        """The partitions of the job that a run would be launched of."""
+        file = launch.job.definitions_file.absolute()
+        return job_partitions(load_job(file, launch.flow, launch.job.name), self._instance)
+
+    def runs_of(self, job_name: str) -> Iterator[DagsterRun]:
+        """The runs of a job that have a partition, the latest first."""
+        from dagster import RunsFilter
+
+        wanted, cursor = RunsFilter(job_name=job_name), None
+        while records := self._instance.get_run_records(wanted, RUNS_AT_ONCE, cursor=cursor):
+            for record in records:
+                if PARTITION_TAG in record.dagster_run.tags:
+                    yield _dagster_run(record)
+            cursor = records[-1].dagster_run.run_id
+
+    def backfill(self, launch: Launch, keys: Sequence[str]) -> Backfill:
+        """Launch a run for each partition, a few at once, for as long as somebody waits for it."""
+        return LaunchingBackfill(self, launch, keys)
+
+    def _partition_tags(self, launch: Launch, job: LoadedJob) -> Mapping[str, str]:
+        """The tags of a run of a partition, which is added if it is one that can be."""
+        if launch.partition is None:
+            return {}
+        partitions = job_partitions(job, self._instance)
+        for name, key in partitions.new_keys(launch.partition):
+            self._instance.add_dynamic_partitions(name, [key])
+        return {**partitions.tags(launch.partition), REPOSITORY_TAG: job.repository_label}
 
     def _await_start(self, run_id: str, worker: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _SECONDS_TO_START

@@ -107,6 +107,65 @@ query MetaflowConfig($selector: PipelineSelector!) {
 }
 """
 
+PARTITIONED_ASSETS: Final = """
+query MetaflowPartitionedAssets($selector: RepositorySelector!) {
+  repositoryOrError(repositorySelector: $selector) {
+    __typename
+    ... on Repository {
+      assetNodes {
+        partitionDefinition { dimensionTypes { name dynamicPartitionsDefinitionName } }
+        partitionKeysByDimension { name partitionKeys }
+        metadataEntries { label ... on TextMetadataEntry { text } }
+      }
+    }
+    ... on PythonError { message }
+  }
+}
+"""
+
+ADD_PARTITION: Final = """
+mutation MetaflowAddPartition($selector: RepositorySelector!, $name: String!, $key: String!) {
+  changed: addDynamicPartition(
+    repositorySelector: $selector, partitionsDefName: $name, partitionKey: $key
+  ) {
+    __typename ... on PythonError { message } ... on UnauthorizedError { message }
+  }
+}
+"""
+
+PARTITION_RUNS: Final = (
+    """
+query MetaflowPartitionRuns($filter: RunsFilter!, $limit: Int!, $cursor: String) {
+  runsOrError(filter: $filter, limit: $limit, cursor: $cursor) {
+    __typename
+    ... on Runs { results { ...RunParts } }
+    ... on PythonError { message }
+  }
+}
+"""
+    + _RUN
+)
+
+LAUNCH_BACKFILL: Final = """
+mutation MetaflowBackfill($backfillParams: LaunchBackfillParams!) {
+  launched: launchPartitionBackfill(backfillParams: $backfillParams) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on Error { message }
+  }
+}
+"""
+
+BACKFILL: Final = """
+query MetaflowBackfill($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    __typename
+    ... on PartitionBackfill { status error { message } }
+    ... on Error { message }
+  }
+}
+"""
+
 AUTOMATIONS: Final = """
 query MetaflowAutomations($selector: RepositorySelector!) {
   repositoryOrError(repositorySelector: $selector) {

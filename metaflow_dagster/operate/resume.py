@@ -21,7 +21,9 @@ from metaflow_dagster.operate.parameters import FILE_PLACEHOLDER, resumed_config
 from metaflow_dagster.operate.runs import (
     EXAMPLE_RUN_ID,
     FLOW_TAG,
+    METAFLOW_PARTITION_TAG,
     ORIGIN_TAG,
+    PARTITION_TAG,
     RESUME_STEP_TAG,
     TRIGGERS_TAG,
     DagsterRun,
@@ -71,7 +73,9 @@ def resuming_launch(state: CliState, origin: Origin, step: str | None, job: JobC
     if run is not None and TRIGGERS_TAG in run.tags:
         tags[TRIGGERS_TAG] = run.tags[TRIGGERS_TAG]
     parameters = _parameters(state, origin.run_id, run)
-    return Launch(state.flow.name, job, parameters, tags, run.settings if run else {})
+    partition = run.tags.get(PARTITION_TAG) if run else _stored_partition(state, origin.run_id)
+    settings = run.settings if run else {}
+    return Launch(state.flow.name, job, parameters, tags, settings, partition)
 
 
 def _run_id(flow: str, given: str) -> str:
@@ -140,6 +144,15 @@ def _parameters(state: CliState, run_id: str, run: DagsterRun | None) -> Mapping
     if run is not None and not run.tags.get(ORIGIN_TAG):
         return {name: value for name, value in run.parameters.items() if name in kinds}
     return resumed_config(state.flow, dict(_stored_parameters(state, run_id, kinds)))
+
+
+def _stored_partition(state: CliState, run_id: str) -> str | None:
+    """The partition of a run, by its tags in Metaflow."""
+    from metaflow import Run
+
+    tags = Run(f"{state.flow.name}/{run_id}", _namespace_check=False).user_tags
+    given = (tag.partition(f"{METAFLOW_PARTITION_TAG}:") for tag in tags)
+    return next((key for before, mark, key in given if mark and not before), None)
 
 
 def _stored_parameters(

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from metaflow_dagster.runtime.settings import LAUNCH_TAGS_TAG as LAUNCH_TAGS_TAG
+from metaflow_dagster.runtime.settings import METAFLOW_PARTITION_TAG as METAFLOW_PARTITION_TAG
 from metaflow_dagster.runtime.settings import ORIGIN_TAG as ORIGIN_TAG
 from metaflow_dagster.runtime.settings import RESUME_STEP_TAG as RESUME_STEP_TAG
 from metaflow_dagster.runtime.settings import RUN_ID_TAG as RUN_ID_TAG
@@ -16,7 +17,11 @@ from metaflow_dagster.runtime.tasks import metaflow_run_id
 
 FLOW_TAG = "metaflow/flow"  # a tag of the job, and of its runs
 
+PARTITION_TAG = "dagster/partition"  # of a run: the key of its partition
+
 LAUNCH_TAG = "metaflow/launch"  # a key by which a launch is found if its answer is lost
+
+RUNS_AT_ONCE = 500  # of which a Dagster is asked, where there may be many
 
 EXAMPLE_RUN_ID = "dagster-0123456789ab"
 
@@ -105,7 +110,7 @@ class Launch:
     """A run to be launched.
 
     `parameters` are the flow's by name, without those left to their defaults, `settings` more of
-    Dagster's run configuration.
+    Dagster's run configuration, `partition` is the key of the partition that the run is of.
     """
 
     flow: str
@@ -113,6 +118,7 @@ class Launch:
     parameters: Mapping[str, object]
     tags: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
+    partition: str | None = None
 
     def run_config(self, start_op: str) -> dict[str, object]:
         """Dagster's run configuration; `start_op` is the op of the first step."""

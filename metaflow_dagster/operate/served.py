@@ -8,6 +8,7 @@ from typing import Any
 
 from metaflow_dagster.names import OP_PREFIX
 from metaflow_dagster.operate.automations import Automation, Kind
+from metaflow_dagster.operate.partitions import JobPartitions, PartitionDimension
 from metaflow_dagster.operate.runs import (
     FLOW_TAG,
     FOREACH_ITEMS,
@@ -74,6 +75,23 @@ def served_jobs(answer: Any) -> Iterator[ServedJob]:
                     starts[0],
                     tuple(_steps(job["solids"])),
                 )
+
+
+def served_partitions(job_name: str, repository: Any) -> JobPartitions:
+    """The partitions of a job, which are those of the asset that says it is the job's."""
+    for node in repository.get("assetNodes", ()):
+        texts = {entry["label"]: entry.get("text") for entry in node["metadataEntries"]}
+        if texts.get("job") == job_name and node["partitionDefinition"]:
+            return JobPartitions(job_name, list(_dimensions(node)))
+    return JobPartitions(job_name, ())
+
+
+def _dimensions(node: Any) -> Iterator[PartitionDimension]:
+    types = node["partitionDefinition"]["dimensionTypes"]
+    added = {kind["name"]: kind["dynamicPartitionsDefinitionName"] for kind in types}
+    for dimension in node["partitionKeysByDimension"]:
+        name = dimension["name"]
+        yield PartitionDimension(name, dimension["partitionKeys"], added.get(name))
 
 
 def _steps(ops: Any) -> Iterator[str]:

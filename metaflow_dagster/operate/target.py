@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from metaflow_dagster.operate.automations import Automation, Change
+from metaflow_dagster.operate.backfill import Backfill
 from metaflow_dagster.operate.deployed import DeployedJob
+from metaflow_dagster.operate.partitions import JobPartitions
 from metaflow_dagster.operate.payload import Plain
 from metaflow_dagster.operate.runs import DagsterRun, Event, Launch, Launched
 
@@ -36,6 +38,15 @@ class Target(Protocol):
 
     def publish(self, event: str, payload: Mapping[str, Plain]) -> str:
         """Record an event, and say where; `EventNotPublished` if it is not recorded."""
+
+    def partitions(self, launch: Launch) -> JobPartitions:
+        """The partitions of the job that a run would be launched of."""
+
+    def runs_of(self, job_name: str) -> Iterator[DagsterRun]:
+        """The runs of a job that have a partition, the latest first."""
+
+    def backfill(self, launch: Launch, keys: Sequence[str]) -> Backfill:
+        """Have a run launched for each of some partitions."""
 
     def jobs(self) -> Sequence[DeployedJob]:
         """The jobs of compiled flows that this Dagster knows."""

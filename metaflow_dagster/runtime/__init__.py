@@ -39,6 +39,12 @@ PUBLIC: Final[Mapping[str, str]] = {
             "task_output",
         ],
         "parameters": ["given_parameters", "given_values"],
+        "partitions": [
+            "EventPartitions",
+            "PartitionParameters",
+            "ScheduledRuns",
+            "scheduled_partitions",
+        ],
         "release": ["require_runtime"],
         "settings": ["FlowSettings"],
         "siblings": ["definitions_of"],

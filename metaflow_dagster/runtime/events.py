@@ -1,15 +1,17 @@
 """Events: materializations of assets of their names, whose metadata is the payload."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 from dagster import (
+    AddDynamicPartitionsRequest,
     AssetKey,
     AssetMaterialization,
     AssetSpec,
     Config,
+    DagsterInstance,
     EventLogRecord,
     OpExecutionContext,
 )
@@ -25,12 +27,37 @@ RUN_EVENT = "run"  # what Metaflow calls the end of a run (metaflow/events.py)
 SLASHES = 3  # in the path of the task with which a run has ended: Flow/run/step/task
 
 
+class ChosenPartitions(Protocol):
+    """The partitions that events choose of, by parameters that are their keys."""
+
+    names: Sequence[str]
+
+    def check(self, parameter: str, key: str) -> str:
+        """Why there can be no partition of a key; empty if there can be."""
+
+    def keys(self, partition: str | None) -> Mapping[str, str]:
+        """The keys of the partition of a run that has ended, by parameter."""
+
+    def partition(self, keys: Mapping[str, str]) -> str:
+        """The partition of some keys by parameter."""
+
+    def added(
+        self, chosen: Sequence[Mapping[str, Any]], instance: DagsterInstance
+    ) -> Sequence[AddDynamicPartitionsRequest]:
+        """The partitions to add, for the values by parameter of some runs."""
+
+
 @dataclass(frozen=True)
 class StartConfig:
-    """The op whose config holds the flow's parameters, and the class of that config."""
+    """What events give to a run.
+
+    The op whose config holds the flow's parameters, the class of that config, and the partitions
+    of the runs, if there are some.
+    """
 
     op: str
-    fields: type[Config]
+    fields: type[Config] | None
+    partitions: ChosenPartitions | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +106,9 @@ def publish_end(flow: FlowSettings, context: OpExecutionContext, task: FinishedT
     }
     table = {name: one for name, one in task.metadata.items() if name == "artifacts"}
     asset = event_asset(flow.end_event)
-    context.log_event(AssetMaterialization(asset, metadata={**payload, **table}))
+    partition = context.partition_key if flow.partitions else None
+    metadata = {**payload, **table}
+    context.log_event(AssetMaterialization(asset, metadata=metadata, partition=partition))
 
 
 def happened(
@@ -98,7 +127,10 @@ def happened(
         record.storage_id,
         record.timestamp,
         event_id(kind, payload, record.storage_id),
-        parameter_values(fields, config, payload),
+        {
+            **parameter_values(fields, config, payload),
+            **partition_values(kind, config, materialization.partition),
+        },
     )
 
 
@@ -121,14 +153,45 @@ def parameter_values(
     """What a payload gives to the flow's parameters, in their types."""
     if config is None:
         return {}
-    known = {one.alias or name: one for name, one in config.fields.model_fields.items()}
+    types = config.fields.model_fields if config.fields else {}
+    known = {field.alias or name: field for name, field in types.items()}
     values = {}
     for parameter, key in fields.items():
-        if payload.get(key) is not None:
+        if config.partitions and parameter in config.partitions.names:
+            values[parameter] = partition_key(config.partitions, parameter, key, payload)
+        elif payload.get(key) is not None:
             values[parameter] = typed_value(parameter, key, known[parameter].annotation, payload)
         elif known[parameter].is_required():
             raise UnusablePayload(f"has no field {key}, which parameter {parameter} needs")
     return values
+
+
+def partition_values(
+    kind: str, config: StartConfig | None, partition: str | None
+) -> Mapping[str, str]:
+    """The keys of the partition that the end of a run is of, as is the run that it starts."""
+    if kind != RUN_EVENT or config is None or config.partitions is None:
+        return {}
+    keys = config.partitions.keys(partition)
+    if not keys:
+        raise UnusablePayload(f"is of the partition {partition}, which this flow does not have")
+    for parameter, key in keys.items():
+        if reason := config.partitions.check(parameter, key):
+            raise UnusablePayload(f"is of a partition that this flow does not have: {reason}")
+    return keys
+
+
+def partition_key(
+    partitions: ChosenPartitions, parameter: str, field: str, payload: Mapping[str, Any]
+) -> str:
+    """The key of a partition that a payload chooses."""
+    value = payload.get(field)
+    if value is None or not is_json(value):
+        raise UnusablePayload(f"has no field {field}, which chooses the partition {parameter}")
+    key = parameter_text(value)
+    if reason := partitions.check(parameter, key):
+        raise UnusablePayload(f"has a field {field} that is no partition of {parameter}: {reason}")
+    return key
 
 
 def typed_value(parameter: str, key: str, annotation: Any, payload: Mapping[str, Any]) -> Any:

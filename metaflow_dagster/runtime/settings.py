@@ -8,6 +8,7 @@ RUN_ID_TAG = "metaflow/run_id"
 ORIGIN_TAG = "metaflow/origin_run_id"  # the Metaflow run to resume
 TRIGGERS_TAG = "metaflow/triggers"  # the events by which a run was started, as JSON
 LAUNCH_TAGS_TAG = "metaflow/tags"  # Metaflow tags that a run was launched with, as JSON
+METAFLOW_PARTITION_TAG = "partition"  # before the colon, in the tags of Metaflow's runs
 RESUME_STEP_TAG = "metaflow/resume_step"  # from which on to run again what has finished
 FRESH_PYTHON = "METAFLOW_DAGSTER_FRESH_PYTHON"  # set where a step is not to be forked
 OUTPUTS = "mf.dagster.outputs"  # directory in the datastore that holds what ops pass on
@@ -44,6 +45,16 @@ class ConfigValues(Protocol):
         """Environment that gives the Configs to a process, with a file in a directory."""
 
 
+class RunPartitions(Protocol):
+    """The parameters that the partition of a run gives values to."""
+
+    def values(self, context: Any) -> Mapping[str, str]:
+        """The values of the parameters in a run."""
+
+    def tags(self, context: Any) -> Sequence[str]:
+        """Options by which Metaflow tags the run with its partition."""
+
+
 @dataclass(frozen=True, eq=False)
 class FlowSettings:
     """What a generated file knows of its flow, and hands to the helpers.
@@ -68,6 +79,7 @@ class FlowSettings:
     inherited_steps : file and class of the steps that another class than the flow's defines
     is_delivered : whether ops come by a queue, which may deliver one twice if its worker is lost
     code, cards, configs : the flow's code package, steps with cards, and Configs, if it has some
+    partitions : the parameters that are keys of partitions, if its runs have some
     """
 
     name: str
@@ -95,6 +107,7 @@ class FlowSettings:
     code: PackagedCode | None = None
     cards: StepCards | None = None
     configs: ConfigValues | None = None
+    partitions: RunPartitions | None = None
 
     @property
     def job_name(self) -> str:

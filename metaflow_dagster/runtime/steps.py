@@ -40,6 +40,8 @@ def start_run(
 ) -> str:
     """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
     adopt_settings(flow)
+    if flow.partitions:
+        parameters = {**parameters, **flow.partitions.values(context)}
     task = parameters_task(flow, context)
     context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: task.run_id})
     origin = origin_run_id(flow, context)
@@ -48,7 +50,8 @@ def start_run(
     # What is added to every step belongs to the description of the flow that is stored.
     decorators = [f"--with={spec}" for spec in flow.flow_decorators]
     begin = resume_command(context, task, origin) if origin else init_command(task)
-    options = [*tag_options(flow), *launch_tags(context)]
+    partition = flow.partitions.tags(context) if flow.partitions else []
+    options = [*tag_options(flow), *launch_tags(context), *partition]
     command = metaflow_command(flow, decorators, [*begin, *options])
     environment = {**parameter_variables(parameters), **task_environment(flow, context)}
     limit = limit_of(context, None)

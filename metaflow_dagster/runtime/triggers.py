@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from dagster import (
+    AddDynamicPartitionsRequest,
     AssetRecordsFilter,
     DagsterInstance,
     RunRequest,
@@ -103,7 +104,21 @@ def triggered_runs(
         run_requests=requests[: len(look.complete)],
         skip_reason=None if look.complete else skip_reason(trigger, look),
         cursor=written_cursor(cursor, look.news, waiting),
+        dynamic_partitions_requests=added_partitions(config, look, context.instance),
     )
+
+
+def added_partitions(
+    config: StartConfig | None, look: Look, instance: DagsterInstance
+) -> Sequence[AddDynamicPartitionsRequest]:
+    """The partitions that are there from now on, as events have chosen them."""
+    if config is None or config.partitions is None:
+        return []
+    chosen = [
+        {name: value for event in events for name, value in event.values.items()}
+        for events in look.complete
+    ]
+    return config.partitions.added(chosen, instance)
 
 
 def look_at(
@@ -118,12 +133,22 @@ def look_at(
     complete, waiting = complete_sets(trigger, earlier, events)
     fitting = []
     for one in complete:
-        if problem := oversize(trigger, config, one, most):
+        if problem := disagreement(config, one) or oversize(trigger, config, one, most):
             which = " and ".join(f"{event.name}, no. {event.number}" for event in one)
             problems.append(f"Events {which} of the event log, start no run: {problem}.")
         else:
             fitting.append(one)
     return Look(news, fitting, waiting, problems)
+
+
+def disagreement(config: StartConfig | None, events: Sequence[Happened]) -> str:
+    """Why events that choose different partitions start no run; empty if they choose the same."""
+    names = config.partitions.names if config and config.partitions else ()
+    for name in names:
+        keys = dict.fromkeys(event.values[name] for event in events if name in event.values)
+        if len(keys) > 1:
+            return f"they are of different partitions ({' and '.join(keys)})"
+    return ""
 
 
 def most_bytes(instance: DagsterInstance) -> float:
@@ -240,10 +265,13 @@ def run_request(
         {"name": one.name, "id": one.id, "timestamp": int(one.timestamp), "type": trigger.kind}
         for one in events
     ]
+    partitions = config.partitions if config else None
+    keys = {name: values.pop(name) for name in partitions.names} if partitions else {}
     return RunRequest(
         run_key=" ".join(run_key(trigger, one) for one in events),
         run_config={"ops": {config.op: {"config": values}}} if config and values else {},
         tags={TRIGGERS_TAG: json.dumps(known)},
+        partition_key=partitions.partition(keys) if partitions else None,
     )
 
 
