@@ -41,7 +41,7 @@ _URL = "METAFLOW_DAGSTER_URL"
 _AUTHORIZE = "METAFLOW_DAGSTER_DELETE_AUTHORIZE"  # Click's, for the option of `dagster delete`
 
 # A parameter of the flow that is called as one of these goes another way to `dagster trigger`.
-_OPTIONS = {"run_params", *(field.name for field in fields(Launching))}
+_OPTIONS = {"run_params", "partition", *(field.name for field in fields(Launching))}
 
 
 class DagsterDeployedFlow(DeployedFlow):
@@ -82,12 +82,16 @@ class DagsterDeployedFlow(DeployedFlow):
         deployment = compiled.deployments.load()
         return deployment.production_token if deployment else None
 
-    def trigger(self, *, tags: Sequence[str] = (), **parameters: Any) -> DagsterTriggeredRun:
+    def trigger(
+        self, *, partition: str | None = None, tags: Sequence[str] = (), **parameters: Any
+    ) -> DagsterTriggeredRun:
         """
         Start a run, and return as soon as it has started.
 
         Parameters
         ----------
+        partition : str, optional, default None
+            The key of the partition that the run is of, where the runs have partitions.
         tags : List[str], optional, default ()
             Tag the Metaflow run with these, besides those of the deployment.
         **parameters : Any
@@ -107,11 +111,13 @@ class DagsterDeployedFlow(DeployedFlow):
             If the run was not started, or if that is not known (`LaunchNotKnown`); it says what to
             do.
         """
-        pairs = [f"{name}={_text(parameters[name])}" for name in sorted(_OPTIONS & {*parameters})]
-        rest = {name: value for name, value in parameters.items() if name not in _OPTIONS}
-        if pairs:
-            rest["run_params"] = pairs
-        return self._launch("trigger", {**rest, **_given(tags=list(tags))})
+        # With a partition, which may give some that are required, none goes through Metaflow.
+        by_pair = {*parameters} if partition is not None else _OPTIONS & {*parameters}
+        pairs = [f"{name}={_text(parameters[name])}" for name in sorted(by_pair)]
+        rest = {name: value for name, value in parameters.items() if name not in by_pair}
+        own = _given(partition=partition, run_params=pairs, tags=list(tags))
+        command = "trigger" if partition is None else "trigger_partition"
+        return self._launch(command, {**rest, **own})
 
     run = trigger
 

@@ -14,6 +14,7 @@ from metaflow_dagster.cli.streams import show_everything
 _COMMANDS: Final = {
     "create": ("create", "create"),
     "trigger": ("trigger", "trigger"),
+    "trigger_partition": ("trigger", "trigger_partition"),
     "backfill": ("backfill", "backfill"),
     "resume": ("resume", "resume"),
     "status": ("status", "status"),

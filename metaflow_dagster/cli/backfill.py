@@ -33,7 +33,7 @@ class BackfillCommand(ParametersCommand):
     """A command whose runs all have a partition."""
 
     def has_partition(self, given: Mapping[str, Any]) -> bool:
-        """Always: what is required may come of the partition."""
+        """Always."""
         return True
 
 

@@ -171,11 +171,14 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
 
 
 def _report_commands(compilation: Compilation) -> None:
-    file = file_word(str(compilation.output))
+    file, flow = file_word(str(compilation.output)), compilation.flow
     required = [
-        f"{shell_word(f'--{parameter.name}')} VALUE"
-        for parameter in compilation.flow.parameters
-        if isinstance(parameter.default, Required)
+        *(["--partition KEY"] if flow.dimensions else []),
+        *(
+            f"{shell_word(f'--{parameter.name}')} VALUE"
+            for parameter in flow.config_parameters
+            if isinstance(parameter.default, Required)
+        ),
     ]
     click.echo("\nOpen the job in Dagster's UI, or run it:")
     click.echo(f"    dagster dev -f {file}")

@@ -26,9 +26,8 @@ class ParametersCommand(click.Command):
         """Click's `Command.parse_args`, which would fill in the parameters' defaults."""
         parser = self.make_parser(ctx)
         given, rest, order = parser.parse_args(args=list(args))
-        own = [
-            parameter for parameter in self.get_params(ctx) if parameter not in self._flow_options()
-        ]
+        flow_options = self.flow_options(ctx)
+        own = [each for each in self.get_params(ctx) if each not in flow_options]
         for param in iter_params_for_processing(order, own):
             _, rest = param.handle_parse_result(ctx, given, rest)
         if rest and not ctx.resilient_parsing:
@@ -38,7 +37,8 @@ class ParametersCommand(click.Command):
         ctx.args = rest
         return list(rest)
 
-    def _flow_options(self) -> Sequence[Any]:
+    def flow_options(self, ctx: Any) -> Sequence[Any]:
+        """The options that Metaflow has added for the flow's parameters."""
         return [param for param in self.params if param not in self._own_options()]
 
     def _own_options(self) -> Sequence[Any]:
@@ -53,20 +53,21 @@ class ParametersCommand(click.Command):
         texts = dict(self._texts(ctx, given))
         kinds = parameter_kinds(ctx.obj.flow)
         config: dict[str, object] = {}
-        for option in self._flow_options():
+        for option in self.flow_options(ctx):
             # An option's first name is that of its parameter, with dashes and capitals as it has.
             name = option.opts[0].removeprefix("--")
             if option.name in texts:
                 text = texts[option.name]
                 config[name] = given_config(kinds[name], text, option.type_cast_value(ctx, text))
             elif option.required and not self.has_partition(given):
-                raise click.MissingParameter(ctx=ctx, param=option)
+                hint = f"If {name} is the key of a partition, give --partition instead."
+                raise click.MissingParameter(hint, ctx=ctx, param=option)
         return config
 
     def _texts(self, ctx: Any, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """The parameters that were given, by the names of their options."""
         own = {option.name for option in self._own_options()}
-        options = {option.name: option for option in self._flow_options()}
+        options = {option.name: option for option in self.flow_options(ctx)}
         for name, option in options.items():
             text = given.get(name) if name not in own else None
             text = text if text is not None else option.value_from_envvar(ctx)
@@ -78,6 +79,27 @@ class ParametersCommand(click.Command):
             if not equals or key not in options:
                 ctx.fail(_unusable(pair, sorted(option.opts[0] for option in options.values())))
             yield key, text
+
+
+class PartitionedCommand(ParametersCommand):
+    """A command whose run has a partition, and gets parameters by `--run-param` alone.
+
+    Metaflow's Deployer refuses to call any other without the parameters that are required, of which
+    a partition gives some. It is not to be decorated with `add_custom_parameters`.
+    """
+
+    def flow_options(self, ctx: Any) -> Sequence[Any]:
+        """The options that Metaflow would add (metaflow/runner/click_api.py: extract_command)."""
+        parameters = [parameter for _, parameter in ctx.obj.flow._get_parameters()]
+        return [
+            click.Option((f"--{parameter.name}",), **parameter.kwargs)
+            for parameter in parameters
+            if not parameter.IS_CONFIG_PARAMETER
+        ]
+
+    def has_partition(self, given: Mapping[str, Any]) -> bool:
+        """Always."""
+        return True
 
 
 def _unusable(pair: str, options: Sequence[str]) -> str:

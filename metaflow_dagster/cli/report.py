@@ -55,7 +55,7 @@ _OF_STEP: Mapping[str, str] = {
 def report_flow(flow: Flow) -> None:
     """Say what the flow consists of, and what becomes of its decorators."""
     _section("Steps", _steps(flow))
-    _section("Parameters", {parameter.name: _parameter(parameter) for parameter in flow.parameters})
+    _section("Parameters", {each.name: _parameter(flow, each) for each in flow.parameters})
     _section("Configs", {config.name: "value at compile time" for config in flow.configs})
     _section("Decorators", _decorators(flow))
     _section("Left to the environment of the steps", _inherited(flow))
@@ -114,8 +114,11 @@ def _shape(step: Step) -> tuple[str, str]:
             assert_never(step.transition)
 
 
-def _parameter(parameter: Parameter) -> str:
+def _parameter(flow: Flow, parameter: Parameter) -> str:
     kind = parameter.kind.value
+    if dimension := flow.dimension_of(parameter.name):
+        part = "key" if parameter.name == dimension.parameter else "end"
+        return f"{kind}, the {part} of the partition: {dimension.partitions}"
     match parameter.default:
         case Required():
             return f"{kind}, required"

@@ -28,6 +28,7 @@ RUNTIME_MODULES = (
     "runtime/steps",
     "runtime/outputs",
     "runtime/parameters",
+    "runtime/partitions",
     "runtime/history",
     "runtime/command",
     "runtime/identity",

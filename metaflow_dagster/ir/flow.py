@@ -333,6 +333,10 @@ class TimePartitions:
     timezone: str | None = None
     offsets: tuple[tuple[str, int], ...] = ()
 
+    def __str__(self) -> str:
+        end = f" to {self.end}" if self.end else ""
+        return f"{self.interval.value} from {self.start}{end}"
+
 
 @dataclass(frozen=True, slots=True)
 class StaticPartitions:
@@ -340,12 +344,18 @@ class StaticPartitions:
 
     keys: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"one of {len(self.keys)}"
+
 
 @dataclass(frozen=True, slots=True)
 class DynamicPartitions:
     """Partitions that are added while Dagster runs, under a name that the instance knows."""
 
     name: str
+
+    def __str__(self) -> str:
+        return f"any that {self.name} has"
 
 
 Partitions: TypeAlias = TimePartitions | StaticPartitions | DynamicPartitions
@@ -413,11 +423,14 @@ class Flow:
         """The event that a run of this flow has succeeded."""
         return end_event(self.name, self.project)
 
+    def dimension_of(self, parameter: str) -> Dimension | None:
+        """The dimension of the partitions that a parameter takes its value from."""
+        return next((each for each in self.dimensions if parameter in each.parameters), None)
+
     @property
     def config_parameters(self) -> tuple[Parameter, ...]:
         """The parameters that a run is given; the others take their values from its partition."""
-        taken = {name for dimension in self.dimensions for name in dimension.parameters}
-        return tuple(each for each in self.parameters if each.name not in taken)
+        return tuple(each for each in self.parameters if self.dimension_of(each.name) is None)
 
     def step(self, name: str) -> Step:
         """The step of that name; `KeyError` if there is none."""

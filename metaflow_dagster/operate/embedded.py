@@ -228,12 +228,12 @@ class EmbeddedTarget:
 
     def _partition_tags(self, launch: Launch, job: LoadedJob) -> Mapping[str, str]:
         """The tags of a run of a partition, which is added if it is one that can be."""
-        if launch.partition is None:
-            return {}
-        partitions = job_partitions(job, self._instance)
-        for name, key in partitions.new_keys(launch.partition):
+
+        def add(name: str, key: str) -> None:
             self._instance.add_dynamic_partitions(name, [key])
-        return {**partitions.tags(launch.partition), REPOSITORY_TAG: job.repository_label}
+
+        tags = job_partitions(job, self._instance).run_tags(launch, add)
+        return {**tags, REPOSITORY_TAG: job.repository_label} if tags else {}
 
     def _await_start(self, run_id: str, worker: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _SECONDS_TO_START

@@ -87,8 +87,8 @@ def config_refused(reasons: Sequence[str]) -> RunNotStarted:
     return RunNotStarted(
         "Dagster does not take the parameters:\n"
         + "\n".join(f"    {reason}" for reason in reasons)
-        + "\nIf the flow has changed since, compile it again with "
-        "`python FLOW.py dagster create`."
+        + "\nA parameter that is the key of a partition is given by --partition alone. If the flow "
+        "has changed since, compile it again with `python FLOW.py dagster create`."
     )
 
 

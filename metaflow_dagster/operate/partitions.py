@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
 from metaflow_dagster.operate.errors import RunNotStarted
-from metaflow_dagster.operate.runs import PARTITION_TAG, DagsterRun, Phase
+from metaflow_dagster.operate.runs import ORIGIN_TAG, PARTITION_TAG, DagsterRun, Launch, Phase
+from metaflow_dagster.shell import shell_word
 
 # dagster/_core/storage/tags.py, and dagster/_core/definitions/partitions/utils/multi.py
 PARTITION_SET_TAG: Final = "dagster/partition_set"
@@ -62,6 +63,25 @@ class JobPartitions:
             if dimension.added_to is None or not (part.strip() and part.isprintable()):
                 raise RunNotStarted(self._unknown(key))
             yield dimension.added_to, part
+
+    def run_tags(self, launch: Launch, add: Callable[[str, str], None]) -> Mapping[str, str]:
+        """The tags by which a run is of its partition; `add` adds a key to those under a name."""
+        if launch.partition is None:
+            self._check_none(launch)
+            return {}
+        for name, key in self.new_keys(launch.partition):
+            add(name, key)
+        return self.tags(launch.partition)
+
+    def _check_none(self, launch: Launch) -> None:
+        """Refuse a run without a partition, unless it goes on with one that had none."""
+        if self.dimensions and ORIGIN_TAG not in launch.tags:
+            names = " and ".join(dimension.name for dimension in self.dimensions if dimension.name)
+            example = next(reversed(self.keys()), "KEY")
+            raise RunNotStarted(
+                f"The runs of {self.job} have partitions{f' by {names}' if names else ''}. Choose "
+                f"one, as with `--partition {shell_word(example)}`."
+            )
 
     def check_some(self) -> None:
         """Refuse a job whose runs have no partitions."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import assert_never
@@ -126,22 +126,18 @@ class ServerTarget:
 
     def _partition_tags(self, launch: Launch, job: ServedJob) -> Mapping[str, str]:
         """The tags of a run of a partition, which is added if it is one that can be."""
-        if launch.partition is None:
-            return {}
-        partitions = self._partitions_of(job)
-        self._add_partitions(job, partitions.new_keys(launch.partition))
-        return partitions.tags(launch.partition)
+        add = partial(self._add_partition, job)
+        return self._partitions_of(job).run_tags(launch, add)
 
-    def _add_partitions(self, job: ServedJob, new: Iterable[tuple[str, str]]) -> None:
-        for name, key in new:
-            variables = {"selector": _repository(job), "name": name, "key": key}
-            answer = self._ask(ADD_PARTITION, variables)["changed"]
-            # Somebody else may have added it meanwhile, which is as good.
-            if answer["__typename"] in ("PythonError", "UnauthorizedError"):
-                raise RunNotStarted(
-                    f"The Dagster at {self._url} does not add the partition {key!r}: "
-                    f"{answer['message']}"
-                )
+    def _add_partition(self, job: ServedJob, name: str, key: str) -> None:
+        variables = {"selector": _repository(job), "name": name, "key": key}
+        answer = self._ask(ADD_PARTITION, variables)["changed"]
+        # Somebody else may have added it meanwhile, which is as good.
+        if answer["__typename"] in ("PythonError", "UnauthorizedError"):
+            raise RunNotStarted(
+                f"The Dagster at {self._url} does not add the partition {key!r}: "
+                f"{answer['message']}"
+            )
 
     def runs_of(self, job_name: str) -> Iterator[DagsterRun]:
         """The runs of a job that have a partition, the latest first."""
@@ -159,8 +155,8 @@ class ServerTarget:
         job = self._job(launch)
         _check_json(launch)
         partitions = self._partitions_of(job)
-        for key in keys:
-            self._add_partitions(job, partitions.new_keys(key))
+        for name, new in {pair for key in keys for pair in partitions.new_keys(key)}:
+            self._add_partition(job, name, new)
         given = {
             "selector": {
                 "partitionSetName": f"{job.name}_partition_set",

@@ -106,7 +106,8 @@ def publish_end(flow: FlowSettings, context: OpExecutionContext, task: FinishedT
     }
     table = {name: one for name, one in task.metadata.items() if name == "artifacts"}
     asset = event_asset(flow.end_event)
-    partition = context.partition_key if flow.partitions else None
+    has_partition = flow.partitions is not None and context.has_partition_key
+    partition = context.partition_key if has_partition else None
     metadata = {**payload, **table}
     context.log_event(AssetMaterialization(asset, metadata=metadata, partition=partition))
 

@@ -63,6 +63,8 @@ class PartitionParameters:
 
     def tags(self, context: OpExecutionContext) -> list[str]:
         """Metaflow's tags of the run, by which its client finds the run of a partition."""
+        if not context.has_partition_key:  # as a run that resumes one without
+            return []
         return [f"--tag={METAFLOW_PARTITION_TAG}:{context.partition_key}"]
 
 

@@ -40,13 +40,13 @@ def start_run(
 ) -> str:
     """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
     adopt_settings(flow)
-    if flow.partitions:
-        parameters = {**parameters, **flow.partitions.values(context)}
     task = parameters_task(flow, context)
     context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: task.run_id})
     origin = origin_run_id(flow, context)
     if origin is None and known_attempts(flow, context, task):
         return str(task)
+    if flow.partitions and origin is None:
+        parameters = {**parameters, **flow.partitions.values(context)}
     # What is added to every step belongs to the description of the flow that is stored.
     decorators = [f"--with={spec}" for spec in flow.flow_decorators]
     begin = resume_command(context, task, origin) if origin else init_command(task)
