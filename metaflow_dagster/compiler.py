@@ -9,6 +9,7 @@ from pathlib import Path
 
 from metaflow.exception import MetaflowException
 
+from metaflow_dagster.assets import read_assets, read_checks
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import backend_found_anywhere, store_code
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
@@ -134,6 +135,7 @@ def _partitioned(flow: Flow, options: Options) -> Flow:
     """The flow with its partitions, of which events choose the keys."""
     dimensions = read_dimensions(flow, options.partitions)
     raise_if_any(check_triggers(flow, dimensions))
+    flow = replace(flow, assets=read_assets(flow, options), checks=read_checks(flow, options))
     derived = {each.window_end for each in dimensions}
     triggers = tuple(_without(trigger, derived) for trigger in flow.triggers)
     return replace(flow, dimensions=dimensions, triggers=triggers)

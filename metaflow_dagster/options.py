@@ -155,6 +155,33 @@ class Options:
         metavar="OWNER",
         page="assets.md",
     )
+    assets: Sequence[str] = _option(
+        (),
+        "--asset",
+        "An artifact that is an asset of its own, materialized when its step has succeeded. KEY "
+        "has slashes between its parts. [default: FLOW/STEP/ARTIFACT]",
+        metavar="STEP.ARTIFACT[=KEY]",
+        page="assets.md#artifacts-as-assets",
+        surfaces=EVERYWHERE - {Surface.LOCATION},  # a step is one of a single flow
+    )
+    checks: Sequence[str] = _option(
+        (),
+        "--check-artifact",
+        "A check of an artifact: 'train.accuracy >= 0.8', 'load.rows is not None', "
+        "'test.passed is true'; then '; warn' or '; blocking'.",
+        metavar="CONDITION",
+        page="assets.md#checks",
+        surfaces=EVERYWHERE - {Surface.LOCATION},
+    )
+    check_functions: Sequence[str] = _option(
+        (),
+        "--check-function",
+        "A check by a function that gets the pathspec of the step's task; then ';warn' or "
+        "';blocking'.",
+        metavar="STEP=MODULE:FUNCTION",
+        page="assets.md#checks",
+        surfaces=EVERYWHERE - {Surface.LOCATION},
+    )
     upstream: Sequence[str] = _option(
         (),
         "--upstream",

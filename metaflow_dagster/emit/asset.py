@@ -8,7 +8,7 @@ TrainFlow_assets = [
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from metaflow_dagster.emit.build import (
@@ -25,7 +25,7 @@ from metaflow_dagster.emit.build import (
 )
 from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.events import asset_path
-from metaflow_dagster.ir.flow import Flow, is_end_event
+from metaflow_dagster.ir.flow import ArtifactAsset, Flow, is_end_event
 from metaflow_dagster.ir.job import JobPlan
 from metaflow_dagster.options import Options, asset_tags
 
@@ -51,19 +51,54 @@ def asset_list(
         call(scope.ref("event_spec"), literal(event)) for event in events if not is_end_event(event)
     ]
     deps = [*map(_asset_key, events), *map(_asset_key, options.upstream)]
-    end = _end(plan, deps, options, partitions, scope)
-    return assign(name(identifier), list_of([*published, end]))
+    common = dict(_common(options, partitions, scope))
+    artifacts = [_artifact(each, flow, deps, common, scope) for each in flow.assets]
+    own_deps = [*deps, *(_key(each.key) for each in flow.assets)]
+    end = _end(plan, own_deps, common, scope)
+    return assign(name(identifier), list_of([*published, *artifacts, end]))
+
+
+def _common(
+    options: Options, partitions: str | None, scope: ModuleScope
+) -> Iterator[tuple[str, Expression]]:
+    """What all assets of a flow are said to be."""
+    yield "group_name", literal(ASSET_GROUP)
+    if options.owners:
+        yield "owners", literal(list(options.owners))
+    if tags := asset_tags(options):
+        yield "tags", literal(dict(tags))
+    yield "kinds", set_of([literal(ASSET_KIND)])
+    if partitions:
+        yield "partitions_def", name(partitions)
+
+
+def _artifact(
+    asset: ArtifactAsset,
+    flow: Flow,
+    deps: Sequence[Expression],
+    common: Mapping[str, Expression],
+    scope: ModuleScope,
+) -> Expression:
+    """The asset that an artifact is."""
+    said = f"The artifact {asset.artifact} of step {asset.step} of the Metaflow flow {flow.name}."
+    return call(
+        scope.ref("AssetSpec"),
+        _key(asset.key),
+        keywords={
+            "deps": list_of(each.deep_clone() for each in deps) if deps else None,
+            "description": literal(said),
+            **{name: value.deep_clone() for name, value in common.items()},
+        },
+    )
 
 
 def _end(
     plan: JobPlan,
     deps: Sequence[Expression],
-    options: Options,
-    partitions: str | None,
+    common: Mapping[str, Expression],
     scope: ModuleScope,
 ) -> Expression:
     """The asset that is materialized when a run succeeds, downstream of what triggers the flow."""
-    tags = asset_tags(options)
     return call(
         scope.ref("AssetSpec"),
         attribute(scope.ref(FLOW), "end_event"),
@@ -76,11 +111,7 @@ def _end(
                     "job": literal(plan.name),
                 }
             ),
-            "group_name": literal(ASSET_GROUP),
-            "owners": literal(list(options.owners)) if options.owners else None,
-            "tags": literal(dict(tags)) if tags else None,
-            "kinds": set_of([literal(ASSET_KIND)]),
-            "partitions_def": name(partitions) if partitions else None,
+            **common,
         },
     )
 
@@ -91,5 +122,8 @@ def _said(flow: Flow) -> Sequence[Expression]:
 
 
 def _asset_key(event: str) -> Expression:
-    path = asset_path(event)
+    return _key(asset_path(event))
+
+
+def _key(path: Sequence[str]) -> Expression:
     return literal(path[0]) if len(path) == 1 else list_of(map(literal, path))

@@ -49,6 +49,8 @@ RUNTIME_MODULES = (
     "runtime/io_manager",
     "runtime/cards",
     "runtime/results",
+    "runtime/artifacts",
+    "runtime/checks",
     "runtime/sources",
     "runtime/reexecution",
     "runtime/internals",

@@ -42,8 +42,9 @@ from metaflow_dagster.emit.notice import Notice, notice_function, notice_name, n
 from metaflow_dagster.emit.op import ConfigUse, glue_function, step_function
 from metaflow_dagster.emit.partitions import partitions_name, partitions_statement
 from metaflow_dagster.emit.place import Place
+from metaflow_dagster.emit.publications import checks_name, checks_statement, publications
 from metaflow_dagster.emit.schedule import schedule_name, schedule_of
-from metaflow_dagster.emit.scope import HERE, ModuleScope
+from metaflow_dagster.emit.scope import FLOW, HERE, ModuleScope
 from metaflow_dagster.emit.settings import here_expression, here_statement, settings_statement
 from metaflow_dagster.emit.trigger import trigger_function, trigger_name
 from metaflow_dagster.ir.flow import Trigger
@@ -66,6 +67,7 @@ class _Identifiers:
     sensors: Mapping[Trigger | Notice, str]
     assets: str
     partitions: str | None
+    checks: str | None
 
 
 def emit_module(plan: JobPlan, options: Options, place: Place) -> str:
@@ -173,7 +175,10 @@ def _claim(plan: JobPlan, options: Options, scope: ModuleScope) -> _Identifiers:
     sensors = {origin: scope.claim(wish) for origin, wish in wanted.items()}
     assets = scope.claim(assets_name(plan.name))
     partitions = scope.claim(partitions_name(plan.name)) if plan.flow.dimensions else None
-    return _Identifiers(job, definitions, config, ops, schedule, sensors, assets, partitions)
+    checks = scope.claim(checks_name(plan.name)) if plan.flow.checks else None
+    return _Identifiers(
+        job, definitions, config, ops, schedule, sensors, assets, partitions, checks
+    )
 
 
 def _generated(
@@ -183,6 +188,8 @@ def _generated(
         yield partitions_statement(identifiers.partitions, plan.flow.dimensions, scope)
     if identifiers.config is not None:
         yield config_class(identifiers.config, plan.flow, scope, place)
+    if identifiers.checks is not None:
+        yield checks_statement(identifiers.checks, plan.flow, scope)
     config = None
     if identifiers.config is not None:
         config = ConfigUse(identifiers.config, needs_raw_config(plan.flow))
@@ -191,7 +198,9 @@ def _generated(
         match op:
             case StepOp():
                 pool = pool_of(options, op.step.name)
-                yield step_function(identifier, op, None if op.inputs else config, pool, scope)
+                told = [*publications(op.step, plan.flow, identifiers.checks, scope)]
+                given = None if op.inputs else config
+                yield step_function(identifier, op, given, pool, told, scope)
             case GlueOp():
                 yield glue_function(identifier, op, scope)
             case _:
@@ -226,10 +235,14 @@ def _automation(
 def _definitions(identifiers: _Identifiers, scope: ModuleScope) -> Expression:
     schedules = [name(identifiers.schedule)] if identifiers.schedule else []
     sensors = list_of(map(name, identifiers.sensors.values())) if identifiers.sensors else None
+    checks = None
+    if identifiers.checks is not None:
+        checks = call(scope.ref("checks_definitions"), scope.ref(FLOW), name(identifiers.checks))
     return call(
         scope.ref("Definitions"),
         keywords={
             "assets": name(identifiers.assets),
+            "asset_checks": checks,
             "jobs": list_of([name(identifiers.job)]),
             "schedules": list_of(schedules) if schedules else None,
             "sensors": sensors,

@@ -8,7 +8,7 @@ def op_fit(context: OpExecutionContext, load: str) -> Output[str]:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,6 @@ from metaflow_dagster.emit.build import (
     assign,
     attribute,
     call,
-    expression,
     function,
     list_of,
     literal,
@@ -31,7 +30,7 @@ from metaflow_dagster.emit.build import (
     yielded_from,
 )
 from metaflow_dagster.emit.scope import FLOW, ModuleScope
-from metaflow_dagster.ir.flow import End, Literal, Pod, Retries, Step, targets
+from metaflow_dagster.ir.flow import Literal, Pod, Retries, Step, targets
 from metaflow_dagster.ir.job import (
     FanOut,
     ForeachList,
@@ -63,13 +62,21 @@ class ConfigUse:
 
 
 def step_function(
-    identifier: str, op: StepOp, config: ConfigUse | None, pool: str | None, scope: ModuleScope
+    identifier: str,
+    op: StepOp,
+    config: ConfigUse | None,
+    pool: str | None,
+    publications: Sequence[Statement],
+    scope: ModuleScope,
 ) -> Statement:
-    """The op of a step; `config` if it starts a run that has parameters."""
+    """The op of a step; `config` if it starts a run that has parameters.
+
+    `publications` are the statements by which Dagster learns what the task has left.
+    """
     return function(
         identifier,
         list(_parameters(op, config, scope)),
-        [*_run(op, config, scope), *_published(op, scope), _result(op.output, scope)],
+        [*_run(op, config, scope), *publications, _result(op.output, scope)],
         decorators=[_step_decorator(op, config, pool, scope)],
         returns=_return_type(op.output, scope),
     )
@@ -273,14 +280,6 @@ def _environment(step: Step, scope: ModuleScope) -> Expression | None:
         get = attribute(scope.ref("os"), "environ", "get")
         variables[variable] = call(get, literal(variable), literal(""))
     return text_dict(variables) if variables else None
-
-
-def _published(op: StepOp, scope: ModuleScope) -> Iterator[Statement]:
-    """The end of the run, after its last step."""
-    if isinstance(op.step.transition, End):
-        yield expression(
-            call(scope.ref("publish_end"), scope.ref(FLOW), name("context"), name("task"))
-        )
 
 
 def _given(config: ConfigUse | None, scope: ModuleScope) -> Expression:

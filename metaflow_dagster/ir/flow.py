@@ -379,6 +379,77 @@ class Dimension:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactAsset:
+    """An artifact of a step that is an asset, with its key.
+
+    `join` is the step that joins the outermost foreach that the step is in, None if it is in none.
+    """
+
+    step: str
+    artifact: str
+    key: tuple[str, ...]
+    join: str | None = None
+
+    @property
+    def materialized_by(self) -> str:
+        """The step after which the artifact is there as a whole."""
+        return self.join or self.step
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whether an artifact compares with a value as Python's `operator` says."""
+
+    operator: str
+    value: str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class IsNone:
+    """Whether an artifact is None, or, if not `wanted`, whether it is not."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IsTrue:
+    """Whether an artifact is True, or, if not `wanted`, False."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactCheck:
+    """A check of an artifact.
+
+    If it fails, Dagster shows an error, or a warning if `only_warns`; if it is `blocking`, the run
+    does not go on after an error.
+    """
+
+    name: str
+    step: str
+    artifact: str
+    condition: Comparison | IsNone | IsTrue
+    only_warns: bool = False
+    blocking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFunction:
+    """A check of a step's task by a function of the project's, which gets the pathspec."""
+
+    name: str
+    step: str
+    module: str
+    function: str
+    only_warns: bool = False
+    blocking: bool = False
+
+
+Check: TypeAlias = ArtifactCheck | CheckFunction
+
+
+@dataclass(frozen=True, slots=True)
 class CodePackage:
     """The code of a flow as Metaflow packs it: its key in the datastore, and how it is packed."""
 
@@ -396,7 +467,8 @@ class Flow:
     `decospecs` are the decorators that were added to every step, as they were given. `code` is the
     package that machines take which do not have the file. `applied` names the flow's decorators,
     `imports` the modules of others that `file` imports at its top level. `dimensions` are the
-    partitions of the runs, none, of one or of two dimensions.
+    partitions of the runs, none, of one or of two dimensions. `assets` are artifacts that are
+    assets of their own, `checks` are made of what steps have left.
     """
 
     name: str
@@ -417,11 +489,26 @@ class Flow:
     applied: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     dimensions: tuple[Dimension, ...] = ()
+    assets: tuple[ArtifactAsset, ...] = ()
+    checks: tuple[Check, ...] = ()
 
     @property
     def end_event(self) -> str:
         """The event that a run of this flow has succeeded."""
         return end_event(self.name, self.project)
+
+    def checked_asset(self, check: Check) -> tuple[str, ...]:
+        """The key of the asset that a check is of: the artifact's, a step's, or the flow's own."""
+        match check:
+            case ArtifactCheck(step=step, artifact=name):
+                keys = (
+                    each.key for each in self.assets if (each.step, each.artifact) == (step, name)
+                )
+            case CheckFunction(step=step):
+                keys = (each.key for each in self.assets if each.step == step)
+            case _:
+                assert_never(check)
+        return next(keys, (self.end_event,))
 
     def dimension_of(self, parameter: str) -> Dimension | None:
         """The dimension of the partitions that a parameter takes its value from."""

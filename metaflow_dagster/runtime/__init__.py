@@ -20,7 +20,9 @@ from typing import Any, Final
 PUBLIC: Final[Mapping[str, str]] = {
     name: module
     for module, names in {
+        "artifacts": ["publish_artifacts", "publish_items"],
         "cards": ["CardLinks"],
+        "checks": ["ArtifactCheck", "CheckFunction", "check_artifacts", "checks_definitions"],
         "configs": ["FlowConfigs"],
         "events": ["StartConfig", "event_spec", "publish_end"],
         "executors": ["limited_executor", "processes_executor", "threads_executor"],

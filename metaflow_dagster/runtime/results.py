@@ -185,6 +185,11 @@ def public_artifacts(datastore: Any) -> list[str]:
     return [name for name in names if not name.startswith("_") and name != "name"]
 
 
+def plain_type(info: Mapping[str, Any]) -> str:
+    """The type of an artifact, of what the datastore says of it."""
+    return re.sub(r"<class '(?:builtins\.)?(.*)'>", r"\1", info["type"])
+
+
 def artifact_table(datastore: Any) -> Any:
     """Name, type and size of a task's artifacts, without loading them."""
     info = datastore.ds_metadata["info"]
@@ -193,7 +198,7 @@ def artifact_table(datastore: Any) -> Any:
             TableRecord(
                 {
                     "name": name,
-                    "type": re.sub(r"<class '(?:builtins\.)?(.*)'>", r"\1", info[name]["type"]),
+                    "type": plain_type(info[name]),
                     "bytes": info[name]["size"],
                 }
             )

@@ -1,0 +1,143 @@
+"""Artifacts as assets: materializations that say what a step has left."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dagster import AssetKey, AssetMaterialization, MetadataValue, OpExecutionContext
+
+from metaflow_dagster.runtime.history import stored_attempt
+from metaflow_dagster.runtime.results import metadata_provider, plain_type
+from metaflow_dagster.runtime.settings import FlowSettings
+from metaflow_dagster.runtime.store import store_of
+from metaflow_dagster.runtime.tasks import FinishedTask, parse_task
+
+LONGEST_TEXT = 1000  # characters of an artifact that Dagster shows
+LARGEST_VALUE = 10_000  # bytes of an artifact that is loaded to be shown or compared
+PLAIN_TYPES = ("bool", "int", "float", "str")
+NUMPY_TYPES = ("numpy.bool", "numpy.float", "numpy.int", "numpy.uint", "numpy.str")
+
+
+class NoValue(Exception):
+    """Why there is no value of an artifact to be shown or compared."""
+
+
+def publish_artifacts(
+    flow: FlowSettings,
+    context: OpExecutionContext,
+    task: FinishedTask,
+    keys: Mapping[str, Sequence[str]],
+) -> None:
+    """Materialize the assets that some artifacts of a task are, by name; log which it has not."""
+    datastore = task_result(flow, task)
+    for name, key in keys.items():
+        if name not in datastore:
+            left = ", ".join(sorted(datastore.ds_metadata["objects"]))
+            context.log.warning(f"Task {task.path} has left no artifact {name}; it has {left}.")
+            continue
+        metadata = {**artifact_metadata(datastore, name), **place_metadata(flow, task.path, name)}
+        materialize(flow, context, key, metadata)
+
+
+def publish_items(
+    flow: FlowSettings,
+    context: OpExecutionContext,
+    task: FinishedTask,
+    step: str,
+    name: str,
+    key: Sequence[str],
+) -> None:
+    """Materialize the asset that an artifact of all tasks of a step is, after they are joined."""
+    run_id = parse_task(task.path).run_id
+    path = f"{run_id}/{step}"
+    stored = store_of(flow).storage.list_content([f"{flow.name}/{path}"])
+    items = sum(not entry.is_file for entry in stored)
+    metadata = {"items": MetadataValue.int(items), **place_metadata(flow, path, name)}
+    if items:
+        materialize(flow, context, key, metadata)
+
+
+def materialize(
+    flow: FlowSettings,
+    context: OpExecutionContext,
+    key: Sequence[str],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Record that an asset is there, in the partition of the run if that has one."""
+    has_partition = flow.partitions is not None and context.has_partition_key
+    partition = context.partition_key if has_partition else None
+    asset = AssetKey(list(key))
+    context.log_event(AssetMaterialization(asset, metadata=metadata, partition=partition))
+
+
+def task_result(flow: FlowSettings, task: FinishedTask) -> Any:
+    """Metaflow's datastore of the attempt by which a task has succeeded."""
+    attempt = int(task.metadata["attempt"].value)
+    return stored_attempt(flow, parse_task(task.path), attempt)
+
+
+def artifact_metadata(datastore: Any, name: str) -> dict[str, Any]:
+    """Type and size of an artifact, and its value if that is a number or a short text."""
+    info = datastore.ds_metadata["info"][name]
+    told = {"type": MetadataValue.text(plain_type(info)), "bytes": MetadataValue.int(info["size"])}
+    try:
+        return {**told, "value": value_metadata(plain_value(datastore, name))}
+    except NoValue:
+        return told
+
+
+def value_metadata(value: Any) -> Any:
+    """A value as Dagster shows it; it plots numbers over time."""
+    match value:
+        case bool():
+            return MetadataValue.bool(value)
+        case int() if abs(value) < 2**53:
+            return MetadataValue.int(value)
+        case float():
+            return MetadataValue.float(value)
+        case _:
+            return MetadataValue.text(str(value)[:LONGEST_TEXT])
+
+
+def plain_value(datastore: Any, name: str) -> Any:
+    """An artifact that is a number, a text, a truth value or None; `NoValue` if it is none.
+
+    Others are not loaded: that could run code of any module.
+    """
+    if name not in datastore:
+        raise NoValue(f"there is no artifact {name}")
+    info = datastore.ds_metadata["info"][name]
+    kind = plain_type(info)
+    if kind == "NoneType":
+        return None
+    if kind not in PLAIN_TYPES and not kind.startswith(NUMPY_TYPES):
+        raise NoValue(f"{name} is of type {kind}, which is no number, text or truth value")
+    if info["size"] > LARGEST_VALUE:
+        raise NoValue(f"{name} takes {info['size']} bytes")
+    try:
+        value = datastore[name]
+    except ImportError as error:
+        raise NoValue(f"{name} cannot be loaded here ({error})") from error
+    return value if kind in PLAIN_TYPES else value.item()
+
+
+def place_metadata(flow: FlowSettings, path: str, name: str) -> dict[str, Any]:
+    """Where an artifact is in Metaflow: of a task, or of all tasks of a step."""
+    pathspec = f"{flow.name}/{path}"
+    return {
+        "pathspec": MetadataValue.text(pathspec),
+        "retrieve": MetadataValue.md(f"```python\n{artifact_snippet(flow, pathspec, name)}\n```"),
+    }
+
+
+def artifact_snippet(flow: FlowSettings, pathspec: str, name: str) -> str:
+    """Code that reads an artifact wherever it is pasted."""
+    lines = ["from metaflow import Step, Task, metadata, namespace", "", "namespace(None)"]
+    if flow.variables:
+        lines = ["import os", "", f"os.environ.update({dict(flow.variables)!r})", *lines]
+    if provider := metadata_provider(flow):
+        lines.append(f"metadata({provider!r})")
+    if pathspec.count("/") == 3:
+        lines.append(f"Task({pathspec!r})[{name!r}].data")
+    else:
+        lines.append(f"[task[{name!r}].data for task in Step({pathspec!r})]")
+    return "\n".join(lines)
