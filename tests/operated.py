@@ -83,11 +83,12 @@ class Place:
 
     directory: Path
     home: Path
+    flow_file: str = "operated_flow.py"
 
     def dagster(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the flow's `dagster` group."""
         return subprocess.run(
-            [sys.executable, "operated_flow.py", "--quiet", "dagster", *arguments],
+            [sys.executable, self.flow_file, "--quiet", "dagster", *arguments],
             cwd=self.directory,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -172,15 +173,21 @@ def step_process(place: Place, run_id: str) -> int:
     return int(until(lambda: file.exists() and file.read_text()))
 
 
-def new_place(directory: Path) -> Place:
-    """A place whose flow is not compiled yet."""
+def place_of(directory: Path, flow_file: str, flow: str, settings: str = "") -> Place:
+    """A place with a flow that is not compiled yet, and more settings in its `dagster.yaml`."""
     (directory / ".metaflow").mkdir()
     home = directory / "dagster home"
     home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    (directory / "operated_flow.py").write_text(FLOW)
+    (home / "dagster.yaml").write_text(f"telemetry:\n  enabled: false\n{settings}")
+    (directory / flow_file).write_text(flow)
+    return Place(directory, home, flow_file)
+
+
+def new_place(directory: Path) -> Place:
+    """A place whose flow is not compiled yet."""
+    place = place_of(directory, "operated_flow.py", FLOW)
     (directory / "notes.txt").write_text("some notes")
-    return Place(directory, home)
+    return place
 
 
 def make_databases(place: Place) -> None:

@@ -98,7 +98,8 @@ class JobPartitions:
                 begin, end = map(list(dimension.keys).index, (first, last))
                 chosen = set(dimension.keys[begin : end + 1])
                 return [key for key in keys if key.split(_SEPARATOR)[place] in chosen]
-        raise RunNotStarted(self._unknown(first if first not in keys else last))
+        known = {*keys, *(key for dimension in self.dimensions for key in dimension.keys)}
+        raise RunNotStarted(self._unknown(last if first in known else first))
 
     def _sorted(self) -> list[PartitionDimension]:
         """The dimensions in the order of their keys in that of a partition."""

@@ -6,7 +6,7 @@ from typing import Any
 from dagster import AssetKey, AssetMaterialization, MetadataValue, OpExecutionContext
 
 from metaflow_dagster.runtime.history import stored_attempt
-from metaflow_dagster.runtime.results import metadata_provider, plain_type
+from metaflow_dagster.runtime.results import metadata_provider, plain_type, public_artifacts
 from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.store import store_of
 from metaflow_dagster.runtime.tasks import FinishedTask, parse_task
@@ -31,7 +31,7 @@ def publish_artifacts(
     datastore = task_result(flow, task)
     for name, key in keys.items():
         if name not in datastore:
-            left = ", ".join(sorted(datastore.ds_metadata["objects"]))
+            left = ", ".join(public_artifacts(datastore)) or "none"
             context.log.warning(f"Task {task.path} has left no artifact {name}; it has {left}.")
             continue
         metadata = {**artifact_metadata(datastore, name), **place_metadata(flow, task.path, name)}

@@ -119,7 +119,7 @@ class CheckFunction:
         except Exception as error:  # it is somebody else's, and a check that fails
             return Verdict(False, f"{type(error).__name__}: {error}", {})
         passed, metadata = result if isinstance(result, tuple) else (result, {})
-        return Verdict(bool(passed), f"{self.function.__name__} returned {passed!r}", metadata)
+        return Verdict(bool(passed), f"{self.function.__name__} returned {passed}", metadata)
 
 
 def check_artifacts(
