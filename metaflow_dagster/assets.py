@@ -17,16 +17,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic
-from metaflow_dagster.ir.flow import (
+from metaflow_dagster.ir.assets import (
     ArtifactAsset,
     ArtifactCheck,
     Check,
     CheckFunction,
     Comparison,
-    Flow,
-    Foreach,
     IsNone,
     IsTrue,
+)
+from metaflow_dagster.ir.flow import (
+    Flow,
+    Foreach,
     Parallel,
     Step,
 )

@@ -15,7 +15,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from metaflow.exception import MetaflowException
 from metaflow.runner.deployer import DeployedFlow
 from metaflow.runner.utils import get_lower_level_group, handle_timeout, temporary_fifo
 
@@ -27,7 +26,7 @@ from metaflow_dagster.operate.deployed import (
     job_in_file,
     read_compiled,
 )
-from metaflow_dagster.operate.errors import DeploymentNotFound, LaunchNotKnown, RunNotStarted
+from metaflow_dagster.operate.errors import DeploymentNotFound, launch_error
 from metaflow_dagster.operate.find import known_run
 from metaflow_dagster.operate.server import ServerTarget
 from metaflow_dagster.operate.stand_in import write_stand_in
@@ -111,13 +110,13 @@ class DagsterDeployedFlow(DeployedFlow):
             If the run was not started, or if that is not known (`LaunchNotKnown`); it says what to
             do.
         """
-        # With a partition, which may give some that are required, none goes through Metaflow.
-        by_pair = {*parameters} if partition is not None else _OPTIONS & {*parameters}
-        pairs = [f"{name}={_text(parameters[name])}" for name in sorted(by_pair)]
-        rest = {name: value for name, value in parameters.items() if name not in by_pair}
+        # Metaflow insists on parameters that are required, which a partition may give.
+        command, by_pair = "trigger", _OPTIONS & {*parameters}
+        if partition is not None:
+            command, by_pair = "trigger_partition", {*parameters}
+        pairs = [f"{name}={_text(parameters.pop(name))}" for name in sorted(by_pair)]
         own = _given(partition=partition, run_params=pairs, tags=list(tags))
-        command = "trigger" if partition is None else "trigger_partition"
-        return self._launch(command, {**rest, **own})
+        return self._launch(command, {**parameters, **own})
 
     run = trigger
 
@@ -308,7 +307,7 @@ class DagsterDeployedFlow(DeployedFlow):
             try:
                 content = handle_timeout(descriptor, process, self.deployer.file_read_timeout)
             except RuntimeError:
-                raise _launch_error(_said(process)) from None  # which has said it before
+                raise launch_error(_said(process)) from None  # which has said it before
             process.sync_wait()
         return DagsterTriggeredRun(deployer=self.deployer, content=content)
 
@@ -350,12 +349,6 @@ def _same(name: str, *values: str | None) -> str | None:
     if len(given) > 1:
         raise TypeError(f"resume() got two values for {name}: {' and '.join(sorted(given))}")
     return next(iter(given), None)
-
-
-def _launch_error(said: str) -> MetaflowException:
-    """The error that a command has shown, which begins with its headline."""
-    kind = LaunchNotKnown if LaunchNotKnown.headline in said else RunNotStarted
-    return kind(said)
 
 
 def _text(value: object) -> str:

@@ -10,10 +10,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from metaflow_dagster.executors import NAMED
 
-# dagster/_utils/tags.py: VALID_TAG_KEY_REGEX, without the prefix by which Dagster marks its own,
-# and VALID_STRICT_TAG_VALUE_REGEX, which holds for tags of assets.
+# dagster/_utils/tags.py: VALID_TAG_KEY_REGEX, without the prefix by which Dagster marks its own.
 _TAG_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
-_ASSET_TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
 
 RuntimeName: TypeAlias = Literal["inline", "shared", "installed"]
 AUTO: Final = "auto"  # --preload, for what a flow's file imports
@@ -315,13 +313,6 @@ def run_tags(options: Options) -> Mapping[str, str]:
     """
     pairs = ((key, value if colon else "true") for key, colon, value in _split(options.tags))
     return {key: value for key, value in pairs if _TAG_KEY.fullmatch(key)}
-
-
-def asset_tags(options: Options) -> Mapping[str, str]:
-    """Those of the tags that Dagster takes for an asset, whose values are names."""
-    return {
-        key: value for key, value in run_tags(options).items() if _ASSET_TAG_VALUE.fullmatch(value)
-    }
 
 
 def _split(tags: Sequence[str]) -> Iterator[tuple[str, str, str]]:

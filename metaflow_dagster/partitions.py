@@ -19,17 +19,19 @@ from typing import Any, Final
 from typing_extensions import assert_never
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic
-from metaflow_dagster.ir.flow import (
+from metaflow_dagster.ir.assets import (
     Dimension,
     DynamicPartitions,
-    Flow,
     Interval,
-    Literal,
-    Parameter,
-    ParameterKind,
     Partitions,
     StaticPartitions,
     TimePartitions,
+)
+from metaflow_dagster.ir.flow import (
+    Flow,
+    Literal,
+    Parameter,
+    ParameterKind,
     TriggerKind,
 )
 

@@ -8,6 +8,7 @@ TrainFlow_assets = [
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -23,14 +24,23 @@ from metaflow_dagster.emit.build import (
     set_of,
     text_dict,
 )
+from metaflow_dagster.emit.job import flow_tags
 from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.events import asset_path
-from metaflow_dagster.ir.flow import ArtifactAsset, Flow, is_end_event
+from metaflow_dagster.ir.assets import (
+    ArtifactAsset,
+)
+from metaflow_dagster.ir.flow import Flow, Literal, is_end_event
 from metaflow_dagster.ir.job import JobPlan
-from metaflow_dagster.options import Options, asset_tags
+from metaflow_dagster.options import Options
+
+# dagster/_utils/tags.py: VALID_STRICT_TAG_VALUE_REGEX
+_TAG_VALUE: Final = re.compile(r"[A-Za-z0-9_.-]{0,63}")
 
 ASSET_GROUP: Final = "metaflow"
 ASSET_KIND: Final = "metaflow"
+# dagster/_core/definitions/metadata/source_code.py: CodeReferencesMetadataSet
+CODE_REFERENCES: Final = "dagster/code_references"
 
 
 def assets_name(job: str) -> str:
@@ -51,25 +61,30 @@ def asset_list(
         call(scope.ref("event_spec"), literal(event)) for event in events if not is_end_event(event)
     ]
     deps = [*map(_asset_key, events), *map(_asset_key, options.upstream)]
-    common = dict(_common(options, partitions, scope))
+    common = dict(_common(flow, options, partitions, scope))
     artifacts = [_artifact(each, flow, deps, common, scope) for each in flow.assets]
     own_deps = [*deps, *(_key(each.key) for each in flow.assets)]
-    end = _end(plan, own_deps, common, scope)
+    end = _end(own_deps, common, scope)
     return assign(name(identifier), list_of([*published, *artifacts, end]))
 
 
 def _common(
-    options: Options, partitions: str | None, scope: ModuleScope
+    flow: Flow, options: Options, partitions: str | None, scope: ModuleScope
 ) -> Iterator[tuple[str, Expression]]:
     """What all assets of a flow are said to be."""
     yield "group_name", literal(ASSET_GROUP)
     if options.owners:
         yield "owners", literal(list(options.owners))
-    if tags := asset_tags(options):
-        yield "tags", literal(dict(tags))
+    if tags := _tags(flow):
+        yield "tags", literal(tags)
     yield "kinds", set_of([literal(ASSET_KIND)])
     if partitions:
         yield "partitions_def", name(partitions)
+
+
+def _tags(flow: Flow) -> dict[str, Literal]:
+    """The tags of the flow, as far as Dagster takes their values for an asset's."""
+    return {key: value for key, value in flow_tags(flow).items() if _TAG_VALUE.fullmatch(value)}
 
 
 def _artifact(
@@ -93,32 +108,25 @@ def _artifact(
 
 
 def _end(
-    plan: JobPlan,
     deps: Sequence[Expression],
     common: Mapping[str, Expression],
     scope: ModuleScope,
 ) -> Expression:
-    """The asset that is materialized when a run succeeds, downstream of what triggers the flow."""
+    """The asset that is materialized when a run succeeds, downstream of what triggers the flow.
+
+    It is the same in the files of all jobs of a flow, which may be in one code location.
+    """
+    code = call(scope.ref("code_references"), scope.ref(FLOW))
     return call(
         scope.ref("AssetSpec"),
         attribute(scope.ref(FLOW), "end_event"),
         keywords={
             "deps": list_of(deps) if deps else None,
-            "description": call(scope.ref("flow_description"), scope.ref(FLOW), *_said(plan.flow)),
-            "metadata": text_dict(
-                {
-                    "dagster/code_references": call(scope.ref("code_references"), scope.ref(FLOW)),
-                    "job": literal(plan.name),
-                }
-            ),
+            "description": call(scope.ref("flow_description"), scope.ref(FLOW)),
+            "metadata": text_dict({CODE_REFERENCES: code}),
             **common,
         },
     )
-
-
-def _said(flow: Flow) -> Sequence[Expression]:
-    """The words of the flow on itself, or else on its end."""
-    return [literal(flow.description or f"A run of the Metaflow flow {flow.name} has succeeded.")]
 
 
 def _asset_key(event: str) -> Expression:

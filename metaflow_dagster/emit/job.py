@@ -91,7 +91,7 @@ def _decorator(
         scope.ref("job"),
         keywords={
             "name": literal(plan.name),
-            "description": call(scope.ref("flow_description"), scope.ref(FLOW), *_said(plan.flow)),
+            "description": call(scope.ref("flow_description"), scope.ref(FLOW)),
             "tags": literal(_tags(plan, options)),
             "metadata": text_dict({"code": call(scope.ref("code_references"), scope.ref(FLOW))}),
             "partitions_def": name(partitions) if partitions else None,
@@ -103,17 +103,17 @@ def _decorator(
     )
 
 
-def _said(flow: Flow) -> Iterator[Expression]:
-    if flow.description:
-        yield literal(flow.description)
+def flow_tags(flow: Flow) -> dict[str, str]:
+    """The tags of all that Dagster has of a flow."""
+    tags = {"metaflow/flow": flow.name}
+    if flow.project:
+        tags.update({"metaflow/project": flow.project.name, "metaflow/branch": flow.project.branch})
+    return tags
 
 
 def _tags(plan: JobPlan, options: Options) -> dict[str, Literal]:
     """The tags of the job, which its runs have, too."""
-    tags: dict[str, Literal] = {"metaflow/flow": plan.flow.name}
-    if project := plan.flow.project:
-        tags.update({"metaflow/project": project.name, "metaflow/branch": project.branch})
-    tags.update(run_tags(options))
+    tags: dict[str, Literal] = {**flow_tags(plan.flow), **run_tags(options)}
     if options.workflow_timeout is not None:
         tags[MAX_RUNTIME_TAG] = str(options.workflow_timeout)
     if options.workflow_priority is not None:

@@ -22,7 +22,10 @@ from metaflow_dagster.emit.build import (
     text_dict,
 )
 from metaflow_dagster.emit.scope import ModuleScope
-from metaflow_dagster.ir.flow import Dimension, TimePartitions
+from metaflow_dagster.ir.assets import (
+    Dimension,
+    TimePartitions,
+)
 from metaflow_dagster.partitions import definition_of
 
 

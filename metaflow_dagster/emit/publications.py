@@ -22,15 +22,17 @@ from metaflow_dagster.emit.build import (
     name,
 )
 from metaflow_dagster.emit.scope import FLOW, ModuleScope
-from metaflow_dagster.ir.flow import (
+from metaflow_dagster.ir.assets import (
     ArtifactCheck,
     Check,
     CheckFunction,
     Comparison,
-    End,
-    Flow,
     IsNone,
     IsTrue,
+)
+from metaflow_dagster.ir.flow import (
+    End,
+    Flow,
     Literal,
     Step,
 )

@@ -62,6 +62,7 @@ def _keywords(
     store_place = replace(place, project=None) if flow.code else place
     return {
         "name": literal(flow.name),
+        "description": literal(flow.description) if flow.description else None,
         "job": literal(plan.name) if plan.name != flow.name else None,
         "file": path_expression(flow.file, scope, place),
         "here": scope.ref(HERE),

@@ -82,6 +82,12 @@ class RunNotTerminated(MetaflowException):
     headline = "Run not terminated on Dagster"
 
 
+def launch_error(shown: str) -> RunNotStarted | LaunchNotKnown:
+    """The error that a command has shown, which begins with its headline."""
+    kind = LaunchNotKnown if LaunchNotKnown.headline in shown else RunNotStarted
+    return kind(shown)
+
+
 def config_refused(reasons: Sequence[str]) -> RunNotStarted:
     """The error for parameters that the compiled job does not take."""
     return RunNotStarted(

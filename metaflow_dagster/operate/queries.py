@@ -107,18 +107,12 @@ query MetaflowConfig($selector: PipelineSelector!) {
 }
 """
 
-PARTITIONED_ASSETS: Final = """
-query MetaflowPartitionedAssets($selector: RepositorySelector!) {
-  repositoryOrError(repositorySelector: $selector) {
-    __typename
-    ... on Repository {
-      assetNodes {
-        partitionDefinition { dimensionTypes { name dynamicPartitionsDefinitionName } }
-        partitionKeysByDimension { name partitionKeys }
-        metadataEntries { label ... on TextMetadataEntry { text } }
-      }
-    }
-    ... on PythonError { message }
+PARTITIONED_ASSET: Final = """
+query MetaflowPartitionedAsset($key: AssetKeyInput!) {
+  assetNodes(assetKeys: [$key]) {
+    repository { name location { name } }
+    partitionDefinition { dimensionTypes { name dynamicPartitionsDefinitionName } }
+    partitionKeysByDimension { name partitionKeys }
   }
 }
 """

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from metaflow_dagster.ir.flow import Project, end_event
 from metaflow_dagster.names import OP_PREFIX
 from metaflow_dagster.operate.automations import Automation, Kind
 from metaflow_dagster.operate.partitions import JobPartitions, PartitionDimension
@@ -40,6 +41,11 @@ class ServedJob:
     flow: str
     start_op: str
     steps: tuple[str, ...] = ()
+    end_event: str = ""  # which is the asset of the flow
+
+    def selector(self) -> dict[str, str]:
+        """Its repository, as queries select it."""
+        return {"repositoryName": self.repository, "repositoryLocationName": self.location}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +80,23 @@ def served_jobs(answer: Any) -> Iterator[ServedJob]:
                     tags[FLOW_TAG],
                     starts[0],
                     tuple(_steps(job["solids"])),
+                    end_event(tags[FLOW_TAG], _project(tags)),
                 )
 
 
-def served_partitions(job_name: str, repository: Any) -> JobPartitions:
-    """The partitions of a job, which are those of the asset that says it is the job's."""
-    for node in repository.get("assetNodes", ()):
-        texts = {entry["label"]: entry.get("text") for entry in node["metadataEntries"]}
-        if texts.get("job") == job_name and node["partitionDefinition"]:
-            return JobPartitions(job_name, list(_dimensions(node)))
-    return JobPartitions(job_name, ())
+def _project(tags: Mapping[str, str]) -> Project | None:
+    name, branch = tags.get("metaflow/project"), tags.get("metaflow/branch")
+    return Project(name, branch) if name and branch else None
+
+
+def served_partitions(job: ServedJob, nodes: Any) -> JobPartitions:
+    """The partitions of a job, which are those of the flow's asset in its repository."""
+    for node in nodes:
+        repository = node["repository"]
+        place = (repository["location"]["name"], repository["name"])
+        if place == (job.location, job.repository) and node["partitionDefinition"]:
+            return JobPartitions(job.name, list(_dimensions(node)))
+    return JobPartitions(job.name, ())
 
 
 def _dimensions(node: Any) -> Iterator[PartitionDimension]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import assert_never
@@ -18,7 +18,7 @@ from metaflow_dagster.events import asset_path
 from metaflow_dagster.operate.address import Address
 from metaflow_dagster.operate.answers import AnswerLost, looked_for, lost_answer
 from metaflow_dagster.operate.automations import Automation, Change, Kind
-from metaflow_dagster.operate.backfill import Backfill, BackfillState
+from metaflow_dagster.operate.backfill import Backfill
 from metaflow_dagster.operate.deployed import DeployedJob
 from metaflow_dagster.operate.errors import (
     DagsterUnavailable,
@@ -31,18 +31,13 @@ from metaflow_dagster.operate.errors import (
     run_not_kept,
     unreachable,
 )
-from metaflow_dagster.operate.partitions import JobPartitions, latest_runs
+from metaflow_dagster.operate.partitions import JobPartitions
 from metaflow_dagster.operate.payload import Plain
 from metaflow_dagster.operate.queries import (
-    ADD_PARTITION,
     AUTOMATIONS,
-    BACKFILL,
     CONFIG,
     EVENTS,
     JOBS,
-    LAUNCH_BACKFILL,
-    PARTITION_RUNS,
-    PARTITIONED_ASSETS,
     RUN,
     RUNS,
     START_SCHEDULE,
@@ -53,8 +48,6 @@ from metaflow_dagster.operate.queries import (
 from metaflow_dagster.operate.rest import SECONDS_TO_ANSWER, report_materialization
 from metaflow_dagster.operate.runs import (
     LAUNCH_TAG,
-    PARTITION_TAG,
-    RUNS_AT_ONCE,
     DagsterRun,
     Event,
     Launch,
@@ -68,13 +61,11 @@ from metaflow_dagster.operate.served import (
     served_automations,
     served_jobs,
     served_parameters,
-    served_partitions,
 )
+from metaflow_dagster.operate.served_partitions import ServedPartitions
 
 if TYPE_CHECKING:
     from dagster_graphql import DagsterGraphQLClient
-
-_BACKFILL_TAG = "dagster/backfill"  # dagster/_core/storage/tags.py: BACKFILL_ID_TAG
 
 _SWITCHES = {
     (Kind.SCHEDULE, Change.SUSPEND): STOP_SCHEDULE,
@@ -110,7 +101,7 @@ class ServerTarget:
         job = self._job(launch)
         _check_json(launch)
         key = str(uuid.uuid4())
-        own_tags = {LAUNCH_TAG: key, **self._partition_tags(launch, job)}
+        own_tags = {LAUNCH_TAG: key, **self._partitions.tags(launch, job)}
         tagged = replace(launch, tags={**launch.tags, **own_tags})
         run_id = self._submitted(job, tagged, key)
         run_url = self.run_url(run_id)
@@ -118,68 +109,20 @@ class ServerTarget:
 
     def partitions(self, launch: Launch) -> JobPartitions:
         """The partitions of the job that a run would be launched of."""
-        return self._partitions_of(self._job(launch))
-
-    def _partitions_of(self, job: ServedJob) -> JobPartitions:
-        answer = self._ask(PARTITIONED_ASSETS, {"selector": _repository(job)})
-        return served_partitions(job.name, answer["repositoryOrError"])
-
-    def _partition_tags(self, launch: Launch, job: ServedJob) -> Mapping[str, str]:
-        """The tags of a run of a partition, which is added if it is one that can be."""
-        add = partial(self._add_partition, job)
-        return self._partitions_of(job).run_tags(launch, add)
-
-    def _add_partition(self, job: ServedJob, name: str, key: str) -> None:
-        variables = {"selector": _repository(job), "name": name, "key": key}
-        answer = self._ask(ADD_PARTITION, variables)["changed"]
-        # Somebody else may have added it meanwhile, which is as good.
-        if answer["__typename"] in ("PythonError", "UnauthorizedError"):
-            raise RunNotStarted(
-                f"The Dagster at {self._url} does not add the partition {key!r}: "
-                f"{answer['message']}"
-            )
+        return self._partitions.of(self._job(launch))
 
     def runs_of(self, job_name: str) -> Iterator[DagsterRun]:
         """The runs of a job that have a partition, the latest first."""
-        variables: dict[str, object] = {"filter": {"pipelineName": job_name}, "limit": RUNS_AT_ONCE}
-        while True:
-            answer = self._ask(PARTITION_RUNS, variables)["runsOrError"]
-            runs = [dagster_run(run) for run in answer.get("results", ())]
-            yield from (run for run in runs if PARTITION_TAG in run.tags)
-            if len(runs) < RUNS_AT_ONCE:
-                return
-            variables["cursor"] = runs[-1].id
+        return self._partitions.runs_of(job_name)
 
     def backfill(self, launch: Launch, keys: Sequence[str]) -> Backfill:
         """Have Dagster's daemon launch a run for each partition."""
-        job = self._job(launch)
         _check_json(launch)
-        partitions = self._partitions_of(job)
-        for name, new in {pair for key in keys for pair in partitions.new_keys(key)}:
-            self._add_partition(job, name, new)
-        given = {
-            "selector": {
-                "partitionSetName": f"{job.name}_partition_set",
-                "repositorySelector": _repository(job),
-            },
-            "partitionNames": list(keys),
-            "tags": [{"key": key, "value": value} for key, value in launch.tags.items()],
-            **_backfill_config(launch.run_config(job.start_op)),
-        }
-        answer = self._ask(LAUNCH_BACKFILL, {"backfillParams": given})["launched"]
-        if "backfillId" not in answer:
-            raise RunNotStarted(
-                f"The Dagster at {self._url} does not start the backfill: {answer['message']}"
-            )
-        return ServedBackfill(self, answer["backfillId"], keys, self._url)
+        return self._partitions.backfill(self._job(launch), launch, keys)
 
-    def backfill_end(self, backfill_id: str) -> tuple[bool, str]:
-        """Whether Dagster's daemon has done with a backfill, and what went wrong with it."""
-        answer = self._ask(BACKFILL, {"id": backfill_id})["partitionBackfillOrError"]
-        if "status" not in answer:
-            raise RunNotFound(f"The Dagster at {self._url} has no backfill {backfill_id}.")
-        trouble = (answer["error"] or {}).get("message", "")
-        return answer["status"] not in ("REQUESTED", "CANCELING"), trouble
+    @property
+    def _partitions(self) -> ServedPartitions:
+        return ServedPartitions(self._ask, self._url)
 
     def _submitted(self, job: ServedJob, launch: Launch, key: str) -> str:
         """The Dagster id of the run, as the server answers or as it is found by its key."""
@@ -274,11 +217,11 @@ class ServerTarget:
         return automations
 
     def _automations_of(self, job: ServedJob) -> Sequence[Automation]:
-        answer = self._ask(AUTOMATIONS, {"selector": _repository(job)})["repositoryOrError"]
+        answer = self._ask(AUTOMATIONS, {"selector": job.selector()})["repositoryOrError"]
         return list(served_automations(answer, job.name))
 
     def _switch(self, automation: Automation, change: Change, job: ServedJob) -> None:
-        selector = {**_repository(job), f"{automation.kind.value}Name": automation.name}
+        selector = {**job.selector(), f"{automation.kind.value}Name": automation.name}
         match change:
             case Change.SUSPEND:
                 variables: Mapping[str, object] = {"id": automation.state_id}
@@ -366,35 +309,6 @@ class ServerTarget:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ServedBackfill:
-    """A backfill whose runs are launched by Dagster's daemon."""
-
-    target: ServerTarget
-    id: str
-    keys: Sequence[str]
-    url: str
-    needs_waiting: bool = False
-
-    @property
-    def where(self) -> Sequence[str]:
-        """Where to see it."""
-        return (f"See it in Dagster's UI: {self.url}/runs/b/{self.id}",)
-
-    def look(self) -> BackfillState:
-        """The present state."""
-        is_over, trouble = self.target.backfill_end(self.id)
-        tagged = self.target.runs_tagged(_BACKFILL_TAG, self.id, 2 * len(self.keys))
-        runs = latest_runs(tagged, self.keys)
-        is_finished = is_over and all(run.phase.is_finished for run in runs.values())
-        return BackfillState(self.keys, runs, is_finished, trouble)
-
-
-def _backfill_config(run_config: Mapping[str, object]) -> Mapping[str, object]:
-    """The run configuration of the runs of a backfill; no Dagster before 1.11 takes any."""
-    return {"runConfigData": dict(run_config)} if run_config else {}
-
-
 def _client(address: Address) -> DagsterGraphQLClient:
     try:
         from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
@@ -411,10 +325,6 @@ def _client(address: Address) -> DagsterGraphQLClient:
         )
     except DagsterGraphQLClientError as error:
         raise unreachable(address.public, error.__cause__ or error) from error
-
-
-def _repository(job: ServedJob) -> dict[str, str]:
-    return {"repositoryName": job.repository, "repositoryLocationName": job.location}
 
 
 def _check_json(launch: Launch) -> None:

@@ -13,6 +13,7 @@ from dagster import (
     Config,
     DagsterInstance,
     EventLogRecord,
+    MetadataValue,
     OpExecutionContext,
 )
 from pydantic import TypeAdapter, ValidationError
@@ -108,8 +109,17 @@ def publish_end(flow: FlowSettings, context: OpExecutionContext, task: FinishedT
     asset = event_asset(flow.end_event)
     has_partition = flow.partitions is not None and context.has_partition_key
     partition = context.partition_key if has_partition else None
-    metadata = {**payload, **table}
+    metadata = {**payload, **table, **job_link(context)}
     context.log_event(AssetMaterialization(asset, metadata=metadata, partition=partition))
+
+
+def job_link(context: OpExecutionContext) -> dict[str, Any]:
+    """A link to the job, where the run knows of which code location it is."""
+    origin = context.run.remote_job_origin
+    if origin is None:
+        return {}
+    location = origin.repository_origin.code_location_origin.location_name
+    return {"job": MetadataValue.job(context.job_name, location)}
 
 
 def happened(

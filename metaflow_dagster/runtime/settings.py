@@ -66,6 +66,7 @@ class FlowSettings:
     here : directory of the generated file
     end_event : name of the event that the end of a run publishes
     next_steps : by step, all ways in which it may go on; each is a list of steps
+    description : what the flow says of itself
     job : name of the Dagster job; default: that of the flow
     metadata, environment, datastore, event_logger, monitor : types of Metaflow's backend
     datastore_root : where the datastore is, unless Metaflow's own settings say so
@@ -87,6 +88,7 @@ class FlowSettings:
     here: str
     end_event: str
     next_steps: Mapping[str, Sequence[Sequence[str]]]
+    description: str = ""
     job: str | None = None
     metadata: str = "local"
     environment: str = "local"

@@ -11,11 +11,11 @@ from metaflow_dagster.runtime.command import flow_file
 from metaflow_dagster.runtime.settings import FlowSettings
 
 
-def flow_description(flow: FlowSettings, text: str = "") -> str:
+def flow_description(flow: FlowSettings) -> str:
     """What Dagster says of the job: what the flow says of itself, and where that is."""
     file = flow_file(flow)
     place = named_place(flow, file, source_lines(file).get(flow.name))
-    return f"{text.rstrip()}\n\nFlow {flow.name}, {place}".lstrip()
+    return f"{flow.description.rstrip()}\n\nFlow {flow.name}, {place}".lstrip()
 
 
 def step_description(flow: FlowSettings, step: str, text: str = "") -> str:

@@ -39,6 +39,9 @@ ALLOWED = {
     "executors": set(),
     "options": {f"{OWN}.executors"},
     "option_checks": {f"{OWN}.{one}" for one in ("diagnostics", "executors", "names", "options")},
+    # Dagster says which partitions it takes.
+    "partitions": {"dagster", f"{OWN}.diagnostics", f"{OWN}.ir"},
+    "assets": {f"{OWN}.{one}" for one in ("diagnostics", "ir", "options")},
     "keywords": {f"{OWN}.options"},
     "forked": set(),
     "generated": set(),
@@ -52,7 +55,7 @@ ALLOWED = {
     "emit": {
         "libcst",
         *(f"{OWN}.{one}" for one in ("events", "executors", "generated", "ir", "names")),
-        *(f"{OWN}.{one}" for one in ("options", "shell", "version")),
+        *(f"{OWN}.{one}" for one in ("options", "partitions", "shell", "version")),
         f"{OWN}.diagnostics",
         f"{OWN}.runtime",  # what may be imported of it
     },
@@ -62,7 +65,7 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("deployment", "emit", "frontend", "planner")),
         *(f"{OWN}.{one}" for one in ("compilation", "diagnostics", "executors", "files", "forked")),
         *(f"{OWN}.{one}" for one in ("generated", "ir", "keywords", "names", "option_checks")),
-        f"{OWN}.options",
+        *(f"{OWN}.{one}" for one in ("assets", "options", "partitions")),
         *PLAIN_RUNTIME,
     },
     "location": {
@@ -88,6 +91,7 @@ ALLOWED = {
         "rich",
         *(f"{OWN}.{one}" for one in ("deployment", "events", "frontend", "generated", "ir")),
         *(f"{OWN}.{one}" for one in ("names", "shell")),
+        f"{OWN}.runtime.partitions",  # where Dagster is used
         *PLAIN_RUNTIME,
     },
     "deployer": {

@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 
 from metaflow_dagster.assets import enclosing_join, read_assets, read_checks
 from metaflow_dagster.diagnostics import CompileError
-from metaflow_dagster.ir.flow import (
+from metaflow_dagster.ir.assets import (
     ArtifactCheck,
     CheckFunction,
     Comparison,
+    IsNone,
+    IsTrue,
+)
+from metaflow_dagster.ir.flow import (
     End,
     Flow,
     Foreach,
-    IsNone,
-    IsTrue,
     Linear,
     Parallel,
     Project,
