@@ -45,6 +45,9 @@ DAGSTER_RESERVED: Final = frozenset(
 OP_BODY_NAMES: Final = frozenset(
     {
         "FLOW",
+        "artifact_outputs",
+        "check_artifacts",
+        "end_output",
         "fanned_out",
         "flat",
         "foreach_list",
@@ -52,9 +55,12 @@ OP_BODY_NAMES: Final = frozenset(
         "foreach_outputs",
         "given_parameters",
         "given_values",
+        "items_output",
         "nodes_output",
         "os",
+        "publish_artifacts",
         "publish_end",
+        "publish_items",
         "regrouped",
         "run_parallel_step",
         "run_recursive_step",

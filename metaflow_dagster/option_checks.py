@@ -12,7 +12,7 @@ from typing_extensions import assert_never
 from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.executors import NAMED, ImportedExecutor, OwnExecutor, find_executor
 from metaflow_dagster.names import is_dagster_name, is_run_id
-from metaflow_dagster.options import RUNTIMES, Options, pool_pairs, starts_warm
+from metaflow_dagster.options import RUNTIMES, Options, automation_of, pool_pairs, starts_warm
 
 # metaflow/tagging_util.py: MAX_TAG_SIZE and MAX_USER_TAG_SET_SIZE
 MAX_TAG_LENGTH = 500
@@ -70,6 +70,22 @@ def _check_asset(options: Options) -> Iterator[Diagnostic]:
         yield from _check_owner(owner)
     for key in options.upstream:
         yield from _check_key("--upstream", key)
+    if options.automation is not None:
+        yield from _check_automation(options, options.automation)
+
+
+def _check_automation(options: Options, condition: str) -> Iterator[Diagnostic]:
+    if not options.as_assets:
+        yield Diagnostic(
+            f"--automation {condition} says nothing here: Dagster does not materialize the asset.",
+            "Give --assets as well, or leave it out.",
+        )
+    if automation_of(condition) is None:
+        yield Diagnostic(
+            f"--automation {condition!r} is unknown.",
+            "Give eager, on_missing, or on_cron with the five fields of a cron expression, such "
+            "as --automation 'on_cron 0 6 * * *'.",
+        )
 
 
 def _check_owner(owner: str) -> Iterator[Diagnostic]:

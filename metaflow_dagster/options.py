@@ -13,6 +13,8 @@ from metaflow_dagster.executors import NAMED
 # dagster/_utils/tags.py: VALID_TAG_KEY_REGEX, without the prefix by which Dagster marks its own.
 _TAG_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
+_CRON_FIELDS: Final = 5  # which Dagster takes
+
 RuntimeName: TypeAlias = Literal["inline", "shared", "installed"]
 AUTO: Final = "auto"  # --preload, for what a flow's file imports
 RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
@@ -180,6 +182,21 @@ class Options:
         page="assets.md#checks",
         surfaces=EVERYWHERE - {Surface.LOCATION},
     )
+    as_assets: bool = _option(
+        False,
+        "--assets",
+        "Let Dagster itself materialize the flow's asset and those of its artifacts: from their "
+        "pages, by automation conditions, in backfills of the asset graph.",
+        page="assets.md#assets-that-dagster-materializes",
+    )
+    automation: str | None = _option(
+        None,
+        "--automation",
+        "With --assets: when Dagster materializes the flow's asset by itself. One of eager, "
+        "on_missing, or on_cron and a cron expression, such as 'on_cron 0 6 * * *'.",
+        metavar="CONDITION",
+        page="assets.md#assets-that-dagster-materializes",
+    )
     upstream: Sequence[str] = _option(
         (),
         "--upstream",
@@ -278,6 +295,17 @@ def preloaded(options: Options, imports: Sequence[str]) -> Sequence[str]:
     """The modules to import once a run, of a flow whose file imports some at its top level."""
     named = [[*imports] if module == AUTO else [module] for module in options.preload]
     return [*dict.fromkeys(name for names in named for name in names)]
+
+
+def automation_of(condition: str) -> tuple[str, str | None] | None:
+    """The method of Dagster's `AutomationCondition`, and its cron expression; None if unknown."""
+    match condition.split():
+        case [("eager" | "on_missing") as name]:
+            return name, None
+        case ["on_cron", *fields] if len(fields) == _CRON_FIELDS:
+            return "on_cron", " ".join(fields)
+        case _:
+            return None
 
 
 def pool_of(options: Options, step: str) -> str | None:

@@ -31,7 +31,6 @@ from metaflow_dagster.ir.assets import (
     ArtifactAsset,
 )
 from metaflow_dagster.ir.flow import Flow, Literal, is_end_event
-from metaflow_dagster.ir.job import JobPlan
 from metaflow_dagster.options import Options
 
 # dagster/_utils/tags.py: VALID_STRICT_TAG_VALUE_REGEX
@@ -49,40 +48,55 @@ def assets_name(job: str) -> str:
 
 
 def asset_list(
-    identifier: str, plan: JobPlan, options: Options, partitions: str | None, scope: ModuleScope
+    identifier: str, own: Sequence[Expression], flow: Flow, scope: ModuleScope
 ) -> Statement:
-    """The assets. Those for ends of other flows stand in the files of these.
+    """The assets: the flow's own, and events. Ends of other flows stand in the files of these."""
+    published = [
+        call(scope.ref("event_spec"), literal(event))
+        for event in _events(flow)
+        if not is_end_event(event)
+    ]
+    return assign(name(identifier), list_of([*published, *own]))
+
+
+def upstream_keys(flow: Flow, options: Options) -> list[tuple[str, ...]]:
+    """The keys of the assets before those of a flow: of what triggers it, and of what is given."""
+    return [tuple(asset_path(key)) for key in dict.fromkeys([*_events(flow), *options.upstream])]
+
+
+def _events(flow: Flow) -> list[str]:
+    events = (event.name for trigger in flow.triggers for event in trigger.events)
+    return [*dict.fromkeys(events)]
+
+
+def external_assets(
+    flow: Flow, options: Options, common: Mapping[str, Expression], scope: ModuleScope
+) -> list[Expression]:
+    """The assets of a flow that its runs materialize, artifacts first."""
+    deps = [*map(_key, upstream_keys(flow, options))]
+    artifacts = [_artifact(each, flow, deps, common, scope) for each in flow.assets]
+    own_deps = [*deps, *(_key(each.key) for each in flow.assets)]
+    return [*artifacts, _end(own_deps, common, scope)]
+
+
+def common_keywords(
+    flow: Flow, options: Options, partitions: str | None, scope: ModuleScope
+) -> Iterator[tuple[str, Expression]]:
+    """What all assets of a flow are said to be.
 
     `partitions` is the variable that holds the partitions of the runs, if they have some.
     """
-    flow = plan.flow
-    events = dict.fromkeys(event.name for trigger in flow.triggers for event in trigger.events)
-    published = [
-        call(scope.ref("event_spec"), literal(event)) for event in events if not is_end_event(event)
-    ]
-    deps = [*map(_asset_key, events), *map(_asset_key, options.upstream)]
-    common = dict(_common(flow, options, partitions, scope))
-    artifacts = [_artifact(each, flow, deps, common, scope) for each in flow.assets]
-    own_deps = [*deps, *(_key(each.key) for each in flow.assets)]
-    end = _end(own_deps, common, scope)
-    return assign(name(identifier), list_of([*published, *artifacts, end]))
-
-
-def _common(
-    flow: Flow, options: Options, partitions: str | None, scope: ModuleScope
-) -> Iterator[tuple[str, Expression]]:
-    """What all assets of a flow are said to be."""
     yield "group_name", literal(ASSET_GROUP)
     if options.owners:
         yield "owners", literal(list(options.owners))
-    if tags := _tags(flow):
+    if tags := asset_tags(flow):
         yield "tags", literal(tags)
     yield "kinds", set_of([literal(ASSET_KIND)])
     if partitions:
         yield "partitions_def", name(partitions)
 
 
-def _tags(flow: Flow) -> dict[str, Literal]:
+def asset_tags(flow: Flow) -> dict[str, Literal]:
     """The tags of the flow, as far as Dagster takes their values for an asset's."""
     return {key: value for key, value in flow_tags(flow).items() if _TAG_VALUE.fullmatch(value)}
 
@@ -127,10 +141,6 @@ def _end(
             **common,
         },
     )
-
-
-def _asset_key(event: str) -> Expression:
-    return _key(asset_path(event))
 
 
 def _key(path: Sequence[str]) -> Expression:

@@ -171,6 +171,11 @@ def returned(value: Expression) -> cst.SimpleStatementLine:
     return line(cst.Return(value))
 
 
+def yielded(value: Expression) -> cst.SimpleStatementLine:
+    """`yield value`"""
+    return line(cst.Expr(cst.Yield(value)))
+
+
 def yielded_from(value: Expression) -> cst.SimpleStatementLine:
     """`yield from value`"""
     return line(cst.Expr(cst.Yield(cst.From(value))))

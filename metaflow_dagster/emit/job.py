@@ -33,6 +33,7 @@ from metaflow_dagster.emit.build import (
     spaced,
     text_dict,
 )
+from metaflow_dagster.emit.form import GraphForm
 from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.executors import ImportedExecutor, OwnExecutor, OwnName, find_executor
 from metaflow_dagster.ir.flow import Flow, Literal
@@ -71,10 +72,7 @@ def job_function(
 
     `partitions` is the variable that holds the partitions of its runs, if they have some.
     """
-    used = {
-        source for op in plan.ops() for op_input in inputs(op) for source in sources(op_input.wire)
-    }
-    body = _Body(op_identifiers, Scope(op_identifiers.values()), {}, frozenset(used))
+    body = JobBody(op_identifiers, Scope(op_identifiers.values()), {}, used_outputs(plan))
     return function(
         identifier,
         [],
@@ -82,6 +80,12 @@ def job_function(
         decorators=[_decorator(plan, partitions, options, scope)],
         returns=literal(None),
     )
+
+
+def used_outputs(plan: JobPlan) -> frozenset[Source]:
+    """The outputs that an op takes."""
+    wires = (op_input.wire for op in plan.ops() for op_input in inputs(op))
+    return frozenset(source for wire in wires for source in sources(wire))
 
 
 def _decorator(
@@ -92,10 +96,10 @@ def _decorator(
         keywords={
             "name": literal(plan.name),
             "description": call(scope.ref("flow_description"), scope.ref(FLOW)),
-            "tags": literal(_tags(plan, options)),
+            "tags": literal(job_tags(plan, options)),
             "metadata": text_dict({"code": call(scope.ref("code_references"), scope.ref(FLOW))}),
             "partitions_def": name(partitions) if partitions else None,
-            "executor_def": _executor(plan.flow, options, scope),
+            "executor_def": executor_of(plan.flow, options, scope),
             "resource_defs": text_dict(
                 {"io_manager": call(scope.ref("datastore_io_manager"), scope.ref(FLOW))}
             ),
@@ -111,7 +115,7 @@ def flow_tags(flow: Flow) -> dict[str, str]:
     return tags
 
 
-def _tags(plan: JobPlan, options: Options) -> dict[str, Literal]:
+def job_tags(plan: JobPlan, options: Options) -> dict[str, Literal]:
     """The tags of the job, which its runs have, too."""
     tags: dict[str, Literal] = {**flow_tags(plan.flow), **run_tags(options)}
     if options.workflow_timeout is not None:
@@ -129,7 +133,7 @@ def _priority_tags(options: Options) -> Iterator[str]:
             yield name
 
 
-def _executor(flow: Flow, options: Options, scope: ModuleScope) -> Expression:
+def executor_of(flow: Flow, options: Options, scope: ModuleScope) -> Expression:
     executor = find_executor(options.executor)
     limit = [] if options.max_workers is None else [literal(options.max_workers)]
     match executor:
@@ -166,13 +170,17 @@ def _own_executor(
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
-    """The statements of the job, and the variable that holds each output."""
+class JobBody:
+    """The statements of the job, and the variable that holds each output.
+
+    In the graph-backed form, the first op takes the graph's inputs, and ops have more outputs.
+    """
 
     ops: Mapping[str, str]
     scope: Scope
     variables: dict[Source, str]
     used: frozenset[Source]
+    form: GraphForm | None = None
 
     def statements(self, plan: JobPlan) -> Iterator[Statement]:
         for placement in plan.placements:
@@ -186,13 +194,23 @@ class _Body:
 
     def _invoke(self, op: StepOp | GlueOp) -> Statement:
         node = call(attribute(name(self.ops[op.name]), "alias"), literal(op.name))
-        invocation = call(node, *(self._argument(op_input) for op_input in inputs(op)))
-        given = outputs(op)
+        before = self.form.upstream if self.form and not inputs(op) else ()
+        taken = [*map(name, before), *(self._argument(op_input) for op_input in inputs(op))]
+        invocation = call(node, *taken)
+        given = (*outputs(op), *self._artifacts(op))
         if not self.used.intersection(given):
             return expression(invocation)
-        for source in given:
+        for source in outputs(op):
             self.variables[source] = self.scope.claim(_variable(op, source))
+        for source in self._artifacts(op):
+            self.variables[source] = self.scope.claim(str(source.output))
         return assign(names_tuple([self.variables[source] for source in given]), invocation)
+
+    def _artifacts(self, op: StepOp | GlueOp) -> Iterator[Source]:
+        """The outputs of an op that stand for artifacts."""
+        if self.form is not None and isinstance(op, StepOp):
+            for output in self.form.outputs_of(op.step.name):
+                yield Source(op.name, output)
 
     def _argument(self, op_input: Input) -> Expression:
         match op_input.wire:
@@ -209,7 +227,7 @@ class _Body:
         """The lane's ops as a function of one item, and its mapping over the items."""
         source = self.variables[lane.source]
         each = self.scope.claim(f"each_{source.rstrip('_').removesuffix('s')}")
-        inside = _Body(self.ops, self.scope.inner(), {}, self.used)
+        inside = JobBody(self.ops, self.scope.inner(), {}, self.used, self.form)
         item = inside.scope.claim("item")
         inside.variables[lane.source] = item
         statements = [inside._invoke(op) for op in lane.ops]

@@ -60,6 +60,7 @@ RUNTIME_MODULES = (
     "runtime/events",
     "runtime/event_log",
     "runtime/triggers",
+    "runtime/graph_assets",
     "runtime/notices",
     "runtime/siblings",
 )

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 import libcst as cst
 from typing_extensions import assert_never
 
-from metaflow_dagster.emit.asset import asset_list, assets_name
+from metaflow_dagster.emit.asset import (
+    asset_list,
+    assets_name,
+    common_keywords,
+    external_assets,
+    upstream_keys,
+)
 from metaflow_dagster.emit.build import (
     Expression,
     Statement,
@@ -29,6 +35,8 @@ from metaflow_dagster.emit.build import (
 )
 from metaflow_dagster.emit.config import config_class, needs_raw_config
 from metaflow_dagster.emit.delivery import delivery_of
+from metaflow_dagster.emit.form import GraphForm, graph_form, graph_name
+from metaflow_dagster.emit.graph import asset_job, asset_statement, graph_function
 from metaflow_dagster.emit.header import (
     header_lines,
     location_header_lines,
@@ -68,6 +76,8 @@ class _Identifiers:
     assets: str
     partitions: str | None
     checks: str | None
+    graph: str | None
+    asset: str | None
 
 
 def emit_module(plan: JobPlan, options: Options, place: Place) -> str:
@@ -176,8 +186,20 @@ def _claim(plan: JobPlan, options: Options, scope: ModuleScope) -> _Identifiers:
     assets = scope.claim(assets_name(plan.name))
     partitions = scope.claim(partitions_name(plan.name)) if plan.flow.dimensions else None
     checks = scope.claim(checks_name(plan.name)) if plan.flow.checks else None
+    graph = scope.claim(graph_name(plan.name)) if options.as_assets else None
+    asset = scope.claim(f"{plan.name}_asset") if options.as_assets else None
     return _Identifiers(
-        job, definitions, config, ops, schedule, sensors, assets, partitions, checks
+        job=job,
+        definitions=definitions,
+        config=config,
+        ops=ops,
+        schedule=schedule,
+        sensors=sensors,
+        assets=assets,
+        partitions=partitions,
+        checks=checks,
+        graph=graph,
+        asset=asset,
     )
 
 
@@ -193,28 +215,52 @@ def _generated(
     config = None
     if identifiers.config is not None:
         config = ConfigUse(identifiers.config, needs_raw_config(plan.flow))
+    form = None
+    if options.as_assets:
+        form = graph_form(plan.flow, plan.name, upstream_keys(plan.flow, options))
     for op in plan.ops():
         identifier = identifiers.ops[op.name]
         match op:
             case StepOp():
                 pool = pool_of(options, op.step.name)
-                told = [*publications(op.step, plan.flow, identifiers.checks, scope)]
+                told = [*publications(op.step, plan.flow, identifiers.checks, form, scope)]
                 given = None if op.inputs else config
-                yield step_function(identifier, op, given, pool, told, scope)
+                yield step_function(identifier, op, given, pool, told, form, scope)
             case GlueOp():
-                yield glue_function(identifier, op, scope)
+                yield glue_function(identifier, op, form, scope)
             case _:
                 assert_never(op)
-    yield job_function(
-        identifiers.job, plan, identifiers.ops, identifiers.partitions, options, scope
-    )
-    yield from _automation(plan, identifiers, scope)
-    yield asset_list(identifiers.assets, plan, options, identifiers.partitions, scope)
+    common = dict(common_keywords(plan.flow, options, identifiers.partitions, scope))
+    if form is None:
+        own = external_assets(plan.flow, options, common, scope)
+        yield job_function(
+            identifiers.job, plan, identifiers.ops, identifiers.partitions, options, scope
+        )
+    else:
+        own = [name(str(identifiers.asset))]
+        yield from _graph(plan, identifiers, form, common, options, scope)
+    yield from _automation(plan, identifiers, form, scope)
+    yield asset_list(identifiers.assets, own, plan.flow, scope)
     yield assign(name(identifiers.definitions), _definitions(identifiers, scope))
 
 
+def _graph(
+    plan: JobPlan,
+    identifiers: _Identifiers,
+    form: GraphForm,
+    common: Mapping[str, Expression],
+    options: Options,
+    scope: ModuleScope,
+) -> Iterator[Statement]:
+    """The graph of a flow, the assets that it is, and the job of these."""
+    graph, asset = str(identifiers.graph), str(identifiers.asset)
+    yield graph_function(graph, plan, identifiers.ops, identifiers.config, form, scope)
+    yield asset_statement(asset, graph, form, common, options, scope)
+    yield asset_job(identifiers.job, asset, plan, identifiers.partitions, options, scope)
+
+
 def _automation(
-    plan: JobPlan, identifiers: _Identifiers, scope: ModuleScope
+    plan: JobPlan, identifiers: _Identifiers, form: GraphForm | None, scope: ModuleScope
 ) -> Iterator[Statement]:
     """The schedule, and the sensors that start runs or tell of their end."""
     job, partitions, schedule = identifiers.job, identifiers.partitions, plan.flow.schedule
@@ -224,7 +270,7 @@ def _automation(
         match sensor:
             case Trigger():
                 yield trigger_function(
-                    identifier, job, plan, sensor, identifiers.config, partitions, scope
+                    identifier, job, plan, sensor, identifiers.config, partitions, form, scope
                 )
             case Notice():
                 yield notice_function(identifier, job, plan, sensor, scope)

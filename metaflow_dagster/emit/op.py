@@ -29,22 +29,24 @@ from metaflow_dagster.emit.build import (
     text_dict,
     yielded_from,
 )
+from metaflow_dagster.emit.form import GraphForm
+from metaflow_dagster.emit.outputs import (
+    glue_outputs,
+    glue_type,
+    result,
+    return_type,
+    step_outputs,
+)
 from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.ir.flow import Literal, Pod, Retries, Step, targets
 from metaflow_dagster.ir.job import (
     FanOut,
-    ForeachList,
-    ForeachOutput,
     Gather,
     GlueOp,
     Input,
     NodesOutput,
-    Output,
     Regroup,
-    SplitOutputs,
     StepOp,
-    SwitchOutputs,
-    TaskOutput,
 )
 
 STEP_TAGS: Final = {"dagster/compute_kind": "metaflow"}
@@ -67,45 +69,53 @@ def step_function(
     config: ConfigUse | None,
     pool: str | None,
     publications: Sequence[Statement],
+    form: GraphForm | None,
     scope: ModuleScope,
 ) -> Statement:
     """The op of a step; `config` if it starts a run that has parameters.
 
-    `publications` are the statements by which Dagster learns what the task has left.
+    `publications` are the statements by which Dagster learns what the task has left, `form` is that
+    of a flow whose asset is a graph.
     """
     return function(
         identifier,
         list(_parameters(op, config, scope)),
-        [*_run(op, config, scope), *publications, _result(op.output, scope)],
-        decorators=[_step_decorator(op, config, pool, scope)],
-        returns=_return_type(op.output, scope),
+        [*_run(op, config, scope), *publications, result(op, form, scope)],
+        decorators=[_step_decorator(op, config, pool, form, scope)],
+        returns=return_type(op, form, scope),
     )
 
 
-def glue_function(identifier: str, op: GlueOp, scope: ModuleScope) -> Statement:
+def glue_function(
+    identifier: str, op: GlueOp, form: GraphForm | None, scope: ModuleScope
+) -> Statement:
     """A glue op."""
     given = op.input
     paths = name(given.name)
     match op.glue:
         case Gather():
-            result = returned(call(scope.ref("flat"), paths))
+            gathered = returned(call(scope.ref("flat"), paths))
         case FanOut():
-            result = yielded_from(call(scope.ref("fanned_out"), paths))
+            gathered = yielded_from(call(scope.ref("fanned_out"), paths))
         case Regroup(depth):
-            result = yielded_from(call(scope.ref("regrouped"), paths, literal(depth)))
+            gathered = yielded_from(call(scope.ref("regrouped"), paths, literal(depth)))
         case _:
             assert_never(op.glue)
     return function(
         identifier,
         [("context", scope.ref("OpExecutionContext")), (given.name, _nested(given, scope))],
-        [result],
-        decorators=[_glue_decorator(op, scope)],
-        returns=_glue_type(op, scope),
+        [gathered],
+        decorators=[_glue_decorator(op, form, scope)],
+        returns=glue_type(op, scope),
     )
 
 
 def _step_decorator(
-    op: StepOp, config: ConfigUse | None, pool: str | None, scope: ModuleScope
+    op: StepOp,
+    config: ConfigUse | None,
+    pool: str | None,
+    form: GraphForm | None,
+    scope: ModuleScope,
 ) -> Expression:
     schema = None
     if config and config.raw:
@@ -116,12 +126,20 @@ def _step_decorator(
             "name": literal(op.definition),
             "description": _description(op, scope),
             "config_schema": schema,
-            "out": _out(op.output, scope),
+            "ins": _upstream_inputs(op, form, scope),
+            "out": step_outputs(op, form, scope),
             "retry_policy": _retry_policy(op, scope),
             "tags": literal(_tags(op)),
             "pool": None if pool is None else literal(pool),
         },
     )
+
+
+def _upstream_inputs(op: StepOp, form: GraphForm | None, scope: ModuleScope) -> Expression | None:
+    """Inputs of the first op that say which assets come before, and have no value."""
+    if form is None or op.inputs or not form.upstream:
+        return None
+    return text_dict({each: call(scope.ref("In"), scope.ref("Nothing")) for each in form.upstream})
 
 
 def _description(op: StepOp, scope: ModuleScope) -> Expression:
@@ -149,35 +167,16 @@ def pod_config(pod: Pod) -> Literal:
     return {name: dict(part) for name, part in parts.items() if part}
 
 
-def _glue_decorator(op: GlueOp, scope: ModuleScope) -> Expression:
+def _glue_decorator(op: GlueOp, form: GraphForm | None, scope: ModuleScope) -> Expression:
     return call(
         scope.ref("op"),
         keywords={
             "name": literal(op.definition),
             "description": literal(f"Plumbing: {op.glue.purpose}."),
-            "out": _glue_out(op, scope),
+            "out": glue_outputs(op, form, scope),
             "tags": literal(dict(GLUE_TAGS)),
         },
     )
-
-
-def _glue_out(op: GlueOp, scope: ModuleScope) -> Expression | None:
-    """The outputs of the op, unless Dagster reads them from its annotation."""
-    if not op.glue.is_dynamic:
-        return None
-    return call(scope.ref("DynamicOut"), _glue_value(op, scope))
-
-
-def _glue_value(op: GlueOp, scope: ModuleScope) -> Expression:
-    """The type of the value, or of one item, that a glue op gives."""
-    return _paths(scope) if op.glue.gives_lists else scope.builtin("str")
-
-
-def _glue_type(op: GlueOp, scope: ModuleScope) -> Expression:
-    value = _glue_value(op, scope)
-    if not op.glue.is_dynamic:
-        return value
-    return subscript(scope.ref("Iterator"), subscript(scope.ref("DynamicOutput"), value))
 
 
 def _nested(op_input: Input, scope: ModuleScope) -> Expression:
@@ -186,32 +185,6 @@ def _nested(op_input: Input, scope: ModuleScope) -> Expression:
     for _ in range(op_input.nesting):
         annotation = subscript(scope.builtin("list"), annotation)
     return annotation
-
-
-def _out(output: Output, scope: ModuleScope) -> Expression | None:
-    """The outputs of the op, unless Dagster reads them from its annotation."""
-    match output:
-        case TaskOutput() | ForeachList() | NodesOutput():
-            return None
-        case ForeachOutput():
-            return call(scope.ref("DynamicOut"), scope.builtin("str"))
-        case SplitOutputs(branches):
-            return text_dict(
-                {branch: call(scope.ref("Out"), scope.builtin("str")) for _, branch in branches}
-            )
-        case SwitchOutputs(branches):
-            return text_dict({branch: _optional_out(scope) for _, branch in branches})
-        case _:
-            assert_never(output)
-
-
-def _optional_out(scope: ModuleScope) -> Expression:
-    optional = {"is_required": literal(False)}
-    return call(scope.ref("Out"), scope.builtin("str"), keywords=optional)
-
-
-def _paths(scope: ModuleScope) -> Expression:
-    return subscript(scope.builtin("list"), scope.builtin("str"))
 
 
 def _retry_policy(op: StepOp, scope: ModuleScope) -> Expression | None:
@@ -321,39 +294,3 @@ def _timeout(op: StepOp) -> Expression | None:
     Where decorators run the step elsewhere, its time does not begin when its process is started.
     """
     return None if op.step.timeout is None or op.step.hooks else literal(op.step.timeout)
-
-
-def _result(output: Output, scope: ModuleScope) -> Statement:
-    task = name("task")
-    match output:
-        case TaskOutput():
-            return returned(call(scope.ref("task_output"), task))
-        case ForeachList():
-            return returned(call(scope.ref("foreach_list"), task))
-        case NodesOutput():
-            return returned(call(scope.ref("nodes_output"), task))
-        case ForeachOutput():
-            return yielded_from(call(scope.ref("foreach_outputs"), task))
-        case SplitOutputs(branches):
-            outputs = [literal(branch) for _, branch in branches]
-            return yielded_from(call(scope.ref("split_outputs"), task, *outputs))
-        case SwitchOutputs(branches):
-            return yielded_from(call(scope.ref("switch_output"), task, literal(dict(branches))))
-        case _:
-            assert_never(output)
-
-
-def _return_type(output: Output, scope: ModuleScope) -> Expression:
-    match output:
-        case TaskOutput():
-            return subscript(scope.ref("Output"), scope.builtin("str"))
-        case ForeachList() | NodesOutput():
-            return subscript(scope.ref("Output"), _paths(scope))
-        case ForeachOutput():
-            item = subscript(scope.ref("DynamicOutput"), scope.builtin("str"))
-            return subscript(scope.ref("Iterator"), item)
-        case SplitOutputs() | SwitchOutputs():
-            branch = subscript(scope.ref("Output"), scope.builtin("str"))
-            return subscript(scope.ref("Iterator"), branch)
-        case _:
-            assert_never(output)

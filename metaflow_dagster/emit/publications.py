@@ -20,7 +20,9 @@ from metaflow_dagster.emit.build import (
     list_of,
     literal,
     name,
+    yielded_from,
 )
+from metaflow_dagster.emit.form import GraphForm
 from metaflow_dagster.emit.scope import FLOW, ModuleScope
 from metaflow_dagster.ir.assets import (
     ArtifactCheck,
@@ -44,19 +46,38 @@ def checks_name(job: str) -> str:
 
 
 def publications(
-    step: Step, flow: Flow, checks: str | None, scope: ModuleScope
+    step: Step, flow: Flow, checks: str | None, form: GraphForm | None, scope: ModuleScope
 ) -> Iterator[Statement]:
-    """The statements of a step's op; `checks` is the variable that holds the flow's checks."""
+    """The statements of a step's op; `checks` is the variable that holds the flow's checks.
+
+    In the graph-backed form, outputs are what materializes assets.
+    """
+    yield from _artifacts(step, flow, scope) if form is None else _outputs(step, form, scope)
+    if checks is not None and any(check.step == step.name for check in flow.checks):
+        yield _told("check_artifacts", scope, name(checks))
+    if form is None and isinstance(step.transition, End):
+        yield _told("publish_end", scope)
+
+
+def _artifacts(step: Step, flow: Flow, scope: ModuleScope) -> Iterator[Statement]:
     if own := _own_artifacts(step, flow):
         yield _told("publish_artifacts", scope, literal(own))
     for asset in flow.assets:
         if asset.join == step.name:
             arguments = [literal(asset.step), literal(asset.artifact), literal(list(asset.key))]
             yield _told("publish_items", scope, *arguments)
-    if checks is not None and any(check.step == step.name for check in flow.checks):
-        yield _told("check_artifacts", scope, name(checks))
-    if isinstance(step.transition, End):
-        yield _told("publish_end", scope)
+
+
+def _outputs(step: Step, form: GraphForm, scope: ModuleScope) -> Iterator[Statement]:
+    own: dict[str, Literal] = {}
+    for output, asset in form.outputs_of(step.name).items():
+        if asset.join is None:
+            own[output] = asset.artifact
+        else:
+            items = (literal(output), literal(asset.step), literal(asset.artifact))
+            yield yielded_from(_call("items_output", scope, *items))
+    if own:
+        yield yielded_from(_call("artifact_outputs", scope, literal(own)))
 
 
 def checks_statement(identifier: str, flow: Flow, scope: ModuleScope) -> Statement:
@@ -73,8 +94,11 @@ def _own_artifacts(step: Step, flow: Flow) -> dict[str, Literal]:
 
 
 def _told(helper: str, scope: ModuleScope, *arguments: Expression) -> Statement:
-    given = (scope.ref(FLOW), name("context"), name("task"), *arguments)
-    return expression(call(scope.ref(helper), *given))
+    return expression(_call(helper, scope, *arguments))
+
+
+def _call(helper: str, scope: ModuleScope, *arguments: Expression) -> Expression:
+    return call(scope.ref(helper), scope.ref(FLOW), name("context"), name("task"), *arguments)
 
 
 def _check(check: Check, flow: Flow, scope: ModuleScope) -> Expression:

@@ -29,7 +29,9 @@ _IMPORTS: Final[Mapping[str, Imported]] = {
         *(
             Imported("dagster", each)
             for each in (
+                "AssetSelection",
                 "AssetSpec",
+                "AutomationCondition",
                 "Config",
                 "DagsterRunStatus",
                 "DailyPartitionsDefinition",
@@ -39,10 +41,13 @@ _IMPORTS: Final[Mapping[str, Imported]] = {
                 "DynamicOut",
                 "DynamicOutput",
                 "DynamicPartitionsDefinition",
+                "GraphIn",
+                "GraphOut",
                 "HourlyPartitionsDefinition",
                 "In",
                 "MonthlyPartitionsDefinition",
                 "MultiPartitionsDefinition",
+                "Nothing",
                 "OpExecutionContext",
                 "Out",
                 "Output",
@@ -55,6 +60,8 @@ _IMPORTS: Final[Mapping[str, Imported]] = {
                 "SensorResult",
                 "StaticPartitionsDefinition",
                 "WeeklyPartitionsDefinition",
+                "define_asset_job",
+                "graph",
                 "in_process_executor",
                 "job",
                 "op",

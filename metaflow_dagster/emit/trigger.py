@@ -21,6 +21,7 @@ from metaflow_dagster.emit.build import (
     name,
     returned,
 )
+from metaflow_dagster.emit.form import GraphForm
 from metaflow_dagster.emit.scope import ModuleScope
 from metaflow_dagster.ir.flow import Literal, Trigger, TriggerKind
 from metaflow_dagster.ir.job import JobPlan
@@ -40,6 +41,7 @@ def trigger_function(
     trigger: Trigger,
     config: str | None,
     partitions: str | None,
+    form: GraphForm | None,
     scope: ModuleScope,
 ) -> Statement:
     """The sensor of a trigger.
@@ -58,7 +60,8 @@ def trigger_function(
         },
     )
     chosen = _event_partitions(plan, partitions, scope)
-    start = _start_config(plan, trigger, config, chosen, scope)
+    node = form.graph if form else next(op.name for op in plan.step_ops() if not op.inputs)
+    start = _start_config(node, trigger, config, chosen, scope)
     arguments = [name("context"), name("trigger"), *start]
     return function(
         identifier,
@@ -87,22 +90,21 @@ def _trigger(trigger: Trigger, scope: ModuleScope) -> Expression:
 
 
 def _start_config(
-    plan: JobPlan,
+    node: str,
     trigger: Trigger,
     config: str | None,
     partitions: Expression | None,
     scope: ModuleScope,
 ) -> list[Expression]:
-    """Where that goes which the events give to a run, if they do."""
+    """Where that goes which the events give to a run, if they do: the config of a node."""
     has_values = config is not None and any(event.parameters for event in trigger.events)
     if not has_values and partitions is None:
         return []
-    start = next(op for op in plan.step_ops() if not op.inputs)
     fields = literal(None) if config is None else name(config)
     return [
         call(
             scope.ref("StartConfig"),
-            literal(start.name),
+            literal(node),
             fields,
             keywords={"partitions": partitions},
         )

@@ -88,14 +88,19 @@ def _dimension(
 
 
 def start_op(job: JobDefinition) -> str:
-    """The op of the first step: the only one with nothing before it."""
-    names = [str(node.name) for node in job.nodes if not node.definition.input_defs]
+    """The op of the first step, or the graph that the flow's asset is: nothing is before it."""
+    names = [str(node.name) for node in job.nodes if _is_first(node.definition)]
     if len(names) != 1:
         raise RunNotStarted(
             f"The job {job.name} has {len(names)} ops with nothing before them, and one that is "
             "compiled has one. Compile the flow again with `python FLOW.py dagster create`."
         )
     return names[0]
+
+
+def _is_first(definition: Any) -> bool:
+    """Whether nothing that has a value comes before a node; assets that come before have none."""
+    return all(given.dagster_type.is_nothing for given in definition.input_defs)
 
 
 def _repository(file: Path) -> ReconstructableRepository:

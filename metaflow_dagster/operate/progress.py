@@ -91,5 +91,5 @@ class Progress:
 
 def step_of(key: str) -> str | None:
     """The Metaflow step of a Dagster step; None for plumbing between steps."""
-    match = re.fullmatch(rf"{OP_PREFIX}(\w+?)(\[.*\])?", key)
+    match = re.fullmatch(rf"(?:\w+\.)?{OP_PREFIX}(\w+?)(\[.*\])?", key)
     return match[1] if match else None

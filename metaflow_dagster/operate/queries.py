@@ -24,7 +24,12 @@ query MetaflowJobs {
       nodes {
         name
         location { name }
-        pipelines { name tags { key value } solids { name inputs { definition { name } } } }
+        pipelines {
+          name
+          tags { key value }
+          solids { name inputs { definition { name } } }
+          solidHandles { handleID }
+        }
       }
     }
     ... on PythonError { message }

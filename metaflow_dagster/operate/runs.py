@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from metaflow_dagster.runtime.settings import FLOW_TAG as FLOW_TAG
 from metaflow_dagster.runtime.settings import LAUNCH_TAGS_TAG as LAUNCH_TAGS_TAG
 from metaflow_dagster.runtime.settings import METAFLOW_PARTITION_TAG as METAFLOW_PARTITION_TAG
 from metaflow_dagster.runtime.settings import ORIGIN_TAG as ORIGIN_TAG
@@ -14,8 +15,6 @@ from metaflow_dagster.runtime.settings import RESUME_STEP_TAG as RESUME_STEP_TAG
 from metaflow_dagster.runtime.settings import RUN_ID_TAG as RUN_ID_TAG
 from metaflow_dagster.runtime.settings import TRIGGERS_TAG as TRIGGERS_TAG
 from metaflow_dagster.runtime.tasks import metaflow_run_id
-
-FLOW_TAG = "metaflow/flow"  # a tag of the job, and of its runs
 
 PARTITION_TAG = "dagster/partition"  # of a run: the key of its partition
 

@@ -70,7 +70,7 @@ def served_jobs(answer: Any) -> Iterator[ServedJob]:
     """Jobs of compiled flows, told by the tag that these have."""
     for repository in answer["repositoriesOrError"].get("nodes", ()):
         for job in repository["pipelines"]:
-            starts = [op["name"] for op in job["solids"] if not op["inputs"]]
+            starts = [op["name"] for op in job["solids"] if _is_first(op, job["solids"])]
             tags = {tag["key"]: tag["value"] for tag in job["tags"]}
             if FLOW_TAG in tags and len(starts) == 1:
                 yield ServedJob(
@@ -79,7 +79,7 @@ def served_jobs(answer: Any) -> Iterator[ServedJob]:
                     repository["name"],
                     tags[FLOW_TAG],
                     starts[0],
-                    tuple(_steps(job["solids"])),
+                    tuple(_steps(job["solidHandles"])),
                     end_event(tags[FLOW_TAG], _project(tags)),
                 )
 
@@ -107,9 +107,14 @@ def _dimensions(node: Any) -> Iterator[PartitionDimension]:
         yield PartitionDimension(name, dimension["partitionKeys"], added.get(name))
 
 
-def _steps(ops: Any) -> Iterator[str]:
+def _is_first(op: Any, ops: Any) -> bool:
+    """Whether an op is that of the first step, or the graph that the flow's asset is."""
+    return not op["inputs"] or len(ops) == 1
+
+
+def _steps(handles: Any) -> Iterator[str]:
     """The steps of a flow: an op is called after its step, and what only joins is not."""
-    names = [op["name"] for op in ops]
+    names = [handle["handleID"].rpartition(".")[2] for handle in handles]
     return (name.removeprefix(OP_PREFIX) for name in names if name.startswith(OP_PREFIX))
 
 

@@ -20,11 +20,17 @@ from typing import Any, Final
 PUBLIC: Final[Mapping[str, str]] = {
     name: module
     for module, names in {
-        "artifacts": ["publish_artifacts", "publish_items"],
+        "artifacts": [
+            "artifact_outputs",
+            "items_output",
+            "publish_artifacts",
+            "publish_items",
+        ],
         "cards": ["CardLinks"],
         "checks": ["ArtifactCheck", "CheckFunction", "check_artifacts", "checks_definitions"],
         "configs": ["FlowConfigs"],
-        "events": ["StartConfig", "event_spec", "publish_end"],
+        "events": ["StartConfig", "end_output", "event_spec", "publish_end"],
+        "graph_assets": ["flow_asset", "start_config"],
         "executors": ["limited_executor", "processes_executor", "threads_executor"],
         "flow_code": ["CodePackage"],
         "io_manager": ["datastore_io_manager"],

@@ -1,9 +1,9 @@
 """Artifacts as assets: materializations that say what a step has left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dagster import AssetKey, AssetMaterialization, MetadataValue, OpExecutionContext
+from dagster import AssetKey, AssetMaterialization, MetadataValue, OpExecutionContext, Output
 
 from metaflow_dagster.runtime.history import stored_attempt
 from metaflow_dagster.runtime.results import metadata_provider, plain_type, public_artifacts
@@ -28,14 +28,35 @@ def publish_artifacts(
     keys: Mapping[str, Sequence[str]],
 ) -> None:
     """Materialize the assets that some artifacts of a task are, by name; log which it has not."""
+    for name, metadata in described_artifacts(flow, context, task, keys):
+        materialize(flow, context, keys[name], metadata)
+
+
+def artifact_outputs(
+    flow: FlowSettings,
+    context: OpExecutionContext,
+    task: FinishedTask,
+    names: Mapping[str, str],
+) -> Iterator[Output[None]]:
+    """Outputs that materialize the assets that some artifacts of a task are, by output."""
+    described = dict(described_artifacts(flow, context, task, [*names.values()]))
+    for output, name in names.items():
+        if name in described:
+            yield Output(None, output, metadata=described[name])
+
+
+def described_artifacts(
+    flow: FlowSettings, context: OpExecutionContext, task: FinishedTask, names: Iterable[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What there is to say of some artifacts of a task; it is logged which it has not."""
     datastore = task_result(flow, task)
-    for name, key in keys.items():
-        if name not in datastore:
+    for name in names:
+        if name in datastore:
+            place = place_metadata(flow, task.path, name)
+            yield name, {**artifact_metadata(datastore, name), **place}
+        else:
             left = ", ".join(public_artifacts(datastore)) or "none"
             context.log.warning(f"Task {task.path} has left no artifact {name}; it has {left}.")
-            continue
-        metadata = {**artifact_metadata(datastore, name), **place_metadata(flow, task.path, name)}
-        materialize(flow, context, key, metadata)
 
 
 def publish_items(
@@ -47,13 +68,33 @@ def publish_items(
     key: Sequence[str],
 ) -> None:
     """Materialize the asset that an artifact of all tasks of a step is, after they are joined."""
-    run_id = parse_task(task.path).run_id
-    path = f"{run_id}/{step}"
+    if metadata := described_items(flow, task, step, name):
+        materialize(flow, context, key, metadata)
+
+
+def items_output(
+    flow: FlowSettings,
+    _context: OpExecutionContext,
+    task: FinishedTask,
+    output: str,
+    step: str,
+    name: str,
+) -> Iterator[Output[None]]:
+    """The output that materializes the asset that an artifact of all tasks of a step is."""
+    if metadata := described_items(flow, task, step, name):
+        yield Output(None, output, metadata=metadata)
+
+
+def described_items(
+    flow: FlowSettings, task: FinishedTask, step: str, name: str
+) -> Mapping[str, Any]:
+    """What there is to say of an artifact of all tasks of a step; nothing if there is none."""
+    path = f"{parse_task(task.path).run_id}/{step}"
     stored = store_of(flow).storage.list_content([f"{flow.name}/{path}"])
     items = sum(not entry.is_file for entry in stored)
-    metadata = {"items": MetadataValue.int(items), **place_metadata(flow, path, name)}
-    if items:
-        materialize(flow, context, key, metadata)
+    if not items:
+        return {}
+    return {"items": MetadataValue.int(items), **place_metadata(flow, path, name)}
 
 
 def materialize(

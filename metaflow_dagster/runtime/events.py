@@ -15,6 +15,7 @@ from dagster import (
     EventLogRecord,
     MetadataValue,
     OpExecutionContext,
+    Output,
 )
 from pydantic import TypeAdapter, ValidationError
 
@@ -92,7 +93,22 @@ def event_spec(name: str) -> AssetSpec:
 
 
 def publish_end(flow: FlowSettings, context: OpExecutionContext, task: FinishedTask) -> None:
-    """Publish that the run of a task, its last one, has succeeded.
+    """Publish that the run of a task, its last one, has succeeded."""
+    has_partition = flow.partitions is not None and context.has_partition_key
+    partition = context.partition_key if has_partition else None
+    asset, metadata = event_asset(flow.end_event), end_metadata(flow, context, task)
+    context.log_event(AssetMaterialization(asset, metadata=metadata, partition=partition))
+
+
+def end_output(flow: FlowSettings, context: OpExecutionContext, task: FinishedTask) -> Output[str]:
+    """The output of the last op where it is the flow's asset, which publishes the end of a run."""
+    return Output(task.path, metadata={**task.metadata, **end_metadata(flow, context, task)})
+
+
+def end_metadata(
+    flow: FlowSettings, context: OpExecutionContext, task: FinishedTask
+) -> dict[str, Any]:
+    """What the end of a run publishes.
 
     The payload is what Metaflow's Argo deployer sends (argo_workflows_decorator.py), as far as it
     tells which run it was.
@@ -106,11 +122,7 @@ def publish_end(flow: FlowSettings, context: OpExecutionContext, task: FinishedT
         "run_id": run_id,
     }
     table = {name: one for name, one in task.metadata.items() if name == "artifacts"}
-    asset = event_asset(flow.end_event)
-    has_partition = flow.partitions is not None and context.has_partition_key
-    partition = context.partition_key if has_partition else None
-    metadata = {**payload, **table, **job_link(context)}
-    context.log_event(AssetMaterialization(asset, metadata=metadata, partition=partition))
+    return {**payload, **table, **job_link(context)}
 
 
 def job_link(context: OpExecutionContext) -> dict[str, Any]:

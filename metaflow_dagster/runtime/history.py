@@ -43,10 +43,25 @@ def run_id_of(context: OpExecutionContext) -> str:
 
 def begins_anew(context: OpExecutionContext, parent_id: str) -> bool:
     """Whether a run re-executes the first op although that has succeeded in the run before."""
-    (first,) = (node.name for node in context.job_def.nodes if not node.definition.input_defs)
+    first = first_step_key(context)
     return first in (context.run.step_keys_to_execute or ()) and has_succeeded(
         context, parent_id, first
     )
+
+
+def first_step_key(context: OpExecutionContext) -> str:
+    """Dagster's key of the first step, in the job or in the graph that the flow's asset is."""
+    parent = context.op_handle.parent
+    around: Any = context.job_def.graph
+    if parent:
+        around = around.get_node(parent).definition
+    (first,) = (node.name for node in around.nodes if is_first(node.definition))
+    return f"{parent}.{first}" if parent else first
+
+
+def is_first(definition: Any) -> bool:
+    """Whether nothing that has a value comes before an op."""
+    return all(given.dagster_type.is_nothing for given in definition.input_defs)
 
 
 def tagged_run_id(tags: Mapping[str, str]) -> str | None:

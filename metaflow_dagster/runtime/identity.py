@@ -36,7 +36,7 @@ def task_environment(flow: FlowSettings, context: OpExecutionContext) -> dict[st
     return {
         **not_set(deployed_identity(flow, context.run_id)),
         "METAFLOW_DAGSTER_RUN_ID": context.run_id,
-        "METAFLOW_DAGSTER_JOB_NAME": context.job_name,
+        "METAFLOW_DAGSTER_JOB_NAME": flow.job_name,
         "METAFLOW_DAGSTER_OP": str(context.op_handle),
         "METAFLOW_DAGSTER_TRIGGERS": context.run.tags.get(TRIGGERS_TAG, ""),
         **dagster_variables(context),

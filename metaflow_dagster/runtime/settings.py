@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+FLOW_TAG = "metaflow/flow"  # a tag of the job, and of its runs
 RUN_ID_TAG = "metaflow/run_id"
 ORIGIN_TAG = "metaflow/origin_run_id"  # the Metaflow run to resume
 TRIGGERS_TAG = "metaflow/triggers"  # the events by which a run was started, as JSON

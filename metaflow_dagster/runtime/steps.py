@@ -27,7 +27,7 @@ from metaflow_dagster.runtime.limits import limit_of
 from metaflow_dagster.runtime.parameters import parameter_variables
 from metaflow_dagster.runtime.process import captured_process, keep_logs, step_failure
 from metaflow_dagster.runtime.results import execution_metadata, finished_task, task_metadata
-from metaflow_dagster.runtime.settings import RESUME_STEP_TAG, RUN_ID_TAG, FlowSettings
+from metaflow_dagster.runtime.settings import FLOW_TAG, RESUME_STEP_TAG, RUN_ID_TAG, FlowSettings
 from metaflow_dagster.runtime.tasks import CONTROL_PART, FinishedTask, Task
 
 MANY_RETRIES = 10_000  # of a recursive step, whose repetitions count their retries each
@@ -41,7 +41,8 @@ def start_run(
     """Create the Metaflow run of this Dagster run and return the path of its parameters' task."""
     adopt_settings(flow)
     task = parameters_task(flow, context)
-    context.instance.add_run_tags(context.run_id, {RUN_ID_TAG: task.run_id})
+    tags = {FLOW_TAG: flow.name, RUN_ID_TAG: task.run_id}
+    context.instance.add_run_tags(context.run_id, tags)
     origin = origin_run_id(flow, context)
     if origin is None and known_attempts(flow, context, task):
         return str(task)
