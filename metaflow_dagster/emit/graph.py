@@ -100,6 +100,7 @@ def _decorator(
 def asset_statement(
     identifier: str,
     graph: str,
+    plan: JobPlan,
     form: GraphForm,
     common: Mapping[str, Expression],
     options: Options,
@@ -108,8 +109,8 @@ def asset_statement(
     """The assets that the graph is; `common` is what they are all said to be."""
     artifacts = {
         output: list_of(map(literal, asset.key))
-        for outputs in form.artifacts.values()
-        for output, asset in outputs.items()
+        for op in plan.step_ops()
+        for output, asset in form.outputs_of(op.step.name).items()
     }
     upstream = {each: list_of(map(literal, key)) for each, key in form.upstream.items()}
     return assign(

@@ -255,7 +255,7 @@ def _graph(
     """The graph of a flow, the assets that it is, and the job of these."""
     graph, asset = str(identifiers.graph), str(identifiers.asset)
     yield graph_function(graph, plan, identifiers.ops, identifiers.config, form, scope)
-    yield asset_statement(asset, graph, form, common, options, scope)
+    yield asset_statement(asset, graph, plan, form, common, options, scope)
     yield asset_job(identifiers.job, asset, plan, identifiers.partitions, options, scope)
 
 

@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from dagster import (
@@ -44,26 +46,22 @@ def flow_asset(
 ) -> AssetsDefinition:
     """The assets of a flow: its own, and those of artifacts by the outputs of the graph.
 
-    `upstream` are the keys of assets by the inputs of the graph; `io_manager` is the resource that
-    keeps what ops pass to each other.
+    `upstream` are the keys of assets by the inputs of the graph, `artifacts` are in the order in
+    which they are materialized; `io_manager` is the resource that keeps what ops pass on.
     """
-    keys = {END_OUTPUT: event_asset(flow.end_event), **asset_keys(artifacts)}
+    keys = {**asset_keys(artifacts), END_OUTPUT: event_asset(flow.end_event)}
     described = {
         END_OUTPUT: flow_description(flow),
         **dict.fromkeys(artifacts, f"An artifact of the Metaflow flow {flow.name}."),
     }
     every_tag = {**(tags or {}), **{f"dagster/kind/{kind}": "" for kind in kinds}}
-    before = {*asset_keys(upstream).values()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # resources of graphs are called beta since 1.9
         return AssetsDefinition.from_graph(
             graph,
             keys_by_input_name=asset_keys(upstream),
             keys_by_output_name=keys,
-            internal_asset_deps={
-                END_OUTPUT: before | {*asset_keys(artifacts).values()},
-                **dict.fromkeys(artifacts, before),
-            },
+            internal_asset_deps=dependencies(graph, keys, {*asset_keys(upstream).values()}),
             partitions_def=partitions_def,
             resource_defs={io_manager: datastore_io_manager(flow)},
             group_name=group_name,
@@ -75,6 +73,25 @@ def flow_asset(
             owners_by_output_name=dict.fromkeys(keys, owners),
             automation_conditions_by_output_name=dict.fromkeys(keys, automation_condition),
         )
+
+
+def dependencies(
+    graph: GraphDefinition, keys: Mapping[str, AssetKey], upstream: set[AssetKey]
+) -> dict[str, set[AssetKey]]:
+    """The assets before each output: one of the artifacts of an earlier op, or what is upstream.
+
+    One, since Dagster refuses a backfill of the assets of a graph where one of them comes after
+    several others ("Targeted subset must match between every key"). Of an earlier op, since outputs
+    of one op would have to be given in their order, and all of them.
+    """
+    before, found = upstream, {}
+    nodes = {each.graph_output_name: each.maps_from.node_name for each in graph.output_mappings}
+    ops = [nodes[output] for output in keys]
+    for _, outputs in groupby(zip(ops, keys, strict=True), key=itemgetter(0)):
+        of_op = [output for _op, output in outputs]
+        found.update(dict.fromkeys(of_op, before))
+        before = {keys[of_op[0]]}
+    return found
 
 
 def asset_keys(paths: Mapping[str, Sequence[str]]) -> dict[str, AssetKey]:
