@@ -29,9 +29,9 @@ def threads_executor(
 ) -> ExecutorDefinition:
     """Runs ops in threads of the run's process, at most as many at once; default: the CPUs.
 
-    `processes` is entered for each run, and gives what starts the processes of its ops. Where
-    Dagster has changed too much for threads, ops run in processes, which start others freshly. When
-    the run is interrupted, its ops have `seconds_to_interrupt` to end.
+    `processes` is called when a run begins and entered when its ops do, and gives what starts their
+    processes. Where Dagster has changed too much for threads, ops run in processes, which start
+    others freshly. When the run is interrupted, its ops have `seconds_to_interrupt` to end.
     """
     import dagster
 
@@ -58,7 +58,7 @@ def threads_executor(
         limits = config.get("tag_concurrency_limits") or []
         retries = retry_mode(config["retries"])
         most = config["max_concurrent"]
-        return ThreadsExecutor(retries, most, limits, processes, seconds_to_interrupt)
+        return ThreadsExecutor(retries, most, limits, processes(), seconds_to_interrupt)
 
     return threads
 

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -58,7 +58,7 @@ class ThreadsExecutor(Executor):
         retries: Any,
         max_concurrent: int | None,
         tag_limits: list[dict[str, Any]],
-        processes: Callable[[], AbstractContextManager[StartProcess]],
+        processes: AbstractContextManager[StartProcess],
         seconds_to_interrupt: float = SECONDS_TO_INTERRUPT,
     ) -> None:
         self.retry_mode = retries
@@ -87,7 +87,7 @@ class ThreadsExecutor(Executor):
             kept_open(job_context),
             active_execution(job_context, self.tag_limits) as active,
             only_guard().lasting(),
-            self.processes() as start_process,
+            self.processes as start_process,
         ):
             limit = affordable_ops(job_context, self.max_concurrent)
             ahead = 0 if self.tag_limits or has_pools(execution_plan) else STEPS_AHEAD

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import IO, Any
 
@@ -119,30 +119,42 @@ def warm_processes(
 
     `preload` names modules that the server imports for all of them.
     """
-    return partial(step_server, flow, preload)
+    return partial(ServedProcesses, flow, preload)
 
 
-@contextmanager
-def step_server(flow: FlowSettings, preload: Sequence[str]) -> Iterator[StartProcess]:
-    """Have a step server for a run, and give what starts the run's processes by it.
+class ServedProcesses(AbstractContextManager[StartProcess]):
+    """A step server for a run, and what starts the run's processes by it.
 
-    Elsewhere than on Linux there is none: libraries of macOS do not survive a fork.
+    It starts before this is entered where the flow is on this machine, since it takes as long as
+    Dagster does to begin. Elsewhere than on Linux there is none: libraries of macOS do not survive
+    a fork.
     """
-    if sys.platform != "linux" or os.environ.get(FRESH_PYTHON):
-        yield fresh_process
-        return
-    adopt_settings(flow)
-    try:
-        provide_code(flow)
-        environment = process_environment(flow, {PROCESS_VARIABLE: "0" * MARKER_LENGTH})
-        server = StepServer(flow_file(flow), flow_directory(flow), environment, preload)
-    except (Failure, OSError):  # as when the flow is not there: each op says so
-        yield fresh_process
-        return
-    try:
-        yield server.start_process
-    finally:
-        server.close()
+
+    def __init__(self, flow: FlowSettings, preload: Sequence[str]) -> None:
+        self.flow = flow
+        self.preload = preload
+        self.server = self.started() if os.path.exists(flow_file(flow)) else None
+
+    def started(self) -> "StepServer | None":
+        """The server, if there is to be one."""
+        if sys.platform != "linux" or os.environ.get(FRESH_PYTHON):
+            return None
+        adopt_settings(self.flow)
+        try:
+            provide_code(self.flow)
+            environment = process_environment(self.flow, {PROCESS_VARIABLE: "0" * MARKER_LENGTH})
+            file, directory = flow_file(self.flow), flow_directory(self.flow)
+            return StepServer(file, directory, environment, self.preload)
+        except (Failure, OSError):  # as when the flow is not there: each op says so
+            return None
+
+    def __enter__(self) -> StartProcess:
+        self.server = self.server or self.started()
+        return self.server.start_process if self.server else fresh_process
+
+    def __exit__(self, *_error: object) -> None:
+        if self.server:
+            self.server.close()
 
 
 class StepServer:

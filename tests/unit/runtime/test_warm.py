@@ -486,6 +486,20 @@ def test_flow_that_is_not_there() -> None:
         assert start_process is fresh_process
 
 
+def test_server_starts_before_the_run_has_its_resources(tmp_path: Path) -> None:
+    file = tmp_path / "flow.py"
+    serving = warm_processes(settings_of(file=str(file)))
+    assert serving().server is None  # what is not there yet may come out of the datastore
+    file.write_text("")
+    with serving() as start_process, serving() as other:
+        assert start_process.__self__.process.pid != other.__self__.process.pid
+    begun = serving()
+    assert begun.server.process.poll() is None
+    with begun as start_process:
+        assert start_process == begun.server.start_process
+    assert begun.server.process.poll() == 0
+
+
 def test_server_that_hangs(steps: Steps) -> None:
     server = new_server(steps)
     server.process.send_signal(signal.SIGSTOP)
