@@ -1,8 +1,10 @@
 """How the ops of a run are executed."""
 
+import gc
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 from dagster import (
@@ -54,6 +56,7 @@ def threads_executor(
 
     @executor(name="threads", config_schema={"max_concurrent": limit, **executor_options()})
     def threads(context: InitExecutorContext) -> Executor:
+        leave_out_of_collections()
         config: Any = context.executor_config
         limits = config.get("tag_concurrency_limits") or []
         retries = retry_mode(config["retries"])
@@ -61,6 +64,15 @@ def threads_executor(
         return ThreadsExecutor(retries, most, limits, processes(), seconds_to_interrupt)
 
     return threads
+
+
+@cache
+def leave_out_of_collections() -> None:
+    """Keep the garbage collector from looking through all of Dagster again, once a process.
+
+    That takes it a tenth of a second, and Dagster does not become garbage.
+    """
+    gc.freeze()
 
 
 def processes_executor(max_concurrent: int | None = None) -> ExecutorDefinition:

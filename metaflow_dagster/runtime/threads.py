@@ -77,14 +77,14 @@ class ThreadsExecutor(Executor):
         process = f"threads of one process (pid: {os.getpid()})"
         # Skip the final garbage collection: the process is about to exit.
         atexit.register(gc.freeze)
-        yield engine_event(plan_context, f"Executing ops in {process}")
-        yield from with_resources(plan_context, self.events)
-        yield engine_event(plan_context, f"Finished ops in {process}")
+        with kept_open(plan_context):
+            yield engine_event(plan_context, f"Executing ops in {process}")
+            yield from with_resources(plan_context, self.events)
+            yield engine_event(plan_context, f"Finished ops in {process}")
 
     def events(self, job_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
         """Execute the ops, the run having its resources."""
         with (
-            kept_open(job_context),
             active_execution(job_context, self.tag_limits) as active,
             only_guard().lasting(),
             self.processes as start_process,
