@@ -51,9 +51,11 @@ from metaflow_dagster.runtime.step_server import (
     execute_file,
     fork_task,
     import_metaflow,
+    leave_shared,
     new_main,
     next_request,
     reap,
+    renewed,
     serve_steps,
     share_memory,
     show_variable,
@@ -83,6 +85,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import io
 import json
 import os
 import shutil
@@ -98,17 +101,19 @@ from typing import Any
 SECONDS_TO_IMPORT = {seconds}
 """
 SERVER_BODY = """
+shared = {{}}
+atexit.register(leave_shared, shared)
 main = new_main({file!r})
 before = dict(os.environ)
 import_metaflow({directory!r})
 preload_modules({preload!r}, {file!r}, control)
-share_memory()
+share_memory(shared)
 variables = changed_variables(before)
 request, files = serve_steps(control)
 environment = {{**request["environment"], **variables}}
 become_task(environment, files, {marker!r})
 renew_random_numbers()
-execute_file(request["arguments"], main)
+execute_file(request["arguments"], renewed(main))
 """
 
 
@@ -329,6 +334,7 @@ def server_program(file: str, preload: Sequence[str] = ()) -> str:
         shared_memory,
         share_memory,
         changed_variables,
+        leave_shared,
         serve_steps,
         next_request,
         fork_task,
@@ -339,6 +345,7 @@ def server_program(file: str, preload: Sequence[str] = ()) -> str:
         execute_file,
         code_of,
         new_main,
+        renewed,
     )
     directory = os.path.dirname(os.path.realpath(file))
     body = SERVER_BODY.format(
