@@ -1,10 +1,13 @@
 """How the ops of a run are executed."""
 
 import gc
+import os
+import threading
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from dagster import (
@@ -12,16 +15,21 @@ from dagster import (
     ExecutorDefinition,
     InitExecutorContext,
     executor,
+    multiple_process_executor_requirements,
     multiprocess_executor,
 )
 
+from metaflow_dagster.runtime.command import adopt_settings
 from metaflow_dagster.runtime.internals import (
     executor_options,
     missing_internals,
     retry_mode,
 )
+from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.starting import StartProcess, fresh_processes
 from metaflow_dagster.runtime.threads import SECONDS_TO_INTERRUPT, ThreadsExecutor
+
+PLUGINS = "metaflow.plugins"  # imports all that ops use of Metaflow
 
 
 def threads_executor(
@@ -75,16 +83,28 @@ def leave_out_of_collections() -> None:
     gc.freeze()
 
 
-def processes_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
-    """Runs each op in a process, forked from one that has imported what all of them need."""
-    start_method = {"forkserver": {"preload_modules": preloaded_modules()}}
+def processes_executor(
+    max_concurrent: int | None = None, flow: FlowSettings | None = None
+) -> ExecutorDefinition:
+    """Runs each op in a process, forked from one that has imported what all of them need.
 
-    def effective(config: dict[str, Any]) -> dict[str, Any]:
-        return {"start_method": start_method, **config}
-
+    `flow` is whose ops these are, for which Metaflow is imported there as well.
+    """
+    needs = multiple_process_executor_requirements()
     schema: Any = multiprocess_executor.config_schema
-    forking = multiprocess_executor.configured(effective, config_schema=schema)
-    return limited_executor(forking, max_concurrent)
+
+    @executor(name=multiprocess_executor.name, config_schema=schema, requirements=needs)
+    def processes(context: InitExecutorContext) -> Executor:
+        given: Any = context.executor_config
+        config = {**given, "max_concurrent": given.get("max_concurrent") or max_concurrent}
+        if "start_method" not in given:
+            modules = [*preloaded_modules(), *(modules_of_metaflow(flow) if flow else [])]
+            config["start_method"] = {"forkserver": {"preload_modules": modules}}
+        create: Any = multiprocess_executor.executor_creation_fn
+        own: Executor = create(context._replace(executor_config=config))
+        return own
+
+    return processes
 
 
 def limited_executor(whole: ExecutorDefinition, max_concurrent: int | None) -> ExecutorDefinition:
@@ -98,10 +118,7 @@ def limited_executor(whole: ExecutorDefinition, max_concurrent: int | None) -> E
 
 
 def preloaded_modules() -> list[str]:
-    """What the process of each op would import otherwise; those that are missing do not matter.
-
-    Metaflow must not be among them: it reads its settings when it is imported.
-    """
+    """What the process of each op would import otherwise; those that are missing do not matter."""
     return [
         "dagster._cli",
         "dagster._core.execution.run_metrics_thread",
@@ -109,4 +126,22 @@ def preloaded_modules() -> list[str]:
         "dagster._core.storage.sqlite_storage",
         "requests",
         "upath",
+        "upath.core",
     ]
+
+
+def modules_of_metaflow(flow: FlowSettings) -> list[str]:
+    """What of Metaflow can be imported for all ops of a flow: it reads its settings then.
+
+    Nothing, if this process cannot have those of the flow, or if a fork would lose what Metaflow's
+    extensions have started.
+    """
+    adopt_settings(flow)
+    threads = threading.active_count()
+    # Whatever keeps it from being imported: each op says so.
+    try:
+        import_module(PLUGINS)
+    except Exception:
+        return []
+    has_settings = flow.variables.items() <= os.environ.items()
+    return [PLUGINS] if has_settings and threading.active_count() == threads else []
