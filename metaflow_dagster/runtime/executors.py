@@ -96,15 +96,14 @@ def processes_executor(
     @executor(name=multiprocess_executor.name, config_schema=schema, requirements=needs)
     def processes(context: InitExecutorContext) -> Executor:
         given: Any = context.executor_config
-        config = {**given, "max_concurrent": given.get("max_concurrent") or max_concurrent}
+        create: Any = multiprocess_executor.executor_creation_fn
         if "start_method" not in given:
             modules = [*preloaded_modules(), *(modules_of_metaflow(flow) if flow else [])]
-            config["start_method"] = {"forkserver": {"preload_modules": modules}}
-        create: Any = multiprocess_executor.executor_creation_fn
-        own: Executor = create(context._replace(executor_config=config))
+            given = {**given, "start_method": {"forkserver": {"preload_modules": modules}}}
+        own: Executor = create(context._replace(executor_config=given))
         return own
 
-    return processes
+    return limited_executor(processes, max_concurrent)
 
 
 def limited_executor(whole: ExecutorDefinition, max_concurrent: int | None) -> ExecutorDefinition:
