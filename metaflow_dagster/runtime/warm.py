@@ -28,10 +28,12 @@ from metaflow_dagster.runtime.op_threads import current_op_thread
 from metaflow_dagster.runtime.preload import (
     SECONDS_TO_IMPORT,
     become_parent,
+    end_group,
     fault_of_import,
     has_children,
     import_modules,
     import_noting_exits,
+    is_wanted,
     lasting_threads,
     open_descriptors,
     other_threads,
@@ -88,6 +90,7 @@ import importlib
 import io
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -323,6 +326,8 @@ def server_program(file: str, preload: Sequence[str] = ()) -> str:
         preload_modules,
         import_modules,
         outcome,
+        is_wanted,
+        end_group,
         become_parent,
         fault_of_import,
         lasting_threads,
