@@ -1,8 +1,10 @@
 """The event log of a run, to which Dagster connects anew for each event."""
 
 import os
+import select
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
@@ -12,6 +14,7 @@ from dagster import DagsterEventType
 from metaflow_dagster.runtime.internals import missing
 
 SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
+SECONDS_UNTIL_ASKED = 5  # since a connection to a server was used last
 SECONDS_TO_WAIT = 30  # for others who write; dagster/_core/storage/sqlite.py
 
 SERVERS = (
@@ -79,7 +82,8 @@ def pooled(storage: Any) -> Iterator[None]:
     A server has no more than some hundred for all runs, so those that are needed at the same time
     are closed as ever. What connects is Dagster's own engine, with whatever it needs to be let in.
     """
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import DisconnectionError
 
     own = storage._engine
 
@@ -94,14 +98,44 @@ def pooled(storage: Any) -> Iterator[None]:
         isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=-1,  # no limit, as without a pool
-        pool_pre_ping=True,  # else what is recorded next fails when the server has been restarted
     )
+
+    # Else what is recorded next would fail when the server has been restarted.
+    @event.listens_for(keeping, "checkout")
+    def check(connection: Any, record: Any, _proxy: Any) -> None:
+        if "used" in record.info and not is_good(connection, record.info["used"], own.dialect):
+            raise DisconnectionError  # which makes the pool connect anew
+
+    @event.listens_for(keeping, "checkin")
+    def note(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
     storage._engine = keeping
     try:
         yield
     finally:
         storage._engine = own
         keeping.dispose()
+
+
+def is_good(connection: Any, used: float, dialect: Any) -> bool:
+    """Whether a connection to a server is one still, which was used at a time.
+
+    A server that ends or loses a connection says so, and nothing else is there to be read between
+    two statements. So it is asked only where that cannot be seen, or after a while, in which some
+    device on the way may have forgotten the connection.
+    """
+    try:
+        with suppress(AttributeError):  # of what has no number of a file, as connections to MySQL
+            looking = select.poll()
+            looking.register(connection.fileno(), select.POLLIN)
+            if looking.poll(0):
+                return False
+            if time.monotonic() - used < SECONDS_UNTIL_ASKED:
+                return True
+        return bool(dialect.do_ping(connection))
+    except dialect.dbapi.Error:
+        return False
 
 
 def wanted_for_one_connection() -> dict[str, dict[str, str]]:
