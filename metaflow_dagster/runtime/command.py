@@ -113,7 +113,8 @@ def has_user() -> bool:
     named = map(os.environ.get, USER_VARIABLES)
     if any(user and user != "root" for user in named):
         return True
-    from metaflow.util import get_username  # which reads Metaflow's configuration, and takes time
+    # This reads Metaflow's configuration as well, and takes time.
+    from metaflow.util import get_username
 
     return get_username() is not None
 
