@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dagster import DagsterInstance
 
+from metaflow_dagster.runtime import run_log
 from metaflow_dagster.runtime.run_log import kept_open
 from tests.services.mariadb import mariadb_server
 from tests.services.postgres import postgres_server
@@ -65,7 +66,11 @@ def test_a_connection_is_kept_as_long_as_the_run_lasts(instance: DagsterInstance
     assert len(instance.all_logs(context.run_id)) == 1
 
 
-def test_lost_connection_is_made_anew(instance: DagsterInstance) -> None:
+@pytest.mark.parametrize("seconds", [0, 60], ids=["asked", "looked at"])
+def test_lost_connection_is_made_anew(
+    seconds: int, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_log, "SECONDS_UNTIL_ASKED", seconds)
     context = context_of(instance)
     storage: Any = instance.event_log_storage
     with kept_open(context):
@@ -76,3 +81,21 @@ def test_lost_connection_is_made_anew(instance: DagsterInstance) -> None:
         report(context)
         assert number(storage) != lost
     assert len(instance.all_logs(context.run_id)) == 2
+
+
+def test_server_is_asked_only_where_it_has_to_be(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = context_of(instance)
+    dialect = vars(instance.event_log_storage)["_engine"].dialect
+    ask, asked = dialect.do_ping, []
+    monkeypatch.setattr(dialect, "do_ping", lambda found: asked.append(found) or ask(found))
+    with kept_open(context):
+        for _ in range(3):
+            report(context)
+        # Of a connection to MySQL nobody knows where it is to be looked at.
+        assert bool(asked) == (dialect.name == "mysql")
+        asked.clear()
+        monkeypatch.setattr(run_log, "SECONDS_UNTIL_ASKED", 0)
+        report(context)
+        assert asked

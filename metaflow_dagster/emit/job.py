@@ -162,7 +162,8 @@ def _own_executor(
         case "threads":
             return call(scope.ref("threads_executor"), *limit, keywords={"processes": warm})
         case "multiprocess":
-            return call(scope.ref("processes_executor"), *limit)
+            keywords = {"flow": scope.ref(FLOW)}
+            return call(scope.ref("processes_executor"), *limit, keywords=keywords)
         case "in_process":
             return scope.ref("in_process_executor")
         case _:

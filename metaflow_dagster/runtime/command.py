@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from metaflow_dagster.runtime.settings import FlowSettings
 
 ADOPTED = "METAFLOW_DAGSTER_ADOPTED"  # the process that has adopted settings, and which
+USER_VARIABLES = ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")
 LONGEST_ARGUMENT = 100_000  # Linux takes 128 KiB in one argument
 
 
@@ -93,8 +94,6 @@ def input_options(paths: Sequence[str], longest: int = LONGEST_ARGUMENT) -> Iter
 
 def process_environment(flow: FlowSettings, extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a Metaflow process."""
-    from metaflow.util import get_username
-
     # A parallel step starts its nodes with the `python` it finds first.
     python = os.path.dirname(sys.executable)
     path = os.pathsep.join([python, os.environ.get("PATH", os.defpath)])
@@ -103,10 +102,21 @@ def process_environment(flow: FlowSettings, extra: Mapping[str, str]) -> dict[st
         environment.update(flow.code.search_path(flow, environment.get("PYTHONPATH")))
     environment["METAFLOW_RUNTIME_NAME"] = "dagster"
     environment["PYTHONUNBUFFERED"] = "x"
-    if get_username() is None:
+    if not has_user():
         # Without a user, as in most containers, Metaflow would refuse to run.
         environment.setdefault("METAFLOW_USER", "dagster")
     return environment
+
+
+def has_user() -> bool:
+    """Whether Metaflow finds a user that it runs for (metaflow/util.py: get_username)."""
+    named = map(os.environ.get, USER_VARIABLES)
+    if any(user and user != "root" for user in named):
+        return True
+    # This reads Metaflow's configuration as well, and takes time.
+    from metaflow.util import get_username
+
+    return get_username() is not None
 
 
 def adopt_settings(flow: FlowSettings) -> None:

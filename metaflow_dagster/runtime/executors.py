@@ -1,8 +1,13 @@
 """How the ops of a run are executed."""
 
+import gc
+import os
+import threading
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from dagster import (
@@ -10,16 +15,21 @@ from dagster import (
     ExecutorDefinition,
     InitExecutorContext,
     executor,
+    multiple_process_executor_requirements,
     multiprocess_executor,
 )
 
+from metaflow_dagster.runtime.command import adopt_settings
 from metaflow_dagster.runtime.internals import (
     executor_options,
     missing_internals,
     retry_mode,
 )
+from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.starting import StartProcess, fresh_processes
 from metaflow_dagster.runtime.threads import SECONDS_TO_INTERRUPT, ThreadsExecutor
+
+PLUGINS = "metaflow.plugins"  # imports all that ops use of Metaflow
 
 
 def threads_executor(
@@ -29,9 +39,9 @@ def threads_executor(
 ) -> ExecutorDefinition:
     """Runs ops in threads of the run's process, at most as many at once; default: the CPUs.
 
-    `processes` is entered for each run, and gives what starts the processes of its ops. Where
-    Dagster has changed too much for threads, ops run in processes, which start others freshly. When
-    the run is interrupted, its ops have `seconds_to_interrupt` to end.
+    `processes` is called when a run begins and entered when its ops do, and gives what starts their
+    processes. Where Dagster has changed too much for threads, ops run in processes, which start
+    others freshly. When the run is interrupted, its ops have `seconds_to_interrupt` to end.
     """
     import dagster
 
@@ -54,25 +64,46 @@ def threads_executor(
 
     @executor(name="threads", config_schema={"max_concurrent": limit, **executor_options()})
     def threads(context: InitExecutorContext) -> Executor:
+        leave_out_of_collections()
         config: Any = context.executor_config
         limits = config.get("tag_concurrency_limits") or []
         retries = retry_mode(config["retries"])
         most = config["max_concurrent"]
-        return ThreadsExecutor(retries, most, limits, processes, seconds_to_interrupt)
+        return ThreadsExecutor(retries, most, limits, processes(), seconds_to_interrupt)
 
     return threads
 
 
-def processes_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
-    """Runs each op in a process, forked from one that has imported what all of them need."""
-    start_method = {"forkserver": {"preload_modules": preloaded_modules()}}
+@cache
+def leave_out_of_collections() -> None:
+    """Keep the garbage collector from looking through all of Dagster again, once a process.
 
-    def effective(config: dict[str, Any]) -> dict[str, Any]:
-        return {"start_method": start_method, **config}
+    That takes it a tenth of a second, and Dagster does not become garbage.
+    """
+    gc.freeze()
 
+
+def processes_executor(
+    max_concurrent: int | None = None, flow: FlowSettings | None = None
+) -> ExecutorDefinition:
+    """Runs each op in a process, forked from one that has imported what all of them need.
+
+    `flow` is whose ops these are, for which Metaflow is imported there as well.
+    """
+    needs = multiple_process_executor_requirements()
     schema: Any = multiprocess_executor.config_schema
-    forking = multiprocess_executor.configured(effective, config_schema=schema)
-    return limited_executor(forking, max_concurrent)
+
+    @executor(name=multiprocess_executor.name, config_schema=schema, requirements=needs)
+    def processes(context: InitExecutorContext) -> Executor:
+        given: Any = context.executor_config
+        create: Any = multiprocess_executor.executor_creation_fn
+        if "start_method" not in given:
+            modules = [*preloaded_modules(), *(modules_of_metaflow(flow) if flow else [])]
+            given = {**given, "start_method": {"forkserver": {"preload_modules": modules}}}
+        own: Executor = create(context._replace(executor_config=given))
+        return own
+
+    return limited_executor(processes, max_concurrent)
 
 
 def limited_executor(whole: ExecutorDefinition, max_concurrent: int | None) -> ExecutorDefinition:
@@ -86,10 +117,7 @@ def limited_executor(whole: ExecutorDefinition, max_concurrent: int | None) -> E
 
 
 def preloaded_modules() -> list[str]:
-    """What the process of each op would import otherwise; those that are missing do not matter.
-
-    Metaflow must not be among them: it reads its settings when it is imported.
-    """
+    """What the process of each op would import otherwise; those that are missing do not matter."""
     return [
         "dagster._cli",
         "dagster._core.execution.run_metrics_thread",
@@ -97,4 +125,22 @@ def preloaded_modules() -> list[str]:
         "dagster._core.storage.sqlite_storage",
         "requests",
         "upath",
+        "upath.core",
     ]
+
+
+def modules_of_metaflow(flow: FlowSettings) -> list[str]:
+    """What of Metaflow can be imported for all ops of a flow: it reads its settings then.
+
+    Nothing, if this process cannot have those of the flow, or if a fork would lose what Metaflow's
+    extensions have started.
+    """
+    adopt_settings(flow)
+    threads = threading.active_count()
+    # Whatever keeps it from being imported: each op says so.
+    try:
+        import_module(PLUGINS)
+    except Exception:
+        return []
+    has_settings = flow.variables.items() <= os.environ.items()
+    return [PLUGINS] if has_settings and threading.active_count() == threads else []

@@ -18,6 +18,7 @@ SECONDS_TO_STOP = 5.0
 SECONDS_BETWEEN_CHECKS = 0.5  # whether a guard is wanted still
 OPS_OF_A_RUN = "dagster._core.executor.child_process_executor"
 GUARD_LOCK = threading.Lock()
+END_OF_WATCH = "end"  # the last line that a guard gets which has done its work
 
 
 class Guard:
@@ -67,6 +68,8 @@ class Guard:
         """End the processes if there is no use for them."""
         if self.process and not self.watched and not self.keepers:
             for pipe in self.pipes:
+                # Closing would not do: a pipe stays open as long as `look_after` polls it.
+                write_line(pipe, END_OF_WATCH)
                 os.close(pipe)
             self.process.wait()
             self.process, self.pipes = None, []
@@ -76,7 +79,7 @@ class Guard:
         parts = (guard, watched_at_end, stop_processes, members, is_member)
         source = "\n".join(inspect.getsource(one) for one in parts)
         inputs, pipes = zip(os.pipe(), os.pipe(), strict=True)
-        call = f"{guard.__name__}({[*inputs]}, {SECONDS_TO_STOP})"
+        call = f"{guard.__name__}({[*inputs]}, {SECONDS_TO_STOP}, {END_OF_WATCH!r})"
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", f"{source}\n{call}"],
@@ -172,8 +175,10 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def guard(inputs: list[int], seconds: float) -> None:
+def guard(inputs: list[int], seconds: float, end: str) -> None:
     """What the guard does: wait for the end of its input, then end what the last line names.
+
+    If that is `end`, its work is done.
 
     It is two processes, of which the second does it again: for what was just being started, and if
     the first was killed. They run in a Python of their own, as do the functions they call, from
@@ -186,14 +191,14 @@ def guard(inputs: list[int], seconds: float) -> None:
     if second := fork():
         close(reading)
         close(inputs[1])
-        if watched := watched_at_end(inputs[0]):
+        if watched := watched_at_end(inputs[0], end):
             stop_processes(watched, seconds)
         close(writing)
         waitpid(second, 0)
     else:
         close(writing)
         close(inputs[0])
-        watched = watched_at_end(inputs[1])
+        watched = watched_at_end(inputs[1], end)
         read(reading, 1)  # comes to an end when the first has done it, or was killed
         if watched:
             stop_processes(watched, seconds)
@@ -201,11 +206,13 @@ def guard(inputs: list[int], seconds: float) -> None:
             stop_processes(watched, seconds)
 
 
-def watched_at_end(input_file: int) -> dict[str, int]:
-    """What is watched when an input ends."""
+def watched_at_end(input_file: int, end: str) -> dict[str, int]:
+    """What is watched when an input ends; nothing if its last line is `end`."""
     line = ""
     with open(input_file) as lines:
         for latest in lines:
+            if latest.strip() == end:
+                return {}
             line = latest
     pairs = (one.split(":", 1) for one in line.split())
     return {marker: int(session) for session, marker in pairs}

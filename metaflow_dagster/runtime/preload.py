@@ -7,6 +7,7 @@ import atexit
 import importlib
 import json
 import os
+import select
 import shutil
 import signal
 import sys
@@ -39,7 +40,7 @@ def preload_modules(names: list[str], file: str, control: Any) -> None:
             os.close(writing)
             break
         os.close(writing)
-        name, fault = outcome(reading, pid)
+        name, fault = outcome(reading, pid, control)
         if not name:
             become_parent(pid)
         left_out[name] = fault
@@ -51,8 +52,8 @@ def import_modules(names: list[str], report: int) -> None:
     """Import modules; this process ends at the first one that is to be left out.
 
     What is reported is a JSON list a line: a name when its import begins, with the reason if the
-    module is left out, and an empty name at the end. If an import takes too long, or the server is
-    gone in the meantime, nobody has to end this process.
+    module is left out, and an empty name at the end. If an import takes too long, or the server was
+    killed in the meantime, nobody has to end this process.
     """
     for name in names:
         os.write(report, json.dumps([name]).encode() + b"\n")
@@ -66,26 +67,47 @@ def import_modules(names: list[str], report: int) -> None:
     os.write(report, b'[""]\n')
 
 
-def outcome(report: int, pid: int) -> tuple[str, str]:
-    """The module for which a process that imports some has ended, and why; empty if it has not."""
+def outcome(report: int, pid: int, control: Any) -> tuple[str, str]:
+    """The module for which a process that imports some has ended, and why; empty if it has not.
+
+    If the run is gone in the meantime, which its socket tells, both processes end at once.
+    """
     name = "?"
-    with os.fdopen(report, "rb") as lines:
-        for line in lines:
+    fault: list[str] = []
+    with os.fdopen(report, "rb", buffering=0) as lines:
+        while is_wanted(lines, control):
+            line = lines.readline()
+            if not line:
+                break
             name, *fault = json.loads(line)
             if fault or not name:
                 break
         else:
-            fault = []
+            end_group(pid)
+            os._exit(0)
     if not name:
         return "", ""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    end_group(pid)
     ending = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if fault:
         return name, fault[0]
     if ending == -signal.SIGALRM:
         return name, f"its import takes more than {SECONDS_TO_IMPORT} seconds"
     return name, f"its import ends the process, with exit code {ending}"
+
+
+def is_wanted(lines: Any, control: Any) -> bool:
+    """Wait for a line, or its end; whether the other end of a socket is there still."""
+    looking = select.poll()
+    looking.register(lines, select.POLLIN)
+    looking.register(control, 0)  # tells by itself that there is no other end
+    return control.fileno() not in dict(looking.poll())
+
+
+def end_group(pid: int) -> None:
+    """End a process, with those that it has started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def become_parent(pid: int) -> None:

@@ -1,21 +1,39 @@
 """The event log of a run, to which Dagster connects anew for each event."""
 
 import os
+import select
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
+from dagster import DagsterEventType
+
 from metaflow_dagster.runtime.internals import missing
 
 SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
+SECONDS_UNTIL_ASKED = 5  # since a connection to a server was used last
 SECONDS_TO_WAIT = 30  # for others who write; dagster/_core/storage/sqlite.py
 
 SERVERS = (
     "postgresql",
     "mysql",
 )  # by SQLAlchemy's names; Dagster's engines of both commit by themselves
+
+OF_RUN_ALONE = frozenset(
+    {
+        DagsterEventType.ENGINE_EVENT,
+        DagsterEventType.HANDLED_OUTPUT,
+        DagsterEventType.LOADED_INPUT,
+        DagsterEventType.LOGS_CAPTURED,
+        DagsterEventType.STEP_INPUT,
+        DagsterEventType.STEP_OUTPUT,
+        DagsterEventType.STEP_START,
+        DagsterEventType.STEP_SUCCESS,
+    }
+)
 
 Connect = Callable[[str], AbstractContextManager[Any]]
 
@@ -64,7 +82,8 @@ def pooled(storage: Any) -> Iterator[None]:
     A server has no more than some hundred for all runs, so those that are needed at the same time
     are closed as ever. What connects is Dagster's own engine, with whatever it needs to be let in.
     """
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import DisconnectionError
 
     own = storage._engine
 
@@ -79,8 +98,18 @@ def pooled(storage: Any) -> Iterator[None]:
         isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=-1,  # no limit, as without a pool
-        pool_pre_ping=True,  # else what is recorded next fails when the server has been restarted
     )
+
+    # Else what is recorded next would fail when the server has been restarted.
+    @event.listens_for(keeping, "checkout")
+    def check(connection: Any, record: Any, _proxy: Any) -> None:
+        if "used" in record.info and not is_good(connection, record.info["used"], own.dialect):
+            raise DisconnectionError  # which makes the pool connect anew
+
+    @event.listens_for(keeping, "checkin")
+    def note(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
     storage._engine = keeping
     try:
         yield
@@ -89,12 +118,34 @@ def pooled(storage: Any) -> Iterator[None]:
         keeping.dispose()
 
 
+def is_good(connection: Any, used: float, dialect: Any) -> bool:
+    """Whether a connection to a server is one still, which was used at a time.
+
+    A server that ends or loses a connection says so, and nothing else is there to be read between
+    two statements. So it is asked only where that cannot be seen, or after a while, in which some
+    device on the way may have forgotten the connection.
+    """
+    try:
+        with suppress(AttributeError):  # of what has no number of a file, as connections to MySQL
+            looking = select.poll()
+            looking.register(connection.fileno(), select.POLLIN)
+            if looking.poll(0):
+                return False
+            if time.monotonic() - used < SECONDS_UNTIL_ASKED:
+                return True
+        return bool(dialect.do_ping(connection))
+    except dialect.dbapi.Error:
+        return False
+
+
 def wanted_for_one_connection() -> dict[str, dict[str, str]]:
     """What is used of Dagster for it; without, a connection is made for each event."""
     return {
         "dagster._core.storage.event_log": {
             "SqliteEventLogStorage._connect": "self shard",
+            "SqliteEventLogStorage._event_to_row": "self event",
             "SqliteEventLogStorage.conn_string_for_shard": "self shard_name",
+            "SqliteEventLogStorage.store_event": "self event",
         },
     }
 
@@ -134,23 +185,53 @@ def one_connection(storage: Any, run_id: str) -> Iterator[None]:
     )
     with storage.run_connection(run_id):
         pass  # so that it makes the tables, if there are none yet
-    storage._connect = connect_by(engine, run_id, storage._connect, storage._db_lock)
+    connection = engine.connect()
+    storage._connect = connect_by(connection, run_id, storage._connect, storage._db_lock)
+    storage.store_event = store_by(connection, storage, run_id)
     try:
         yield
     finally:
-        del storage._connect  # which lets that of the class be seen again
+        # Which lets those of the class be seen again.
+        del storage._connect, storage.store_event
+        connection.close()
         engine.dispose()
 
 
-def connect_by(engine: Any, run_id: str, others: Connect, lock: threading.Lock) -> Connect:
-    """What connects to the events of a run by an engine, and to `others` as before."""
+def connect_by(connection: Any, run_id: str, others: Connect, lock: threading.Lock) -> Connect:
+    """What gives a connection to the events of a run, and connects to `others` as before."""
 
     @contextmanager
     def connected() -> Iterator[Any]:
-        with lock, engine.connect() as connection, connection.begin():
+        with lock, connection.begin():
             yield connection
 
     return lambda shard: connected() if shard == run_id else others(shard)
+
+
+def store_by(connection: Any, storage: Any, run_id: str) -> Callable[[Any], None]:
+    """What stores an event of a run by its connection, and any other as before.
+
+    The statement is always the same, so that SQLAlchemy need not look at it each time.
+    """
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+
+    statement = SqlEventLogStorageTable.insert()
+    lock, others = storage._db_lock, storage.store_event
+
+    def store(event: Any) -> None:
+        if event.run_id != run_id or not is_of_run_alone(event):
+            others(event)
+            return
+        row = storage._event_to_row(event)
+        with lock, connection.begin():
+            connection.execute(statement, row)
+
+    return store
+
+
+def is_of_run_alone(event: Any) -> bool:
+    """Whether an event is stored with those of its run only, not in the index of all runs too."""
+    return not event.is_dagster_event or event.dagster_event_type in OF_RUN_ALONE
 
 
 @contextmanager

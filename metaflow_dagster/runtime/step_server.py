@@ -6,10 +6,12 @@ is to be as if `python flow.py` had started it; nothing of the flow is imported 
 
 import gc
 import importlib
+import io
 import json
 import os
 import socket
 import sys
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -46,10 +48,36 @@ def import_metaflow(directory: str) -> None:
         os._exit(1)  # a fork would lose what another thread is about, and the locks it holds
 
 
-def share_memory() -> None:
-    """Keep memory shared with forked processes: the garbage collector looks through it no more."""
+def share_memory(shared: dict[str, Any]) -> None:
+    """Keep memory shared with forked processes: the garbage collector looks through it no more.
+
+    The modules that there are get into `shared`, which refers to itself, so that nothing ever
+    frees them.
+    """
+    shared.update(sys.modules)
+    for name in ("__main__", "builtins", "sys"):
+        del shared[name]
+    shared["shared"] = shared
     gc.collect()
     gc.freeze()
+
+
+def leave_shared(shared: dict[str, Any]) -> None:
+    """Let Python not clear the modules that a process shares with others when it ends.
+
+    That would write to all of their memory, and take longer than a short step. It goes on to clear
+    those of the user. What has been written to a file that only others refer to gets there before.
+    """
+    # Either somebody else calls the functions that are for the end, or a thread may hold a file.
+    if any(thread.is_alive() for thread in threading.enumerate()):
+        return
+    for found in gc.get_objects():
+        if isinstance(found, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+            with suppress(OSError, ValueError):
+                found.flush()
+    for name, module in shared.items():
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
 
 
 def changed_variables(before: dict[str, str]) -> dict[str, str]:
@@ -164,5 +192,16 @@ def new_main(file: str) -> Any:
     vars(module).update(
         __file__=file, __cached__=None, __loader__=SourceFileLoader("__main__", file)
     )
+    sys.modules["__main__"] = module
+    return module
+
+
+def renewed(main: Any) -> Any:
+    """A copy of the module `__main__` for one task, which Python takes apart when that ends.
+
+    It leaves alone what was there before the fork, and sets its names to None one by one instead.
+    """
+    module = type(main)("__main__")
+    vars(module).update(vars(main))
     sys.modules["__main__"] = module
     return module

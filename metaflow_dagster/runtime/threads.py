@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -58,7 +58,7 @@ class ThreadsExecutor(Executor):
         retries: Any,
         max_concurrent: int | None,
         tag_limits: list[dict[str, Any]],
-        processes: Callable[[], AbstractContextManager[StartProcess]],
+        processes: AbstractContextManager[StartProcess],
         seconds_to_interrupt: float = SECONDS_TO_INTERRUPT,
     ) -> None:
         self.retry_mode = retries
@@ -77,17 +77,17 @@ class ThreadsExecutor(Executor):
         process = f"threads of one process (pid: {os.getpid()})"
         # Skip the final garbage collection: the process is about to exit.
         atexit.register(gc.freeze)
-        yield engine_event(plan_context, f"Executing ops in {process}")
-        yield from with_resources(plan_context, self.events)
-        yield engine_event(plan_context, f"Finished ops in {process}")
+        with kept_open(plan_context):
+            yield engine_event(plan_context, f"Executing ops in {process}")
+            yield from with_resources(plan_context, self.events)
+            yield engine_event(plan_context, f"Finished ops in {process}")
 
     def events(self, job_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
         """Execute the ops, the run having its resources."""
         with (
-            kept_open(job_context),
             active_execution(job_context, self.tag_limits) as active,
             only_guard().lasting(),
-            self.processes() as start_process,
+            self.processes as start_process,
         ):
             limit = affordable_ops(job_context, self.max_concurrent)
             ahead = 0 if self.tag_limits or has_pools(execution_plan) else STEPS_AHEAD

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import IO, Any
 
@@ -28,10 +28,12 @@ from metaflow_dagster.runtime.op_threads import current_op_thread
 from metaflow_dagster.runtime.preload import (
     SECONDS_TO_IMPORT,
     become_parent,
+    end_group,
     fault_of_import,
     has_children,
     import_modules,
     import_noting_exits,
+    is_wanted,
     lasting_threads,
     open_descriptors,
     other_threads,
@@ -51,9 +53,11 @@ from metaflow_dagster.runtime.step_server import (
     execute_file,
     fork_task,
     import_metaflow,
+    leave_shared,
     new_main,
     next_request,
     reap,
+    renewed,
     serve_steps,
     share_memory,
     show_variable,
@@ -83,8 +87,10 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import io
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -98,17 +104,19 @@ from typing import Any
 SECONDS_TO_IMPORT = {seconds}
 """
 SERVER_BODY = """
+shared = {{}}
+atexit.register(leave_shared, shared)
 main = new_main({file!r})
 before = dict(os.environ)
 import_metaflow({directory!r})
 preload_modules({preload!r}, {file!r}, control)
-share_memory()
+share_memory(shared)
 variables = changed_variables(before)
 request, files = serve_steps(control)
 environment = {{**request["environment"], **variables}}
 become_task(environment, files, {marker!r})
 renew_random_numbers()
-execute_file(request["arguments"], main)
+execute_file(request["arguments"], renewed(main))
 """
 
 
@@ -119,30 +127,42 @@ def warm_processes(
 
     `preload` names modules that the server imports for all of them.
     """
-    return partial(step_server, flow, preload)
+    return partial(ServedProcesses, flow, preload)
 
 
-@contextmanager
-def step_server(flow: FlowSettings, preload: Sequence[str]) -> Iterator[StartProcess]:
-    """Have a step server for a run, and give what starts the run's processes by it.
+class ServedProcesses(AbstractContextManager[StartProcess]):
+    """A step server for a run, and what starts the run's processes by it.
 
-    Elsewhere than on Linux there is none: libraries of macOS do not survive a fork.
+    It starts before this is entered where the flow is on this machine, since it takes as long as
+    Dagster does to begin. Elsewhere than on Linux there is none: libraries of macOS do not survive
+    a fork.
     """
-    if sys.platform != "linux" or os.environ.get(FRESH_PYTHON):
-        yield fresh_process
-        return
-    adopt_settings(flow)
-    try:
-        provide_code(flow)
-        environment = process_environment(flow, {PROCESS_VARIABLE: "0" * MARKER_LENGTH})
-        server = StepServer(flow_file(flow), flow_directory(flow), environment, preload)
-    except (Failure, OSError):  # as when the flow is not there: each op says so
-        yield fresh_process
-        return
-    try:
-        yield server.start_process
-    finally:
-        server.close()
+
+    def __init__(self, flow: FlowSettings, preload: Sequence[str]) -> None:
+        self.flow = flow
+        self.preload = preload
+        self.server = self.started() if os.path.exists(flow_file(flow)) else None
+
+    def started(self) -> "StepServer | None":
+        """The server, if there is to be one."""
+        if sys.platform != "linux" or os.environ.get(FRESH_PYTHON):
+            return None
+        adopt_settings(self.flow)
+        try:
+            provide_code(self.flow)
+            environment = process_environment(self.flow, {PROCESS_VARIABLE: "0" * MARKER_LENGTH})
+            file, directory = flow_file(self.flow), flow_directory(self.flow)
+            return StepServer(file, directory, environment, self.preload)
+        except (Failure, OSError):  # as when the flow is not there: each op says so
+            return None
+
+    def __enter__(self) -> StartProcess:
+        self.server = self.server or self.started()
+        return self.server.start_process if self.server else fresh_process
+
+    def __exit__(self, *_error: object) -> None:
+        if self.server:
+            self.server.close()
 
 
 class StepServer:
@@ -306,6 +326,8 @@ def server_program(file: str, preload: Sequence[str] = ()) -> str:
         preload_modules,
         import_modules,
         outcome,
+        is_wanted,
+        end_group,
         become_parent,
         fault_of_import,
         lasting_threads,
@@ -317,6 +339,7 @@ def server_program(file: str, preload: Sequence[str] = ()) -> str:
         shared_memory,
         share_memory,
         changed_variables,
+        leave_shared,
         serve_steps,
         next_request,
         fork_task,
@@ -327,6 +350,7 @@ def server_program(file: str, preload: Sequence[str] = ()) -> str:
         execute_file,
         code_of,
         new_main,
+        renewed,
     )
     directory = os.path.dirname(os.path.realpath(file))
     body = SERVER_BODY.format(

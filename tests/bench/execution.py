@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -21,6 +22,8 @@ SECONDS_TO_LEAVE = 10.0
 SECONDS_BETWEEN_SAMPLES = 0.1
 SHOWN_OF_OUTPUT = 4000  # characters
 MIB = 2**20
+KIB = 2**10
+TICKS = os.sysconf("SC_CLK_TCK")  # a second, in which Linux counts the time of processes
 
 
 class RunFailed(Exception):
@@ -62,6 +65,22 @@ def peak_memory(command: Command) -> float:
             peak = max(peak, tree.memory())
             time.sleep(SECONDS_BETWEEN_SAMPLES)
     return peak / MIB
+
+
+def own_seconds(command: Command) -> float:
+    """The seconds of CPU that the process of the command takes, without those it has started."""
+    with _started(command) as (process, _, __):
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:13])) / TICKS  # proc(5): utime, stime
+
+
+def own_memory(command: Command) -> float:
+    """The most memory that a process of the command has, which is that of the run, in MiB."""
+    with _started(command) as (process, _, __):
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_maxrss * KIB / MIB
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,18 +80,23 @@ class Production:
 
     def figures(self, load: Load) -> Figures:
         """Run a load, and see to it that all of it was done."""
-        native = self._native(load)
+        native = self.native(load)
         before = self._database()
+        seconds, runs = self.runs(load)
+        events = sum(len(self.instance.all_logs(run.run_id)) for run in runs)
+        return Figures(load, seconds, native, events, (self._database() - before) / MIB)
+
+    def runs(self, load: Load) -> tuple[float, list[Any]]:
+        """Seconds of a load, and its runs, which were successful."""
         began = time.monotonic()
         runs = [self._ended(run_id) for run_id in self._launched(load)]
         seconds = time.monotonic() - began
         for run in runs:
             assert run.is_success, f"{run.run_id} is {run.status.value}"
             self._check(load.flow, run.tags["metaflow/run_id"])
-        events = sum(len(self.instance.all_logs(run.run_id)) for run in runs)
-        return Figures(load, seconds, native, events, (self._database() - before) / MIB)
+        return seconds, runs
 
-    def _native(self, load: Load) -> float:
+    def native(self, load: Load) -> float:
         """Seconds of the same runs by Metaflow's scheduler, at once."""
         options = ["--quiet", "run", f"--max-workers={WORKERS}", "--max-num-splits=2000"]
         began = time.monotonic()
@@ -159,15 +164,15 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 @contextmanager
-def production(directory: Path) -> Iterator[Production]:
+def production(directory: Path, loads: Sequence[Load] = LOADS) -> Iterator[Production]:
     """Compile the flows, and start all parts."""
     from dagster import DagsterInstance
 
     for name in (".metaflow", "home"):
         (directory / name).mkdir()
-    for load in LOADS:
+    for load in loads:
         (directory / f"{load.flow.name}.py").write_text(load.flow.source)
-    files = [f"{load.flow.name}.py" for load in LOADS]
+    files = [f"{load.flow.name}.py" for load in loads]
     compiled = ["metaflow-dagster", "create", "--output-dir=.", f"--max-workers={WORKERS}", *files]
     subprocess.run(
         compiled, cwd=directory, env=environment(directory), check=True, stdout=subprocess.DEVNULL

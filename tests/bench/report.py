@@ -57,6 +57,13 @@ class Report:
         """Every table that has rows."""
         return "\n".join(table.markdown() for table in self._tables() if table.rows)
 
+    def page(self, text: str) -> str:
+        """A page with these tables in place of its own; those of other measurements stay."""
+        for table in self._tables():
+            if table.rows:
+                text = _with_section(text, table.markdown())
+        return text
+
     def json(self) -> str:
         """Every measurement, with the targets."""
         found = {
@@ -82,6 +89,8 @@ class Report:
             tuple(self._item_rows()),
         )
         yield Table(f"Peak memory, {MEMORY_WORKERS} workers", header, self._rows("memory", "MiB"))
+        yield Table("CPU of the run's process", header, self._rows("cpu", "s"))
+        yield Table("Peak memory of the run's process", header, self._rows("peak", "MiB"))
         yield Table(
             "Compiling",
             ("steps", "flow.py show", "dagster create", "difference", "a step"),
@@ -137,6 +146,18 @@ class Report:
                     shown(more, " s"),
                     _ms(None if more is None else more / work.flow.tasks),
                 )
+
+
+def _with_section(text: str, section: str) -> str:
+    """A page with a section in place of the one of that title, or else before the last table's."""
+    title = section.partition("\n")[0]
+    begin = text.find(f"{title}\n")
+    if begin < 0:
+        begin = end = text.index("## Machine\n")
+    else:
+        following = text.find("\n## ", begin)
+        end = following + 1 if following >= 0 else len(text)
+    return f"{text[:begin]}{section}\n{text[end:]}"
 
 
 def shown(value: float | None, unit: str = "") -> str:

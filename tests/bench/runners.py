@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,10 @@ class Runner(Protocol):
     def runs_flow(self) -> bool:
         """Whether the flow comes to its end by it."""
 
+    @property
+    def place(self) -> Path | None:
+        """Where its package is, if not where the interpreter finds it."""
+
     def prepare(self, directory: Path, workers: int) -> Sequence[Arguments]:
         """Write what it needs next to the flow; return the commands to run once."""
 
@@ -46,6 +50,7 @@ class Native:
 
     name: str = "native"
     runs_flow: bool = True
+    place: Path | None = None
 
     def prepare(self, directory: Path, workers: int) -> Sequence[Arguments]:
         """Nothing to do."""
@@ -59,12 +64,20 @@ class Native:
 
 @dataclass(frozen=True)
 class Compiled:
-    """This project, by `options` of `dagster create`; `parallel` if it runs steps at once."""
+    """This project, by `options` of `dagster create`; `parallel` if it runs steps at once.
+
+    `place` is where the package is, if not where the interpreter finds it.
+    """
 
     name: str
     options: Arguments
     parallel: bool = True
     runs_flow: bool = True
+    place: Path | None = None
+
+    def at(self, place: Path) -> Compiled:
+        """The same with the package of another directory."""
+        return replace(self, place=place)
 
     def prepare(self, directory: Path, workers: int) -> Sequence[Arguments]:
         """Compile the flow."""
@@ -83,6 +96,7 @@ class Peer:
     python: str
     name: str = "peer"
     runs_flow: bool = True
+    place: Path | None = None
 
     def prepare(self, directory: Path, workers: int) -> Sequence[Arguments]:
         """Compile the flow, and limit the workers by configuration, as it has no option."""
@@ -102,6 +116,7 @@ class Reading:
     name: str
     arguments: Arguments
     runs_flow: bool = False
+    place: Path | None = None
 
     def prepare(self, directory: Path, workers: int) -> Sequence[Arguments]:
         """Nothing to do."""
@@ -117,6 +132,8 @@ DEFAULT = Compiled("default", ())
 FRESH = Compiled("fresh", ("--no-warm-steps",))
 MULTIPROCESS = Compiled("multiprocess", ("--executor", "multiprocess"))
 IN_PROCESS = Compiled("in_process", ("--executor", "in_process"), parallel=False)
+# The state that later ones are measured against, by its commit; warm steps were no default then.
+EARLIER = Compiled("c0de856", ("--warm-steps",))
 
 # What a user chooses from; the first is what the others are compared with.
 RUNNERS: tuple[Runner, ...] = (NATIVE, DEFAULT, FRESH, MULTIPROCESS, IN_PROCESS)

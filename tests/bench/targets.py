@@ -8,10 +8,12 @@ from functools import partial
 
 from tests.bench.results import Results, Size, middle, pair_differences, pair_ratios
 
-NATIVE = "native"
+NATIVE, EARLIER = "native", "c0de856"
 # By tasks, as every task is a process; and by items, of which the cost is to be linear.
 TASKS_11, TASKS_103 = Size("foreach-8", 11), Size("foreach-100", 103)
 ITEMS_100, ITEMS_1000 = Size("foreach-100", 100), Size("foreach-1000", 1000)
+CPU_11, CPU_103 = Size("cpu-8", 11), Size("cpu-100", 103)
+ITEMS_10000 = Size("foreach-10000", 10_000)
 STEPS_250, STEPS_500 = Size("compile-250", 250), Size("compile-500", 500)
 STEPS_1000, STEPS_2000 = Size("compile-1000", 1000), Size("compile-2000", 2000)
 
@@ -35,6 +37,19 @@ def targets() -> Iterator[Target]:
     yield Target("marginal cost of a task, against native", 0.35, marginal_ratio)
     yield Target("100 items, fresh, against native", 1.1, _ratio("foreach-100", "fresh"))
     yield Target("11 tasks, multiprocess, against native", 2.5, _ratio("foreach-8", "multiprocess"))
+    cpu = partial(earlier_ratio, small=CPU_11, large=CPU_103)
+    time = partial(earlier_ratio, small=TASKS_11, large=TASKS_103)
+    yield Target(f"CPU of a task more in the run's process, against {EARLIER}", 0.5, cpu)
+    yield Target(f"marginal cost of a task, against {EARLIER}", 0.5, time)
+    daemon = _ratio("daemon-1000", "default")
+    yield Target("1,000 items through the daemon on PostgreSQL, against native", 0.4, daemon)
+    for items in ("100", "1,000"):
+        work = f"distant-{items.replace(',', '')}"
+        title = f"{items} items, 20 ms from PostgreSQL, against {EARLIER}"
+        yield Target(title, 0.5, _ratio(work, "default", EARLIER))
+    large = partial(item_growth, runner="default", small=ITEMS_1000, large=ITEMS_10000)
+    yield Target("10,000 items: time per item against 1,000", 1.15, large)
+    yield Target("10,000 items: peak memory of the run's process against 1,000", 3.0, peak_growth)
     for runner in ("default", "fresh"):
         growth = partial(item_growth, runner=runner)
         curve = partial(slope_growth, runner=runner)
@@ -54,10 +69,23 @@ def marginal_ratio(results: Results, runner: str = "default") -> float | None:
     return middle(pair_ratios(own, native))
 
 
-def item_growth(results: Results, runner: str) -> float | None:
-    """Time per item at 1,000 against that at 100, start and end included."""
-    large, small = (results.shares(size, runner) for size in (ITEMS_1000, ITEMS_100))
+def earlier_ratio(results: Results, small: Size, large: Size) -> float | None:
+    """What a task more costs, in multiples of what it cost in the earlier state."""
+    now, earlier = (results.slopes(small, large, one) for one in ("default", EARLIER))
+    return middle(pair_ratios(now, earlier))
+
+
+def peak_growth(results: Results) -> float | None:
+    """The memory of the run's process at 10,000 items against that at 1,000."""
+    large, small = (results.values(f"peak-{items}", "default") for items in (10_000, 1000))
     return middle(pair_ratios(large, small))
+
+
+def item_growth(
+    results: Results, runner: str, small: Size = ITEMS_100, large: Size = ITEMS_1000
+) -> float | None:
+    """Time per item of a large run against that of a small one, start and end included."""
+    return middle(pair_ratios(results.shares(large, runner), results.shares(small, runner)))
 
 
 def slope_growth(results: Results, runner: str) -> float | None:
@@ -97,5 +125,5 @@ def _compilations(results: Results, size: Size) -> tuple[float, ...]:
     return results.differences(size.work, "create", "show")
 
 
-def _ratio(work: str, runner: str) -> Callable[[Results], float | None]:
-    return lambda results: results.ratio(work, runner, NATIVE)
+def _ratio(work: str, runner: str, reference: str = NATIVE) -> Callable[[Results], float | None]:
+    return lambda results: results.ratio(work, runner, reference)

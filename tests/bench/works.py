@@ -11,6 +11,7 @@ from tests.bench.flows import BenchFlow
 from tests.bench.runners import (
     CREATE,
     DEFAULT,
+    EARLIER,
     FRESH,
     IN_PROCESS,
     MULTIPROCESS,
@@ -19,16 +20,21 @@ from tests.bench.runners import (
     Runner,
 )
 
-Measure = Literal["run", "memory", "compile"]
+Measure = Literal["run", "memory", "compile", "cpu", "peak"]
+Storage = Literal["local", "distant", "daemon"]
 
 COMPILED_STEPS = (250, 500, 1000, 2000)
 MEMORY_WORKERS = 16
+SECONDS_AWAY = 0.02
 
 
 @dataclass(frozen=True)
 class Work:
-    """A flow and what is measured of it: seconds, or MiB where that is `memory`.
+    """A flow and what is measured of it: seconds, or MiB where that is `memory` or `peak`.
 
+    `cpu` and `peak` are about the process of the run alone. Where `storage` is `distant`, Dagster's
+    is a PostgreSQL server of which each answer takes `SECONDS_AWAY`; where it is `daemon`, a daemon
+    with such a server at hand launches the runs. What is `long` is done only if it is asked for.
     `runners` meet `repetitions` times, and those of `once` join them the first time; with `peer`
     the older package does too, if it is wanted. `workers` is set where it is no choice of the
     user's.
@@ -42,6 +48,8 @@ class Work:
     once: tuple[Runner, ...] = ()
     peer: bool = False
     workers: int | None = None
+    storage: Storage = "local"
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,20 +63,31 @@ class Turn:
 # Which runners a flow has is what fits into a quarter of an hour.
 _COMPARED = (NATIVE, DEFAULT, FRESH)
 _SLOW = (MULTIPROCESS, IN_PROCESS)
+_LATER = (DEFAULT, EARLIER)
 
 _MEETING = flows.meeting(100, MEMORY_WORKERS)
 
 WORKS: tuple[Work, ...] = (
-    Work("foreach-8", "run", flows.foreach(8), 3, _COMPARED, _SLOW, peer=True),
-    Work("foreach-100", "run", flows.foreach(100), 3, _COMPARED, _SLOW, peer=True),
+    Work("foreach-8", "run", flows.foreach(8), 3, (*_COMPARED, EARLIER), _SLOW, peer=True),
+    Work("foreach-100", "run", flows.foreach(100), 3, (*_COMPARED, EARLIER), _SLOW, peer=True),
     Work("foreach-1000", "run", flows.foreach(1000), 1, _COMPARED),
     Work("nested-10x10", "run", flows.nested(10, 10), 1, _COMPARED),
     Work("chain-30", "run", flows.chain(30), 1, _COMPARED),
     Work("split-50", "run", flows.split(50), 1, _COMPARED),
+    Work("cpu-8", "cpu", flows.foreach(8), 3, _LATER),
+    Work("cpu-100", "cpu", flows.foreach(100), 3, _LATER),
     Work("memory-100", "memory", _MEETING, 1, _COMPARED, workers=MEMORY_WORKERS),
     *(
         Work(f"compile-{steps}", "compile", flows.many_steps(steps), 3, (SHOW, CREATE))
         for steps in COMPILED_STEPS
+    ),
+    Work("foreach-10000", "run", flows.foreach(10_000), 1, (DEFAULT,), long=True),
+    Work("peak-1000", "peak", flows.foreach(1000), 1, (DEFAULT,), long=True),
+    Work("peak-10000", "peak", flows.foreach(10_000), 1, (DEFAULT,), long=True),
+    Work("distant-100", "run", flows.foreach(100), 1, _LATER, storage="distant", long=True),
+    Work("distant-1000", "run", flows.foreach(1000), 1, _LATER, storage="distant", long=True),
+    Work(
+        "daemon-1000", "run", flows.foreach(1000), 1, (NATIVE, DEFAULT), storage="daemon", long=True
     ),
 )
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.execution import Command, peak_memory, seconds
+from tests.bench.execution import Command, own_memory, own_seconds, peak_memory, seconds
 from tests.bench.runners import FLOW_FILE, Arguments, Runner
-from tests.bench.works import Work
+from tests.bench.works import Measure, Work
+
+MEASURING: Mapping[Measure, Callable[[Command], float]] = {
+    "run": seconds,
+    "compile": seconds,
+    "memory": peak_memory,
+    "cpu": own_seconds,
+    "peak": own_memory,
+}
 
 
 @dataclass(frozen=True)
@@ -18,12 +28,14 @@ class Workspace:
     directory: Path
     runner: Runner
     workers: int
+    storage: Mapping[str, object] = field(default_factory=dict)
 
     def set_up(self) -> None:
         """Make the empty datastore and the home."""
         (self.directory / ".metaflow").mkdir(parents=True)
         self._home.mkdir()
-        (self._home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        settings = {"telemetry": {"enabled": False}, **self.storage}
+        (self._home / "dagster.yaml").write_text(json.dumps(settings))
 
     def prepare(self, work: Work) -> None:
         """Write the flow, and compile it if the runner does."""
@@ -37,7 +49,7 @@ class Workspace:
         """Seconds of one run, or MiB."""
         arguments = self.runner.command(work.flow, self._workers(work))
         command = self._command(work, arguments, runs_flow=self.runner.runs_flow)
-        return peak_memory(command) if work.measure == "memory" else seconds(command)
+        return MEASURING[work.measure](command)
 
     def _workers(self, work: Work) -> int:
         return work.workers or self.workers
@@ -61,4 +73,5 @@ class Workspace:
             "METAFLOW_HOME": str(self.directory / ".metaflow_config"),
             "METAFLOW_USER": "bench",  # Metaflow refuses to work for root or for nobody
             "DAGSTER_HOME": str(self._home),
+            **({"PYTHONPATH": str(self.runner.place)} if self.runner.place else {}),
         }

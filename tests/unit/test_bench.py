@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -12,14 +13,22 @@ import psutil
 import pytest
 
 from tests.bench import flows
-from tests.bench.__main__ import chosen_works, parser
-from tests.bench.execution import MIB, Command, RunFailed, peak_memory, seconds
+from tests.bench.__main__ import chosen_works, parser, with_earlier
+from tests.bench.execution import (
+    MIB,
+    Command,
+    RunFailed,
+    own_memory,
+    own_seconds,
+    peak_memory,
+    seconds,
+)
 from tests.bench.flows import MARK_VARIABLE, BenchFlow
 from tests.bench.peer import REQUIREMENT
 from tests.bench.processes import ProcessTree
 from tests.bench.report import Report, Table
 from tests.bench.results import Results, Series, Size, pair_differences, pair_ratios
-from tests.bench.runners import DEFAULT, FRESH, NATIVE, Peer
+from tests.bench.runners import DEFAULT, EARLIER, FRESH, NATIVE, Peer
 from tests.bench.targets import (
     Target,
     compile_growth,
@@ -30,6 +39,7 @@ from tests.bench.targets import (
     targets,
 )
 from tests.bench.works import WORKS, Work, turns
+from tests.services.distance import distant
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc says what processes share")
 PEER = Peer("python")
@@ -133,6 +143,18 @@ class TestReport:
             "## Machine",
         ]
 
+    def test_a_page_gets_the_tables_and_keeps_its_text(self) -> None:
+        before = "# Page\n\n## Targets\n\nold\n\n## Machine\n\nold\n\n## Text\n\nkept\n"
+        page = self.report.page(before)
+        assert page == self.report.page(page)
+        assert [line for line in page.splitlines() if line.startswith("#")][:2] == [
+            "# Page",
+            "## Targets",
+        ]
+        assert page.endswith("| cores | 2 |\n\n## Text\n\nkept\n")
+        assert "old" not in page
+        assert self.report.markdown().partition("## Machine")[0] in page
+
     def test_json_has_every_measurement_and_every_target(self) -> None:
         found = json.loads(self.report.json())
         assert {"work": "foreach-8", "runner": "native", "values": [2.0, 4.0]} in found["series"]
@@ -140,7 +162,7 @@ class TestReport:
 
     def test_targets_are_about_what_there_is(self) -> None:
         names = {work.name for work in WORKS}
-        runners = {"native", "default", "fresh", "multiprocess", "show", "create"}
+        runners = {"native", "default", "fresh", "multiprocess", "show", "create", "c0de856"}
         series = tuple(Series(name, runner, (1.0,)) for name in names for runner in runners)
         # Two sizes that take the same have no slope, hence the exception.
         assert all(_is_known(target, Results(series)) for target in targets())
@@ -154,7 +176,7 @@ class TestTurns:
 
     def test_works_take_turns_so_that_a_round_has_all(self) -> None:
         found = turns(works("foreach-8", "foreach-100"), None)
-        second = [turn.work.name for turn in found].index("foreach-8", 5)
+        second = [turn.work.name for turn in found].index("foreach-8", 6)
         assert {turn.work.name for turn in found[:second]} == {"foreach-8", "foreach-100"}
 
     def test_the_peer_runs_once_where_it_is_wanted(self) -> None:
@@ -168,6 +190,22 @@ class TestCommandLine:
             "foreach-1000",
             "compile-2000",
         }
+
+    def test_what_takes_long_has_to_be_asked_for(self) -> None:
+        usual, all_of_them, named = (
+            {work.name for work in chosen_works(parser().parse_args(text.split()))}
+            for text in ("", "--long", "--flow daemon-1000")
+        )
+        assert all_of_them - usual == {work.name for work in WORKS if work.long}
+        assert named == {"daemon-1000"}
+
+    def test_the_earlier_state_is_left_out_where_there_is_no_history(self) -> None:
+        (work,) = works("cpu-8")
+        ((without,), (with_it,)) = (
+            with_earlier([work], found) for found in (None, EARLIER.at(Path("/there")))
+        )
+        assert [runner.name for runner in without.runners] == ["default"]
+        assert [runner.place for runner in with_it.runners] == [None, Path("/there")]
 
     def test_flows_runners_and_repetitions_are_chosen(self) -> None:
         text = "--flow foreach-8 --flow compile-250 --runner default --repetitions 4"
@@ -229,6 +267,29 @@ class TestExecution:
         # The memory is a grandchild's, in a session of its own, which has lost its parent.
         hold = f"import time; held = b'1' * {64 * MIB}; time.sleep(1)"
         assert peak_memory(_command(tmp_path, _orphan(hold) + "; time.sleep(1)")) > 64
+
+    @ON_LINUX
+    def test_own_time_and_memory_are_without_those_of_others(self, tmp_path: Path) -> None:
+        busy = "import time\nheld = b'1' * 2**{}\nwhile time.process_time() < {}: pass"
+        child = (
+            f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy.format(0, 1)!r}])"
+        )
+        assert own_seconds(_command(tmp_path, child)) < 0.5
+        assert own_seconds(_command(tmp_path, busy.format(0, 0.5))) >= 0.4
+        assert own_memory(_command(tmp_path, busy.format(26, 0))) > 64
+
+    def test_answers_from_a_distance_take_their_time(self) -> None:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            distant(server.getsockname()[1], 0.2) as port,
+            socket.create_connection(("127.0.0.1", port)) as near,
+            server.accept()[0] as far,
+        ):
+            began = time.monotonic()
+            near.sendall(b"question")
+            far.sendall(far.recv(8))
+            assert near.recv(8) == b"question"
+            assert 0.2 <= time.monotonic() - began < 2
 
     @ON_LINUX
     def test_nothing_outlives_a_run_that_fails(self, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_synthesize_has_every_option_of_the_command_line(flow: type) -> None:
         "retry:times=2",
         'namespace="prod"',
         '"dagster/max_runtime": "60"',
-        "executor_def=processes_executor(2)",
+        "executor_def=processes_executor(2, flow=FLOW)",
     ):
         assert part in text
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,18 @@ def test_user(
     monkeypatch.setattr("metaflow.metaflow_config.USER", None)
     monkeypatch.setenv(variable, user)
     assert process_environment(settings_of(), {}).get("METAFLOW_USER") == metaflow_user
+
+
+def test_user_of_the_environment_is_found_without_metaflow() -> None:
+    code = """
+        import sys
+        from metaflow_dagster.runtime.command import process_environment
+        from metaflow_dagster.runtime.settings import FlowSettings
+        process_environment(FlowSettings("F", "f.py", ".", "end", {}), {})
+        sys.exit("metaflow" in sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    subprocess.run(command, env={**os.environ, "USER": "somebody"}, check=True)
 
 
 def test_commands() -> None:

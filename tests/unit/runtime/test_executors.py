@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from dagster import DagsterInstance
@@ -59,3 +60,82 @@ def test_this_dagster_lacks_nothing() -> None:
     assert not is_callable("dagster", "job", ["no_such_parameter"])
     assert not is_callable("dagster.no_such_module", "job", [])
     assert threads_executor(2).name == "threads"
+
+
+TELLING = """
+import os, sys
+from dagster import job, op
+from metaflow_dagster.runtime.executors import processes_executor
+from metaflow_dagster.runtime.settings import FlowSettings
+
+flow = FlowSettings("Flow", __file__, ".", "end", {}, variables={"METAFLOW_UI_URL": "adopted"})
+
+@op
+def tell(context):
+    known = sys.modules.get("metaflow.metaflow_config")
+    context.log.info(f"told by {os.getppid()}: {known and known.UI_URL}.")
+
+@job(executor_def=processes_executor(2, flow=flow))
+def telling():
+    tell.alias("one")()
+    tell.alias("other")()
+"""
+
+
+@pytest.mark.slow
+def test_ops_are_forked_from_a_process_that_has_metaflow(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    script = tmp_path / "telling.py"
+    script.write_text(TELLING)
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "job",
+        "execute",
+        "-f",
+        str(script),
+        "-j",
+        "telling",
+    ]
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path)}
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    with DagsterInstance.from_config(str(tmp_path)) as instance:
+        (run,) = instance.get_runs()
+        messages = [one.message for one in instance.all_logs(run.run_id)]
+    told = [one.partition("told by ")[2] for one in messages if "told by" in one]
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert told[0].endswith(": adopted.")
+
+
+THREAD = (
+    "import threading, time; threading.Thread(target=time.sleep, args=[9], daemon=True).start()"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "plugins", "modules"),
+    [
+        pytest.param("", None, ["metaflow.plugins"], id="all"),
+        pytest.param("import metaflow", None, [], id="other settings"),
+        pytest.param("", "raise ValueError", [], id="broken"),
+        pytest.param("", THREAD, [], id="thread"),
+    ],
+)
+def test_what_ops_share_of_metaflow(
+    before: str, plugins: str | None, modules: list[str], tmp_path: Path
+) -> None:
+    if plugins is not None:
+        (tmp_path / "metaflow").mkdir()
+        (tmp_path / "metaflow" / "__init__.py").touch()
+        (tmp_path / "metaflow" / "plugins.py").write_text(plugins)
+    code = f"""
+        from metaflow_dagster.runtime.executors import modules_of_metaflow
+        from metaflow_dagster.runtime.settings import FlowSettings
+        {before}
+        variables = {{"METAFLOW_UI_URL": "adopted"}}
+        print(modules_of_metaflow(FlowSettings("F", "f.py", ".", "end", {{}}, variables=variables)))
+    """
+    command = [sys.executable, "-c", dedent(code)]
+    assert subprocess.check_output(command, text=True, cwd=tmp_path) == f"{modules}\n"

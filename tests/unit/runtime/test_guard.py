@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from metaflow_dagster.runtime.guard import Guard, end_with_parent, members, stop_processes
+from metaflow_dagster.runtime.guard import (
+    SECONDS_BETWEEN_CHECKS,
+    Guard,
+    end_with_parent,
+    members,
+    stop_processes,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -122,6 +128,18 @@ def test_process_stays_for_what_is_watched_longer_than_it_is_kept() -> None:
     guardian.leave("NO=marker")
     assert guardian.process is None
     assert not is_alive(pid)
+
+
+def test_guard_without_use_ends_at_once() -> None:
+    guardian = Guard()
+    seconds = 0.0
+    for _ in range(5):
+        guardian.watch("NO=marker")
+        time.sleep(0.1)  # in which somebody begins to look whether it is there
+        began = time.monotonic()
+        guardian.leave("NO=marker")
+        seconds += time.monotonic() - began
+    assert seconds < 2 * SECONDS_BETWEEN_CHECKS
 
 
 def test_process_of_a_run_may_outlive_the_one_that_started_it() -> None:

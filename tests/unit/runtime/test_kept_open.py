@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, EventLogEntry, job, op
-from dagster._core.events import EngineEventData
+from dagster import (
+    AssetMaterialization,
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    EventLogEntry,
+    job,
+    op,
+)
+from dagster._core.definitions.dependency import NodeHandle
+from dagster._core.events import EngineEventData, StepMaterializationData
+from dagster._core.execution.plan.handle import StepHandle
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from metaflow_dagster.runtime.run_log import can_have_one_connection, kept_open
@@ -156,6 +167,62 @@ def forget_events(storage: Any, run_id: str) -> None:
     with storage.run_connection(run_id) as connection:
         connection.exec_driver_sql("DELETE FROM event_logs")
         raise ZeroDivisionError
+
+
+def entries(run_id: str) -> list[EventLogEntry]:
+    """Events of a run: of an op, of an asset, which the index of all runs gets too, and a text."""
+    materialization = StepMaterializationData(AssetMaterialization("an_asset"))
+    events = [
+        DagsterEvent(
+            DagsterEventType.STEP_START.value,
+            "idle",
+            step_handle=StepHandle(NodeHandle("op", None)),
+        ),
+        DagsterEvent(
+            DagsterEventType.ASSET_MATERIALIZATION.value,
+            "idle",
+            event_specific_data=materialization,
+        ),
+        None,
+    ]
+    return [
+        EventLogEntry(
+            error_info=None,
+            level=10,
+            user_message="said",
+            run_id=run_id,
+            timestamp=1.5 + number,
+            step_key="op",
+            job_name="idle",
+            dagster_event=event,
+        )
+        for number, event in enumerate(events)
+    ]
+
+
+def rows(instance: DagsterInstance, run_id: str, shard: str) -> list[tuple[Any, ...]]:
+    """What is stored of a run in a file, apart from its id."""
+    file = instance.event_log_storage.path_for_shard(shard)  # type: ignore[attr-defined]
+    columns = "replace(event, run_id, ''), dagster_event_type, timestamp, step_key, asset_key"
+    with closing(sqlite3.connect(file)) as reader:
+        found = reader.execute(f"SELECT {columns} FROM event_logs WHERE run_id = ?", [run_id])
+        return found.fetchall()
+
+
+def test_events_are_stored_as_dagster_stores_them(instance: DagsterInstance) -> None:
+    context, other = context_of(instance), context_of(instance)
+    with kept_open(context):
+        assert "store_event" in vars(instance.event_log_storage)
+        for run in (context, other):
+            for entry in entries(run.run_id):
+                instance.event_log_storage.store_event(entry)
+    assert "store_event" not in vars(instance.event_log_storage)
+    ours, own = (rows(instance, run.run_id, run.run_id) for run in (context, other))
+    assert ours == own
+    assert len(ours) == 3
+    in_index, own_in_index = (rows(instance, run.run_id, "index") for run in (context, other))
+    assert in_index == own_in_index
+    assert len(in_index) == 1
 
 
 class OtherStorage(SqliteEventLogStorage):

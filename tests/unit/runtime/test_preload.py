@@ -252,10 +252,14 @@ def test_threads_of_numpy_do_not_matter(steps: Steps, monkeypatch: pytest.Monkey
     assert said.left_out == {}
 
 
-def test_import_ends_with_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_killed", [False, True], ids=["by its executor", "with the run"])
+def test_import_ends_with_the_server(is_killed: bool, tmp_path: Path) -> None:
     file = tmp_path / "flow.py"
     (tmp_path / "slow.py").write_text("import time; open('begun', 'w'); time.sleep(100)")
     server = new_server(file, "slow")
     assert comes_true((tmp_path / "begun").exists, 30)
+    if is_killed:
+        server.control.close()  # which is all that the server gets to see of it
+        assert comes_true(lambda: members({"NO_MARKER=": server.process.pid}) == [], 5)
     server.close()
     assert members({"NO_MARKER=": server.process.pid}) == []

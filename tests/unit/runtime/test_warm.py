@@ -401,6 +401,68 @@ def test_run_without_a_step_server(
         assert start_process is fresh_process
 
 
+END_OF_PROCESS = """
+    import atexit, json, os, sys, threading
+
+    class Leaving:
+        def __init__(self, name):
+            self.name = name
+        def __del__(self):
+            os.write(1, self.name.encode())
+
+    def kept_file(module, name):
+        file = open(f"{os.environ['FILES']}-{name}", "w")
+        file.write(name)
+        module.file = file
+
+    mine = Leaving("mine ")
+    cycle = [Leaving("cycle ")]
+    cycle.append(cycle)
+    kept_file(sys.modules["__main__"], "main")
+    kept_file(json, "json")
+    atexit.register(lambda: os.write(1, f"{'json' in sys.modules} ".encode()))
+"""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param("", id="alone"),
+        pytest.param(
+            "atexit._run_exitfuncs(); import json as again; assert again is json", id="called"
+        ),
+        pytest.param(
+            "reading, writing = os.pipe(); full = open(writing, 'wb'); threading.Thread("
+            "target=full.write, args=[bytes(2**20)], daemon=True).start()",
+            id="thread that holds a file",
+        ),
+    ],
+)
+def test_what_belongs_to_a_task_ends_with_it(steps: Steps, more: str, tmp_path: Path) -> None:
+    code = f"{dedent(END_OF_PROCESS)}{more}"
+    files = tmp_path / "file"
+    ended = steps.both(code, FILES=str(files))
+    assert sorted(ended.stdout.split()) == ["True", "cycle", "mine"]
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        "file-main": "main",
+        "file-json": "json",
+    }
+
+
+def test_what_tasks_share_is_not_cleared_when_one_ends(steps: Steps) -> None:
+    code = """
+        import json, os
+
+        class Leaving:
+            def __del__(self, write=os.write):
+                write(1, b"cleared")
+
+        json.held = Leaving()
+    """
+    assert steps.run(fresh_process, code).stdout == "cleared"
+    assert steps.run(steps.warm, code).stdout == ""
+
+
 def test_daemons_are_found_by_their_marker(steps: Steps) -> None:
     code = """
         import os, time
@@ -484,6 +546,20 @@ def test_many_at_once(steps: Steps) -> None:
 def test_flow_that_is_not_there() -> None:
     with warm_processes(settings_of(file="/none/flow.py"))() as start_process:
         assert start_process is fresh_process
+
+
+def test_server_starts_before_the_run_has_its_resources(tmp_path: Path) -> None:
+    file = tmp_path / "flow.py"
+    serving = warm_processes(settings_of(file=str(file)))
+    assert serving().server is None  # what is not there yet may come out of the datastore
+    file.write_text("")
+    with serving() as start_process, serving() as other:
+        assert start_process.__self__.process.pid != other.__self__.process.pid
+    begun = serving()
+    assert begun.server.process.poll() is None
+    with begun as start_process:
+        assert start_process == begun.server.start_process
+    assert begun.server.process.poll() == 0
 
 
 def test_server_that_hangs(steps: Steps) -> None:
