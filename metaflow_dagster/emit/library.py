@@ -21,6 +21,9 @@ from metaflow_dagster.emit.build import Statement
 # The order in which a generated file shows what it takes from them.
 RUNTIME_MODULES = (
     "version",
+    "internals/lookup",
+    "internals/execution",
+    "internals/metaflow",
     "runtime/release",
     "runtime/settings",
     "runtime/tasks",
@@ -50,7 +53,7 @@ RUNTIME_MODULES = (
     "runtime/results",
     "runtime/sources",
     "runtime/reexecution",
-    "runtime/internals",
+    "runtime/execution",
     "runtime/run_log",
     "runtime/threads",
     "runtime/executors",

@@ -17,6 +17,7 @@ from metaflow_dagster.frontend.cron import UnsupportedCron, check_timezone, dags
 from metaflow_dagster.frontend.parameters import parameter_kinds, required_parameters
 from metaflow_dagster.frontend.projects import flow_project
 from metaflow_dagster.frontend.protocols import FlowObject, ScheduleDecorator, TriggerDecorator
+from metaflow_dagster.internals.metaflow import MetaflowFlow
 from metaflow_dagster.ir.flow import Event, Project, Schedule, Trigger, TriggerKind, end_event
 
 _RESET_AT = "reset_at"
@@ -52,13 +53,13 @@ def read_triggers(flow: FlowObject) -> Iterator[Trigger]:
 
 
 def _schedule_decorator(flow: FlowObject) -> ScheduleDecorator | None:
-    decorators = flow._flow_decorators.get("schedule")
+    decorators = MetaflowFlow.decorators(flow).get("schedule")
     return cast(ScheduleDecorator, decorators[0]) if decorators else None
 
 
 def _trigger_decorator(flow: FlowObject, name: str) -> TriggerDecorator | None:
     """The decorator, after its functions have been called."""
-    decorators = flow._flow_decorators.get(name)
+    decorators = MetaflowFlow.decorators(flow).get(name)
     if not decorators:
         return None
     decorator = cast(TriggerDecorator, decorators[0])

@@ -24,6 +24,7 @@ from metaflow_dagster.frontend.protocols import (
 )
 from metaflow_dagster.frontend.session import STUMBLES
 from metaflow_dagster.frontend.texts import LONGEST_VARIABLE, fits_environment, short
+from metaflow_dagster.internals.metaflow import MetaflowFlow
 from metaflow_dagster.ir.flow import Location, Retries
 
 # What `metaflow/runtime.py: NativeRuntime` calls of a step's decorators.
@@ -42,7 +43,7 @@ _UNSUPPORTED_OF_FLOW = {
 
 def check_decorators(flow: FlowObject, graph: Graph) -> Iterator[Diagnostic]:
     """Decorators whose effect the generated job would not have."""
-    for name in flow._flow_decorators:
+    for name in MetaflowFlow.decorators(flow):
         if name in _UNSUPPORTED_OF_FLOW or name.startswith("airflow_"):
             hint = _UNSUPPORTED_OF_FLOW.get(name, "Use a Dagster sensor, or take it off.")
             yield Diagnostic(f"@{name} is not supported yet.", hint)

@@ -10,6 +10,7 @@ from typing import Any
 from metaflow import lint
 
 from metaflow_dagster.frontend.protocols import Graph, Node
+from metaflow_dagster.internals.metaflow import MetaflowReading
 
 _SEARCH_FOR_LOOPS = "check_for_acyclicity"  # metaflow/lint.py
 
@@ -20,9 +21,11 @@ def run_checks(graph: Graph) -> None:
     It looks for loops by following every path from every step, which takes time with the cube of
     a chain's length. Where there is none, it need not look.
     """
+    all_checks = MetaflowReading.checks
     linter: Any = copy.copy(lint.linter)
     if not has_loop(graph):
-        linter._checks = [check for check in linter._checks if check.__name__ != _SEARCH_FOR_LOOPS]
+        checks = [check for check in all_checks(linter) if check.__name__ != _SEARCH_FOR_LOOPS]
+        setattr(linter, all_checks.attribute, checks)
     linter.run_checks(graph)
 
 

@@ -20,6 +20,7 @@ from metaflow_dagster.frontend.credentials import secret_entries
 from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import FlowObject, FlowParameter
 from metaflow_dagster.frontend.texts import fits_environment, shown
+from metaflow_dagster.internals.metaflow import MetaflowFlow, MetaflowReading
 from metaflow_dagster.ir.flow import (
     Default,
     DefaultPath,
@@ -41,7 +42,7 @@ _SCALARS = {
 def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
     """Parameters that cannot be passed on."""
     seen: dict[str, str] = {}
-    for _, parameter in flow._get_parameters():
+    for _, parameter in MetaflowFlow.parameters(flow)():
         if parameter.IS_CONFIG_PARAMETER:
             continue
         if not parameter.name.replace("-", "_").lower().isidentifier():
@@ -62,7 +63,7 @@ def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
 
 def read_parameters(flow: FlowObject) -> Iterator[Parameter]:
     """The parameters in the order Metaflow lists them."""
-    for _, parameter in flow._get_parameters():
+    for _, parameter in MetaflowFlow.parameters(flow)():
         if parameter.IS_CONFIG_PARAMETER:
             continue
         kind = _kind(parameter)
@@ -78,7 +79,7 @@ def parameter_kinds(flow: FlowObject) -> dict[str, ParameterKind]:
     """The kinds of the parameters by name, without evaluating any default."""
     return {
         parameter.name: _kind(parameter)
-        for _, parameter in flow._get_parameters()
+        for _, parameter in MetaflowFlow.parameters(flow)()
         if not parameter.IS_CONFIG_PARAMETER
     }
 
@@ -87,7 +88,7 @@ def required_parameters(flow: FlowObject) -> list[str]:
     """The parameters to which every run has to give a value."""
     return [
         parameter.name
-        for _, parameter in flow._get_parameters()
+        for _, parameter in MetaflowFlow.parameters(flow)()
         if not parameter.IS_CONFIG_PARAMETER and _is_required(parameter)
     ]
 
@@ -155,7 +156,8 @@ def _given_by(default: DeployTimeField) -> Any:
 
 def _check_given(default: DeployTimeField, value: Any) -> None:
     """Refuse what Metaflow refuses when a run is started, where it takes no JSON for a text."""
-    default._check_type(value, deploy_time=False)
+    is_deploying = False
+    MetaflowReading.check_type(default, value, is_deploying)
 
 
 def _json_default(default: Any) -> Default:

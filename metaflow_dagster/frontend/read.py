@@ -19,6 +19,7 @@ from metaflow_dagster.frontend.projects import flow_project
 from metaflow_dagster.frontend.protocols import CliState, FlowObject, Graph
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.frontend.steps import location, read_steps
+from metaflow_dagster.internals.metaflow import MetaflowFlow
 from metaflow_dagster.ir.flow import Flow, Location
 from metaflow_dagster.names import ascii_name, project_job_name
 
@@ -44,7 +45,7 @@ def read_flow(session: Session) -> Flow:
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
-            applied=tuple(state.flow._flow_decorators),
+            applied=tuple(MetaflowFlow.decorators(state.flow)),
             imports=tuple(read_imports(session.flow_file)),
         )
     except MetaflowException as error:
@@ -53,7 +54,7 @@ def read_flow(session: Session) -> Flow:
 
 def default_job_name(flow: FlowObject) -> str:
     """The name of a job without `--name`: the flow's, after its project and branch."""
-    if "project" in flow._flow_decorators:
+    if "project" in MetaflowFlow.decorators(flow):
         return project_job_name(current.project_flow_name)
     return ascii_name(flow.name)
 
@@ -104,7 +105,7 @@ def _unsupported(session: Session) -> Iterator[Diagnostic]:
 
 def _decorator_options(session: Session) -> Iterator[str]:
     """Options such as `--branch` that flow decorators need on every command."""
-    for decorators in session.state.flow._flow_decorators.values():
+    for decorators in MetaflowFlow.decorators(session.state.flow).values():
         for decorator in decorators:
             for option, value in decorator.get_top_level_options():
                 yield from _option(option, value)

@@ -27,6 +27,7 @@ from metaflow.user_configs.config_options import config_options
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
 from metaflow_dagster.frontend.protocols import CliState, FlowObject
+from metaflow_dagster.internals.metaflow import MetaflowCurrent, MetaflowDecorating, MetaflowFlow
 
 # Options whose values Metaflow replaces by what it has read from them.
 CONFIG_PARAMETERS = ("config", "config_value")
@@ -91,22 +92,22 @@ class Session:
         flow, state = self.state.flow, self.state
         known = {id(decorator) for step in flow for decorator in _decorators_of(step)}
         with _attaching(decospecs):
-            decorators._attach_decorators(flow, decospecs)
-        type(flow)._init_graph()  # type: ignore[attr-defined]
+            MetaflowDecorating.attach(flow, decospecs)
+        MetaflowFlow.new_graph(type(flow))()
         _refuse_mutators(flow, known)
         added = [d for step in flow for d in step.decorators if id(d) not in known]
         for wrapper in (w for step in flow for w in step.wrappers if id(w) not in known):
             wrapper.external_init()
         with _attaching(decospecs):
-            decorators._process_late_attached_decorator(
+            MetaflowDecorating.process(
                 sorted({decorator.name for decorator in added}),
                 flow,
-                flow._graph,
+                MetaflowFlow.graph(flow),
                 state.environment,
                 state.flow_datastore,
                 state.logger,
             )
-        state.graph = flow._graph
+        state.graph = MetaflowFlow.graph(flow)
         state.tl_decospecs.extend(decospecs)
 
 
@@ -168,7 +169,7 @@ def flow_class(flow: object) -> type:
     Under a flow mutator without parentheses, the module's name is the mutator around the class
     (metaflow/user_decorators/user_flow_decorator.py).
     """
-    inner = getattr(flow, "_flow_cls", None) if isinstance(flow, FlowMutator) else flow
+    inner = MetaflowFlow.mutated(flow) if isinstance(flow, FlowMutator) else flow
     if isinstance(inner, type) and issubclass(inner, FlowSpec) and inner is not FlowSpec:
         return inner
     raise TypeError(f"synthesize takes a subclass of metaflow.FlowSpec, not {flow!r}")
@@ -232,7 +233,7 @@ def _current_of_its_own() -> Iterator[None]:
     """
     kind = type(current)
     before = dict(vars(kind))
-    current._update_env(dict.fromkeys(_SAID_OF_PROJECTS))
+    MetaflowCurrent.update(current, dict.fromkeys(_SAID_OF_PROJECTS))
     try:
         yield
     finally:
@@ -256,7 +257,7 @@ def _copy_of(flow_cls: type) -> Any:
         elif isinstance(value, parameters.Parameter):
             namespace[attribute] = _copy_of_parameter(value)
     twin: Any = type(flow_cls)(flow_cls.__name__, (flow_cls,), namespace)
-    inherited = twin._flow_state.inherited_data
+    inherited = MetaflowFlow.state(twin).inherited_data
     inherited[FlowStateItems.FLOW_DECORATORS] = {
         name: [_copy_of_flow_decorator(decorator) for decorator in given]
         for name, given in inherited.get(FlowStateItems.FLOW_DECORATORS, {}).items()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_dagster.events import asset_path
+from metaflow_dagster.internals.operation import DagsterHome
 from metaflow_dagster.operate.automations import Automation, Change
 from metaflow_dagster.operate.definitions import LoadedJob, load_automations, load_job, start_op
 from metaflow_dagster.operate.deployed import DeployedJob, noted_deployments
@@ -56,7 +57,6 @@ from metaflow_dagster.shell import shell_word
 
 if TYPE_CHECKING:
     from dagster import DagsterEvent, DagsterInstance
-    from dagster._utils.error import SerializableErrorInfo
 
 _SECONDS_TO_START = 120.0
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -262,13 +262,13 @@ def _configuration_errors() -> tuple[type[Exception], ...]:
     """The errors of opening a home, whose dagster.yaml names classes to import and to construct."""
     from alembic.util import CommandError
     from dagster import DagsterError
-    from dagster._check import CheckError
     from sqlalchemy.exc import SQLAlchemyError
     from yaml import YAMLError  # type: ignore[import-untyped]
 
     first = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError)
     others = (OSError, RuntimeError, SyntaxError, TypeError, ValueError)
-    return (*first, *others, CheckError, CommandError, DagsterError, SQLAlchemyError, YAMLError)
+    check_error: type[Exception] = DagsterHome.check_error.get()
+    return (*first, *others, check_error, CommandError, DagsterError, SQLAlchemyError, YAMLError)
 
 
 @contextmanager
@@ -312,8 +312,6 @@ def _dagster_run(record: Any) -> DagsterRun:
 
 
 def _events(event: DagsterEvent) -> Iterator[Event]:
-    from dagster._core.events import JobFailureData
-
     kind, key = event.event_type_value, event.step_key or ""
     if kind in _CHANGES:
         yield StepChanged(key, _CHANGES[kind])
@@ -324,8 +322,9 @@ def _events(event: DagsterEvent) -> Iterator[Event]:
         if items is not None:
             yield ItemsFound(key, int(str(items.value)))
     elif kind == "PIPELINE_FAILURE":
-        failed = event.event_specific_data  # None, where the run was recorded as failed
-        reason = chained_reason(_causes(failed.error)) if isinstance(failed, JobFailureData) else ""
+        # There is no data where the run was recorded as failed.
+        error = getattr(event.event_specific_data, "error", None)
+        reason = chained_reason(_causes(error)) if error else ""
         yield RunFailed("\n".join(filter(None, [event.message, reason])))
 
 
@@ -336,7 +335,7 @@ def _reason(event: DagsterEvent) -> str:
     return said or chained_reason(_causes(data.error))
 
 
-def _causes(error: SerializableErrorInfo | None) -> Iterator[tuple[str, str]]:
+def _causes(error: Any) -> Iterator[tuple[str, str]]:
     """Class and message of an error, and of what has caused it."""
     while error is not None:
         yield error.cls_name or "", error.message

@@ -13,6 +13,7 @@ from typing import Any
 
 from metaflow_dagster.frontend.parameters import parameter_kinds
 from metaflow_dagster.frontend.protocols import CliState
+from metaflow_dagster.internals.metaflow import MetaflowFlow, MetaflowRuns
 from metaflow_dagster.ir.flow import ParameterKind
 from metaflow_dagster.names import is_run_id
 from metaflow_dagster.operate.errors import RunNotResumed
@@ -30,6 +31,7 @@ from metaflow_dagster.operate.runs import (
 )
 from metaflow_dagster.operate.target import Target
 from metaflow_dagster.runtime.store import nearest_metadata
+from metaflow_dagster.runtime.tasks import PARAMETERS_STEP
 from metaflow_dagster.shell import shell_word
 
 
@@ -122,13 +124,13 @@ def _check_metaflow_run(flow: str, run_id: str, run: Any, step: str | None) -> N
 
 def _metaflow_run(pathspec: str, stores: Sequence[str]) -> Any:
     """The run in the first store that has it; the client stays at that store."""
-    from metaflow import Run, metadata
+    from metaflow import metadata
     from metaflow.exception import MetaflowNotFound
 
     for store in stores:
         metadata(store)
         try:
-            return Run(pathspec, _namespace_check=False)
+            return MetaflowRuns.run(pathspec, MetaflowRuns.is_checked, None)
         except MetaflowNotFound:
             continue
     return None
@@ -146,10 +148,9 @@ def _stored_parameters(
     state: CliState, run_id: str, kinds: Mapping[str, ParameterKind]
 ) -> Iterator[tuple[str, object]]:
     """The parameters as Metaflow has stored them, without reading any file."""
-    from metaflow import Step
-
-    task = Step(f"{state.flow.name}/{run_id}/_parameters", _namespace_check=False).task
-    for variable, parameter in state.flow._get_parameters():
+    pathspec = f"{state.flow.name}/{run_id}/{PARAMETERS_STEP}"
+    task = MetaflowRuns.step(pathspec, MetaflowRuns.is_checked).task
+    for variable, parameter in MetaflowFlow.parameters(state.flow)():
         if kinds.get(parameter.name) is ParameterKind.FILE:
             if parameter.kwargs.get("required"):
                 yield parameter.name, FILE_PLACEHOLDER

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import assert_never
 
 from metaflow_dagster.events import asset_path
+from metaflow_dagster.internals.operation import DagsterClient
 from metaflow_dagster.operate.address import Address
 from metaflow_dagster.operate.answers import AnswerLost, looked_for, lost_answer
 from metaflow_dagster.operate.automations import Automation, Change, Kind
@@ -257,7 +258,7 @@ class ServerTarget:
         try:
             # Its public methods do not cover these questions, and it speaks to its transport as
             # each version of that has to be spoken to.
-            return client._execute(query, dict(variables))
+            return DagsterClient.execute(client, query, dict(variables))
         except DagsterGraphQLClientError as error:
             if (lost := lost_answer(error)) is not None:
                 raise AnswerLost(self._url, lost) from error

@@ -13,7 +13,8 @@ from dagster import (
     multiprocess_executor,
 )
 
-from metaflow_dagster.runtime.internals import (
+from metaflow_dagster.internals.execution import DagsterOpProcesses
+from metaflow_dagster.runtime.execution import (
     executor_options,
     missing_internals,
     retry_mode,
@@ -65,7 +66,7 @@ def threads_executor(
 
 def processes_executor(max_concurrent: int | None = None) -> ExecutorDefinition:
     """Runs each op in a process, forked from one that has imported what all of them need."""
-    start_method = {"forkserver": {"preload_modules": preloaded_modules()}}
+    start_method = {"forkserver": {"preload_modules": list(DagsterOpProcesses.modules)}}
 
     def effective(config: dict[str, Any]) -> dict[str, Any]:
         return {"start_method": start_method, **config}
@@ -83,18 +84,3 @@ def limited_executor(whole: ExecutorDefinition, max_concurrent: int | None) -> E
 
     schema: Any = whole.config_schema
     return whole.configured(effective, config_schema=schema)
-
-
-def preloaded_modules() -> list[str]:
-    """What the process of each op would import otherwise; those that are missing do not matter.
-
-    Metaflow must not be among them: it reads its settings when it is imported.
-    """
-    return [
-        "dagster._cli",
-        "dagster._core.execution.run_metrics_thread",
-        "dagster._core.storage.local_compute_log_manager",
-        "dagster._core.storage.sqlite_storage",
-        "requests",
-        "upath",
-    ]

@@ -12,6 +12,7 @@ from typing import Any
 
 from dagster import Failure, OpExecutionContext, RetryRequested
 
+from metaflow_dagster.internals.execution import DagsterErrors
 from metaflow_dagster.runtime.tasks import Task
 
 ERROR_LINES = 200  # in which an error is looked for, and how many are shown of one
@@ -116,12 +117,11 @@ def final_failure(
     said = f"{description}\n{error.said}" if error else description
     failure = Failure(said, metadata=metadata, allow_retries=False)
     try:
-        from dagster._core.errors import DagsterUserCodeProcessError
-        from dagster._utils.error import SerializableErrorInfo
-    except ImportError:
+        shown_as: Any = DagsterErrors.of_process.get()
+    except (ImportError, AttributeError):
         return failure  # a Dagster to come, which may show the stack of the op, too
 
-    class StepFailure(Failure, DagsterUserCodeProcessError):
+    class StepFailure(Failure, shown_as):  # type: ignore[misc]
         """As of an error in another process, Dagster shows what that says and not its own stack.
 
         dagster/_utils/error.py: serializable_error_info_from_exc_info
@@ -129,11 +129,11 @@ def final_failure(
 
         def __init__(self) -> None:
             Exception.__init__(self, said)
-            vars(self).update(vars(failure))
+            self.__dict__.update(vars(failure))
             shown, stack = said, []
             if error and error.exception:
                 shown, stack = f"{description}\n{error.exception}", [f"{error.said}\n"]
-            info = SerializableErrorInfo(f"{shown}\n", stack, Failure.__name__)
+            info = DagsterErrors.info(f"{shown}\n", stack, Failure.__name__)
             self.user_code_process_error_infos = [info]
 
     return StepFailure()

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
+from metaflow_dagster.internals.execution import DagsterOpProcesses
+
 PROCESS_VARIABLE = "METAFLOW_DAGSTER_PROCESS"  # marks a process and all it starts
 SECONDS_TO_STOP = 5.0
 SECONDS_BETWEEN_CHECKS = 0.5  # whether a guard is wanted still
-OPS_OF_A_RUN = "dagster._core.executor.child_process_executor"
 GUARD_LOCK = threading.Lock()
 
 
@@ -165,7 +166,7 @@ def end_with_parent() -> None:
     """
     target = getattr(multiprocessing.current_process(), "_target", None)
     parent = multiprocessing.parent_process()
-    if parent is not None and getattr(target, "__module__", "") == OPS_OF_A_RUN:
+    if parent is not None and getattr(target, "__module__", "") == DagsterOpProcesses.main.module:
         parent.join()
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(SECONDS_TO_STOP + 3)

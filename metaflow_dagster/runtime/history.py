@@ -9,6 +9,7 @@ from typing import Any
 
 from dagster import OpExecutionContext
 
+from metaflow_dagster.internals.metaflow import MetaflowArtifacts
 from metaflow_dagster.runtime.failures import final_failure, readable
 from metaflow_dagster.runtime.settings import ORIGIN_TAG, RUN_ID_TAG, FlowSettings
 from metaflow_dagster.runtime.store import next_attempt, task_datastore
@@ -152,7 +153,7 @@ def is_task_ok(flow: FlowSettings, task: Task, attempt: int) -> bool:
     """Whether an attempt of a task has succeeded, in Metaflow's eyes."""
     datastore = stored_attempt(flow, task, attempt)
     with readable(task):
-        return datastore is not None and bool(datastore.get("_task_ok"))
+        return datastore is not None and bool(datastore.get(MetaflowArtifacts.is_finished))
 
 
 def has_finished(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
-from metaflow_dagster.runtime.internals import missing
+from metaflow_dagster.internals.execution import DagsterEventLog
+from metaflow_dagster.internals.lookup import lacking_names
 
 SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
 SECONDS_TO_WAIT = 30  # for others who write; dagster/_core/storage/sqlite.py
@@ -53,7 +54,7 @@ def can_have_pool(storage: Any) -> bool:
     """Whether a storage has an engine that connects to a server anew each time."""
     from sqlalchemy.pool import NullPool
 
-    engine = vars(storage).get("_engine")
+    engine = vars(storage).get(DagsterEventLog.engine.attribute)
     return isinstance(getattr(engine, "pool", None), NullPool) and engine.dialect.name in SERVERS
 
 
@@ -66,7 +67,7 @@ def pooled(storage: Any) -> Iterator[None]:
     """
     from sqlalchemy import create_engine
 
-    own = storage._engine
+    own = DagsterEventLog.engine(storage)
 
     def connect() -> Any:
         connection = own.raw_connection()
@@ -81,30 +82,20 @@ def pooled(storage: Any) -> Iterator[None]:
         max_overflow=-1,  # no limit, as without a pool
         pool_pre_ping=True,  # else what is recorded next fails when the server has been restarted
     )
-    storage._engine = keeping
+    setattr(storage, DagsterEventLog.engine.attribute, keeping)
     try:
         yield
     finally:
-        storage._engine = own
+        setattr(storage, DagsterEventLog.engine.attribute, own)
         keeping.dispose()
-
-
-def wanted_for_one_connection() -> dict[str, dict[str, str]]:
-    """What is used of Dagster for it; without, a connection is made for each event."""
-    return {
-        "dagster._core.storage.event_log": {
-            "SqliteEventLogStorage._connect": "self shard",
-            "SqliteEventLogStorage.conn_string_for_shard": "self shard_name",
-        },
-    }
 
 
 def can_have_one_connection(storage: Any) -> bool:
     """Whether a storage is of the kind that is known here; another run in this process has it."""
-    from dagster._core.storage.event_log import SqliteEventLogStorage
-
-    is_known = type(storage) is SqliteEventLogStorage and not missing(wanted_for_one_connection())
-    return is_known and "_db_lock" in vars(storage) and "_connect" not in vars(storage)
+    if lacking_names(DagsterEventLog) or type(storage) is not DagsterEventLog.storage.get():
+        return False
+    own = vars(storage)
+    return DagsterEventLog.lock.attribute in own and DagsterEventLog.connect.attribute not in own
 
 
 @contextmanager
@@ -128,17 +119,19 @@ def one_connection(storage: Any, run_id: str) -> Iterator[None]:
     from sqlalchemy.pool import StaticPool
 
     engine = create_engine(
-        storage.conn_string_for_shard(run_id),
+        DagsterEventLog.address(storage, run_id),
         poolclass=StaticPool,
         connect_args={"timeout": SECONDS_TO_WAIT, "check_same_thread": False},
     )
     with storage.run_connection(run_id):
         pass  # so that it makes the tables, if there are none yet
-    storage._connect = connect_by(engine, run_id, storage._connect, storage._db_lock)
+    connect = DagsterEventLog.connect.attribute
+    lock = DagsterEventLog.lock(storage)
+    setattr(storage, connect, connect_by(engine, run_id, getattr(storage, connect), lock))
     try:
         yield
     finally:
-        del storage._connect  # which lets that of the class be seen again
+        delattr(storage, connect)  # which lets that of the class be seen again
         engine.dispose()
 
 

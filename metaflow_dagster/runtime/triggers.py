@@ -19,6 +19,7 @@ from dagster import (
     SensorResult,
 )
 
+from metaflow_dagster.internals.execution import DagsterTimes
 from metaflow_dagster.runtime.event_log import (
     LOADED_AT,
     MOST_EVENTS,
@@ -223,10 +224,9 @@ def is_forgotten(trigger: Trigger, earlier: Happened, event: Happened) -> bool:
     """Whether an event does not count any more when another one happens."""
     if trigger.reset_cron is None:
         return False
-    from dagster._utils.schedules import cron_string_iterator
-
-    resets = cron_string_iterator(earlier.timestamp, trigger.reset_cron, trigger.reset_timezone)
-    return next(resets).timestamp() <= event.timestamp
+    resets = DagsterTimes.after(earlier.timestamp, trigger.reset_cron, trigger.reset_timezone)
+    reset: float = next(resets).timestamp()
+    return reset <= event.timestamp
 
 
 def run_request(

@@ -32,6 +32,7 @@ ALLOWED = {
     },
     "version": set(),
     "ir": set(),
+    "internals": set(),  # nothing but what is asked for
     "names": set(),
     "shell": set(),
     "diagnostics": {f"{OWN}.ir"},
@@ -46,7 +47,8 @@ ALLOWED = {
     "compilation": {f"{OWN}.ir"},
     "frontend": {
         "metaflow",
-        *(f"{OWN}.{one}" for one in ("diagnostics", "events", "ir", "names")),
+        *(f"{OWN}.{one}" for one in ("diagnostics", "events", "internals", "ir")),
+        f"{OWN}.names",
     },
     "planner": {f"{OWN}.ir", f"{OWN}.names", f"{OWN}.diagnostics"},
     "emit": {
@@ -56,7 +58,7 @@ ALLOWED = {
         f"{OWN}.diagnostics",
         f"{OWN}.runtime",  # what may be imported of it
     },
-    "runtime": {"dagster", "pydantic", f"{OWN}.version"},
+    "runtime": {"dagster", "pydantic", f"{OWN}.internals", f"{OWN}.version"},
     "compiler": {
         "metaflow.exception",
         *(f"{OWN}.{one}" for one in ("deployment", "emit", "frontend", "planner")),
@@ -70,7 +72,7 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("names", "option_checks", "options")),
     },
     "components": {"dagster", *(f"{OWN}.{one}" for one in ("compilation", "location", "options"))},
-    "hooks": {"metaflow"},
+    "hooks": {"metaflow", f"{OWN}.internals"},
     "deployment": {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("compilation", "ir", "option_checks")),
@@ -87,7 +89,7 @@ ALLOWED = {
         "yaml",
         "rich",
         *(f"{OWN}.{one}" for one in ("deployment", "events", "frontend", "generated", "ir")),
-        *(f"{OWN}.{one}" for one in ("names", "shell")),
+        *(f"{OWN}.{one}" for one in ("internals", "names", "shell")),
         *PLAIN_RUNTIME,
     },
     "deployer": {
@@ -95,7 +97,7 @@ ALLOWED = {
         *(f"{OWN}.{one}" for one in ("cli", "operate", "triggered_run")),
         "metaflow_extensions.dagster",  # for types, and where it is used
     },
-    "triggered_run": {"metaflow", f"{OWN}.operate", *PLAIN_RUNTIME},
+    "triggered_run": {"metaflow", f"{OWN}.internals", f"{OWN}.operate", *PLAIN_RUNTIME},
     "cli": {
         "metaflow",
         *(f"{OWN}.{one}" for one in ("compilation", "compiler", "deployment", "diagnostics")),
