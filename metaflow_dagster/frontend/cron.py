@@ -13,7 +13,10 @@ from __future__ import annotations
 import difflib
 import re
 import zoneinfo
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from metaflow_dagster.diagnostics import Diagnostic
 
 _ALIASES = {"@hourly", "@midnight", "@daily", "@weekly", "@monthly", "@yearly", "@annually"}
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -83,6 +86,16 @@ def check_timezone(name: str) -> None:
     if name not in known:
         raise refusal
     _check_with_dagster("@daily", name, refusal)
+
+
+def check_times(whose: str, cron: object, timezone: object) -> Iterator[Diagnostic]:
+    """Refuse a cron expression or a time zone that Dagster does not support."""
+    try:
+        dagster_cron(str(cron))
+        if timezone is not None:
+            check_timezone(str(timezone))
+    except UnsupportedCron as error:
+        yield Diagnostic(f"{whose}: {error.message}", error.hint)
 
 
 def _check_with_dagster(cron: str, timezone: str, refusal: UnsupportedCron) -> None:

@@ -8,14 +8,12 @@ from metaflow import current
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
-from metaflow_dagster.frontend.automation import check_automation, read_schedule, read_triggers
 from metaflow_dagster.frontend.backend import check_backend, read_backend
 from metaflow_dagster.frontend.configs import check_configs, read_configs
-from metaflow_dagster.frontend.decorators import check_decorators
+from metaflow_dagster.frontend.decorators import check_decorators, decorated_flow
 from metaflow_dagster.frontend.imports import read_imports
 from metaflow_dagster.frontend.lint import run_checks
 from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
-from metaflow_dagster.frontend.projects import flow_project
 from metaflow_dagster.frontend.protocols import CliState, FlowObject, Graph
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.frontend.steps import location, read_steps
@@ -30,7 +28,7 @@ def read_flow(session: Session) -> Flow:
     try:
         _lint(state)
         raise_if_any(_unsupported(session))
-        return Flow(
+        flow = Flow(
             name=state.flow.name,
             file=session.flow_file,
             steps=tuple(read_steps(state.flow, state.graph)),
@@ -39,15 +37,13 @@ def read_flow(session: Session) -> Flow:
             configs=tuple(read_configs(state.flow)),
             backend=read_backend(session),
             job_name=default_job_name(state.flow),
-            project=flow_project(state.flow),
-            schedule=read_schedule(state.flow),
-            triggers=tuple(read_triggers(state.flow)),
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
             applied=tuple(MetaflowFlow.decorators(state.flow)),
             imports=tuple(read_imports(session.flow_file)),
         )
+        return decorated_flow(state.flow, flow)
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error
 
@@ -99,7 +95,6 @@ def _unsupported(session: Session) -> Iterator[Diagnostic]:
     yield from check_decorators(session.state.flow, session.state.graph)
     yield from check_parameters(session.state.flow)
     yield from check_configs(session.state.flow)
-    yield from check_automation(session.state.flow)
     yield from check_backend(session)
 
 

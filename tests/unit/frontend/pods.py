@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from metaflow_dagster.emit.op import POD_TAG, pod_config
-from metaflow_dagster.ir.flow import Pod
+from metaflow_dagster.ir.flow import End, Location, Pod, Step
 
 # What the executor is configured with, for those who do not ask for anything else.
 DAGSTER_IMAGE = "registry/with-dagster:1"
@@ -41,9 +41,12 @@ def decorators(
 
 def pod_of(found: list[Any], is_parallel: bool = False) -> Pod:
     """What the frontend makes of the decorators of a step."""
-    from metaflow_dagster.frontend.pods import read_pod
+    from metaflow_dagster.frontend.decorators import decorated_step
 
-    pod = read_pod(SimpleNamespace(decorators=found, parallel_step=is_parallel))
+    node: Any = SimpleNamespace(
+        decorators=found, wrappers=[], config_decorators=[], parallel_step=is_parallel
+    )
+    pod = decorated_step(node, Step("fit", End(), (), Location("flow.py", 1))).pod
     assert pod is not None
     return pod
 
