@@ -31,7 +31,7 @@ _ANY_WEEKDAY = "|".join(_WEEKDAYS)
 # `MON#1` is the first Monday of a month, `L5` the last Friday.
 _IN_MONTH = re.compile(rf"(?:[0-7]|{_ANY_WEEKDAY})#[1-5]|L[0-7]", _ANY_CASE)
 _LAST_IN_EVENTBRIDGE = re.compile(rf"({_ANY_WEEKDAY})L", _ANY_CASE)
-# What numbers a day of the week, not what counts steps or weeks.
+# The number of a day of the week, and not one that counts steps or weeks.
 _WEEKDAY_NUMBER = re.compile(r"(?<![/#0-9])[0-9]+", re.ASCII)
 
 # Of the two fields for days, these leave the choice to the other one.

@@ -35,10 +35,10 @@ CONFIG_PARAMETERS = ("config", "config_value")
 # Options that say how Metaflow talks or are given anew by the generated file, not what is compiled.
 _NOT_REPEATED = frozenset({"quiet", "pylint", "local_config_file", "mode", *CONFIG_PARAMETERS})
 
-# What Metaflow's decorators raise over attributes of which they can make nothing.
+# The errors of Metaflow's decorators over attributes of which they can make nothing.
 STUMBLES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
-# What `@project` makes known (metaflow/plugins/project_decorator.py).
+# The names that `@project` sets in `current` (metaflow/plugins/project_decorator.py).
 _SAID_OF_PROJECTS = frozenset(
     {
         "project_name",
@@ -189,7 +189,7 @@ def library_session(flow_cls: type) -> Iterator[Session]:
             parameter for parameter in command.params if parameter.name not in CONFIG_PARAMETERS
         ]
         decorators.add_decorator_options(config_options(command))
-        # What is run after the callback is a command that is neither `run` nor `step`.
+        # The command to run after the callback is one that is neither `run` nor `step`.
         with _explained():
             context = command.make_context(
                 flow_cls.__name__, ["--quiet", "dagster"], obj=state, auto_envvar_prefix="METAFLOW"

@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Internal:
-    """What a module has at a path, which leads through a class if there is a dot in it."""
+    """The value of a module at a path, which leads through a class if there is a dot in it."""
 
     module: str
     path: str

@@ -15,7 +15,7 @@ class MetaflowFlow:
 
 
 class MetaflowDecorating:
-    """What Metaflow does with the decorators of `--with`."""
+    """Metaflow's treatment of the decorators of `--with`."""
 
     attach = Function("metaflow.decorators", "_attach_decorators", "flow decospecs")
     process = Function(
@@ -26,7 +26,7 @@ class MetaflowDecorating:
 
 
 class MetaflowReading:
-    """What else it takes of Metaflow to read a flow and to pack its code."""
+    """Other parts of Metaflow that it takes to read a flow and to pack its code."""
 
     checks = Variable("metaflow.lint", "FlowLinter._checks")
     check_type = Method("metaflow.parameters", "DeployTimeField._check_type", "val deploy_time")
@@ -34,7 +34,7 @@ class MetaflowReading:
 
 
 class MetaflowCurrent:
-    """What Metaflow's runtime knows of a task while it runs."""
+    """The knowledge of Metaflow's runtime about a task while it runs."""
 
     update = Method("metaflow.metaflow_current", "Current._update_env", "env")
     update_system = Attribute("metaflow.system_context", "SystemContext._update")
@@ -49,7 +49,7 @@ class MetaflowRuns:
 
 
 class MetaflowArtifacts:
-    """What Metaflow stores of a task besides its artifacts, by name."""
+    """The values that Metaflow stores of a task besides the user's artifacts, by name."""
 
     control_tasks = "_control_mapper_tasks"
     splits = "_foreach_num_splits"

@@ -52,11 +52,11 @@ class Stored:
 
 
 def read_cursor(text: str | None, names: Iterable[str], begin: float = LOADED_AT) -> Cursor:
-    """What a cursor says of the events of some names; those it does not know begin at a time."""
+    """The positions that a cursor holds for some names; those it does not know begin at a time."""
     wanted = list(names)
     try:
         known = json.loads(text) if text else {"positions": {}, "waiting": {}}
-        positions = {name: read_position(one) for name, one in known["positions"].items()}
+        positions = {name: read_position(stored) for name, stored in known["positions"].items()}
         waiting = {
             name: event_number(known["waiting"][name])
             for name in wanted
@@ -70,13 +70,13 @@ def read_cursor(text: str | None, names: Iterable[str], begin: float = LOADED_AT
     return Cursor({name: positions.get(name, Position(begin)) for name in wanted}, waiting)
 
 
-def read_position(one: Mapping[str, Any]) -> Position:
+def read_position(stored: Mapping[str, Any]) -> Position:
     """A position as it was written."""
-    numbers = [event_number(number) for number in one["dealt_with"]]
-    since = float(one["since"])
+    numbers = [event_number(number) for number in stored["dealt_with"]]
+    since = float(stored["since"])
     if not 0 <= since <= LATEST:
         raise ValueError(f"no time: {since}")
-    return Position(since, event_number(one["settled"]), event_number(one["latest"]), numbers)
+    return Position(since, event_number(stored["settled"]), event_number(stored["latest"]), numbers)
 
 
 def event_number(value: Any) -> int:
@@ -89,7 +89,7 @@ def event_number(value: Any) -> int:
 def written_cursor(cursor: Cursor, news: Sequence[Stored], waiting: Mapping[str, int]) -> str:
     """The cursor after a look at the event log."""
     positions = {
-        name: moved(position, [one.number for one in news if one.name == name])
+        name: moved(position, [entry.number for entry in news if entry.name == name])
         for name, position in cursor.positions.items()
     }
     return json.dumps(asdict(Cursor(positions, waiting)))
@@ -97,7 +97,7 @@ def written_cursor(cursor: Cursor, news: Sequence[Stored], waiting: Mapping[str,
 
 def moved(position: Position, numbers: Sequence[int]) -> Position:
     """The position after more events have been dealt with."""
-    recent = [one for one in (*position.dealt_with, *numbers) if one > position.latest]
+    recent = [number for number in (*position.dealt_with, *numbers) if number > position.latest]
     return Position(position.since, position.latest, max([position.latest, *recent]), recent)
 
 
@@ -116,11 +116,11 @@ def new_events(
         unsettled = events_after(instance, name, position, most)
         if len(unsettled) == most:
             ends.append(unsettled[-1].number)
-        found += [one for one in unsettled if one.number not in position.dealt_with]
-    # What comes after events that were not read now has to wait until they are.
+        found += [entry for entry in unsettled if entry.number not in position.dealt_with]
+    # Events after some that were not read now have to wait until these are.
     last = min(ends, default=None)
-    in_turn = [one for one in found if last is None or one.number <= last]
-    return sorted(in_turn, key=lambda one: one.number)
+    in_turn = [entry for entry in found if last is None or entry.number <= last]
+    return sorted(in_turn, key=lambda entry: entry.number)
 
 
 def events_after(
@@ -148,7 +148,7 @@ def stored_events(
         if cannot_be_read(error):
             return None
         raise
-    return [Stored(name, one.storage_id, one) for one in records]
+    return [Stored(name, record.storage_id, record) for record in records]
 
 
 def readable_events(
@@ -175,4 +175,4 @@ def cannot_be_read(error: Exception) -> bool:
     Anybody can store what it takes for an object of its own, and it raises anything at that.
     """
     frames = (frame for frame, _line in walk_tb(error.__traceback__))
-    return any(str(one.f_globals.get("__name__")).endswith("serdes.serdes") for one in frames)
+    return any(str(frame.f_globals.get("__name__")).endswith("serdes.serdes") for frame in frames)

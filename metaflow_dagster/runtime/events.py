@@ -77,7 +77,7 @@ def publish_end(flow: FlowSettings, context: OpExecutionContext, task: FinishedT
         "flow_name": flow.name,
         "run_id": run_id,
     }
-    table = {name: one for name, one in task.metadata.items() if name == "artifacts"}
+    table = {name: value for name, value in task.metadata.items() if name == "artifacts"}
     asset = event_asset(flow.end_event)
     context.log_event(AssetMaterialization(asset, metadata={**payload, **table}))
 
@@ -92,7 +92,7 @@ def happened(
     """An event of the event log, given the payload's field by parameter; `UnusablePayload`."""
     materialization = record.asset_materialization
     assert materialization is not None
-    payload = {key: one.value for key, one in materialization.metadata.items()}
+    payload = {key: entry.value for key, entry in materialization.metadata.items()}
     return Happened(
         name,
         record.storage_id,
@@ -118,10 +118,13 @@ def event_id(kind: str, payload: Mapping[str, Any], number: int) -> str:
 def parameter_values(
     fields: Mapping[str, str], config: StartConfig | None, payload: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a payload gives to the flow's parameters, in their types."""
+    """The values that a payload gives to the flow's parameters, in their types."""
     if config is None:
         return {}
-    known = {one.alias or name: one for name, one in config.fields.model_fields.items()}
+    known = {
+        model_field.alias or name: model_field
+        for name, model_field in config.fields.model_fields.items()
+    }
     values = {}
     for parameter, key in fields.items():
         if payload.get(key) is not None:

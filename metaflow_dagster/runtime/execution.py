@@ -108,7 +108,7 @@ def mapped_skips(context: Any, skipped: str) -> Iterator[DagsterEvent]:
 
 
 def engine_event(context: Any, message: str, *interrupted: str) -> DagsterEvent:
-    """What the executor has to say, of some ops that it interrupts or of itself."""
+    """An event by the executor, about some ops that it interrupts or about itself."""
     about = (
         DagsterEvents.interrupted(interrupted)
         if interrupted

@@ -1,4 +1,4 @@
-"""What Dagster shows of a step that failed: the user's error, not the stack of the op."""
+"""The failure of a step as Dagster shows it: the user's error, not the stack of the op."""
 
 import linecache
 import pickle
@@ -22,7 +22,7 @@ METAFLOW_REPORTS = re.compile(r"<flow \S+ step .*> failed:|.*\)> failed:")
 TRACEBACK = re.compile(r"[\s+|]*(Exception Group )?Traceback \(most recent call last\):")
 FRAME = re.compile(r'[\s|]*File "(?P<file>.+)", line (?P<line>\d+)')
 CALL_OF_STEP = re.compile(r'[\s|]*File ".*[/\\]metaflow[/\\]task\.py", line \d+, in _?\w+_step')
-# What reading and unpickling can raise of which something is damaged (the pickle module's page).
+# The errors of reading and unpickling something that is damaged (the pickle module's page).
 UNREADABLE = (
     ArithmeticError,
     AttributeError,
@@ -39,7 +39,7 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class StepError:
-    """What a failed step has said, and the line of it that names an exception, if one does."""
+    """The output of a failed step, and its line that names an exception, if there is one."""
 
     said: str
     exception: str = ""
@@ -142,7 +142,7 @@ def final_failure(
 def retry_request(
     context: OpExecutionContext, description: str, error: StepError, metadata: Mapping[str, Any]
 ) -> RetryRequested | None:
-    """What asks for the retry of an op, if it has a retry policy, with the error of the step.
+    """The request to retry an op, if it has a retry policy, with the error of the step.
 
     Dagster would ask for it by itself, but with the stack of the op.
     """

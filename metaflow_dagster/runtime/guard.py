@@ -75,7 +75,7 @@ class Guard:
     def start(self) -> None:
         """Start the processes that do the work."""
         parts = (guard, watched_at_end, stop_processes, members, is_member)
-        source = "\n".join(inspect.getsource(one) for one in parts)
+        source = "\n".join(inspect.getsource(part) for part in parts)
         inputs, pipes = zip(os.pipe(), os.pipe(), strict=True)
         call = f"{guard.__name__}({[*inputs]}, {SECONDS_TO_STOP})"
         try:
@@ -174,7 +174,7 @@ def end_with_parent() -> None:
 
 
 def guard(inputs: list[int], seconds: float) -> None:
-    """What the guard does: wait for the end of its input, then end what the last line names.
+    """The program of the guard: wait for the end of the input, then end what its last line names.
 
     It is two processes, of which the second does it again: for what was just being started, and if
     the first was killed. They run in a Python of their own, as do the functions they call, from
@@ -203,12 +203,12 @@ def guard(inputs: list[int], seconds: float) -> None:
 
 
 def watched_at_end(input_file: int) -> dict[str, int]:
-    """What is watched when an input ends."""
+    """The processes that are watched when an input ends."""
     line = ""
     with open(input_file) as lines:
         for latest in lines:
             line = latest
-    pairs = (one.split(":", 1) for one in line.split())
+    pairs = (word.split(":", 1) for word in line.split())
     return {marker: int(session) for session, marker in pairs}
 
 

@@ -1,4 +1,4 @@
-"""What has happened to a task before: in an earlier attempt, or in a run that is continued."""
+"""The history of a task: earlier attempts, and the run that is continued."""
 
 import re
 import threading

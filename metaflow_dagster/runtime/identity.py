@@ -49,7 +49,7 @@ def not_set(variables: dict[str, str]) -> dict[str, str]:
 
 
 def dagster_variables(context: OpExecutionContext) -> dict[str, str]:
-    """What lets a step publish events to the Dagster that runs it.
+    """The variables that let a step publish events to the Dagster that runs it.
 
     `dagster dev` without DAGSTER_HOME keeps its history where the environment does not say so.
     """

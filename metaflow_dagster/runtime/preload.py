@@ -106,7 +106,7 @@ def fault_of_import(name: str) -> str:
     except BaseException as error:
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     imported = sys.modules.keys() - modules
-    if any(one == "metaflow.cli" or one.startswith("metaflow.cli_c") for one in imported):
+    if any(name == "metaflow.cli" or name.startswith("metaflow.cli_c") for name in imported):
         return "it imports Metaflow's command line, which has to know the flow first"
     if threads := lasting_threads():
         return f"it has started {threads} thread{'s' * (threads > 1)}, which a fork would lose"
@@ -136,13 +136,16 @@ def import_noting_exits(name: str) -> list[Any]:
     finally:
         atexit.register = register
     finalizers: dict[Any, Any] = getattr(weakref.finalize, "_registry", {})
-    return [*noted, *(one.func for one in finalizers.values())]
+    return [*noted, *(finalizer.func for finalizer in finalizers.values())]
 
 
 def removes_files(functions: list[Any]) -> bool:
     """Whether some functions remove files, as those of a temporary directory do."""
     removing = (shutil.rmtree, os.remove, os.unlink, os.rmdir)
-    return any(one in removing or getattr(one, "__module__", "") == "tempfile" for one in functions)
+    return any(
+        function in removing or getattr(function, "__module__", "") == "tempfile"
+        for function in functions
+    )
 
 
 def lasting_threads() -> int:
@@ -168,8 +171,8 @@ def other_threads() -> int:
     in the new process (jemalloc's background_thread.c: background_thread_postfork_child).
     """
     found = -1
-    for one in os.listdir("/proc/self/task"):
-        with suppress(OSError), open(f"/proc/self/task/{one}/comm") as shown:
+    for entry in os.listdir("/proc/self/task"):
+        with suppress(OSError), open(f"/proc/self/task/{entry}/comm") as shown:
             found += shown.read() != "jemalloc_bg_thd\n"
     return found
 
@@ -183,12 +186,12 @@ def has_children() -> bool:
 
 
 def open_descriptors() -> set[tuple[str, str]]:
-    """What this process has open, by number, where /proc shows it; without what has no state."""
+    """The open files of this process that have a state, by number, where /proc shows them."""
     found: set[tuple[str, str]] = set()
     with suppress(OSError):
-        for one in os.listdir("/proc/self/fd"):
+        for entry in os.listdir("/proc/self/fd"):
             with suppress(OSError):  # that of the listing itself is closed by now
-                found.add((one, os.readlink(f"/proc/self/fd/{one}")))
+                found.add((entry, os.readlink(f"/proc/self/fd/{entry}")))
     stateless = {"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"}
     return {(number, target) for number, target in found if target not in stateless}
 

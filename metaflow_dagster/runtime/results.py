@@ -1,4 +1,4 @@
-"""What a task that succeeded has left, for the job and for whoever looks at it."""
+"""The results of a task that succeeded, for the job and for whoever looks at it."""
 
 import re
 import shlex
@@ -212,7 +212,7 @@ def retrieval_snippet(flow: FlowSettings, task: Task, datastore: Any) -> str:
 
 
 def metadata_provider(flow: FlowSettings) -> str | None:
-    """What Metaflow's `metadata` takes to find the runs; None for what its settings say."""
+    """The argument of Metaflow's `metadata` to find the runs; None for that of its settings."""
     if flow.metadata == "local":
         return f"local@{local_sysroot(flow)}"
     # Not from the environment, where it is if there is a password in it.

@@ -136,7 +136,7 @@ def one_connection(storage: Any, run_id: str) -> Iterator[None]:
 
 
 def connect_by(engine: Any, run_id: str, others: Connect, lock: threading.Lock) -> Connect:
-    """What connects to the events of a run by an engine, and to `others` as before."""
+    """A function that connects to the events of a run by an engine, and to `others` as before."""
 
     @contextmanager
     def connected() -> Iterator[Any]:

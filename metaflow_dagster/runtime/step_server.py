@@ -1,4 +1,4 @@
-"""What a step server does: have Metaflow imported, and fork a process for each task.
+"""The program of a step server, which has Metaflow imported and forks a process for each task.
 
 These functions run in a Python of their own, from their source. In the process of a task everything
 is to be as if `python flow.py` had started it; nothing of the flow is imported before that.
@@ -133,7 +133,7 @@ def execute_file(arguments: list[str], module: Any) -> None:
     code = code_of(module)
     try:
         exec(code, vars(module))
-    # What the user's code lets through, as Python shows it: without the lines around that code.
+    # An error of the user's code, as Python shows it: without the lines around that code.
     except Exception as error:
         error.__traceback__ = lines = error.__traceback__ and error.__traceback__.tb_next
         sys.excepthook(type(error), error, lines)

@@ -198,7 +198,7 @@ class RunningOps:
         yield from DagsterExecution.concurrency_events(self.active, self.context)
 
     def run(self, context: Any) -> None:
-        """What the thread of an op does."""
+        """Execute an op, in a thread of its own."""
         error = None
         try:
             with log_streams(self.context, context.step.key, self.news.put) as (stdout, stderr):
@@ -215,18 +215,18 @@ class RunningOps:
 
     def follow(self) -> Iterator[DagsterEvent]:
         """Take in what has happened, and skip the ops that this leaves without an input."""
-        for one in self.latest():
-            if isinstance(one, Ended):
-                self.finish(one)
+        for event in self.latest():
+            if isinstance(event, Ended):
+                self.finish(event)
                 continue
-            yield one
-            if one.is_step_up_for_retry:
-                self.to_retry[str(one.step_key)] = one
+            yield event
+            if event.is_step_up_for_retry:
+                self.to_retry[str(event.step_key)] = event
                 continue
-            DagsterExecution.handle_event(self.active, one)
-            self.may_skip = self.may_skip or one.is_step_success or one.is_step_failure
-            if one.is_successful_output:
-                self.leave_place(str(one.step_key))
+            DagsterExecution.handle_event(self.active, event)
+            self.may_skip = self.may_skip or event.is_step_success or event.is_step_failure
+            if event.is_successful_output:
+                self.leave_place(str(event.step_key))
         if self.may_skip and len(self.threads) < self.max_concurrent:
             yield from self.skip()
 

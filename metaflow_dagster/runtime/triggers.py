@@ -64,7 +64,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Look:
-    """What comes of some news: sets of events that start a run each, in their order.
+    """The result of some news: sets of events that start a run each, in their order.
 
     `waiting` are the events that wait for others then, `problems` says why some events count for
     nothing.
@@ -93,13 +93,13 @@ def triggered_runs(
     earlier = usable_events(trigger, config, waiting_events(context.instance, cursor), most)[0]
     news = new_events(context.instance, cursor, most_events)
     look = look_at(trigger, config, earlier, news, most)
-    requests = [run_request(trigger, config, one) for one in look.complete]
+    requests = [run_request(trigger, config, events) for events in look.complete]
     if left_over := look.complete[number_that_fits(requests) :]:
         news = news_before(look.news, left_over[0])
         look = look_at(trigger, config, earlier, news, most)
     for problem in look.problems:
         context.log.warning(problem)
-    waiting = {name: one.number for name, one in look.waiting.items()}
+    waiting = {name: event.number for name, event in look.waiting.items()}
     return SensorResult(
         run_requests=requests[: len(look.complete)],
         skip_reason=None if look.complete else skip_reason(trigger, look),
@@ -114,16 +114,16 @@ def look_at(
     news: Sequence[Stored],
     most: float,
 ) -> Look:
-    """What comes of some news, given the events that wait for others since an earlier look."""
+    """The result of some news, given the events that wait for others since an earlier look."""
     events, problems = usable_events(trigger, config, news, most)
     complete, waiting = complete_sets(trigger, earlier, events)
     fitting = []
-    for one in complete:
-        if problem := oversize(trigger, config, one, most):
-            which = " and ".join(f"{event.name}, no. {event.number}" for event in one)
+    for batch in complete:
+        if problem := oversize(trigger, config, batch, most):
+            which = " and ".join(f"{event.name}, no. {event.number}" for event in batch)
             problems.append(f"Events {which} of the event log, start no run: {problem}.")
         else:
-            fitting.append(one)
+            fitting.append(batch)
     return Look(news, fitting, waiting, problems)
 
 
@@ -160,14 +160,14 @@ def number_that_fits(requests: Sequence[RunRequest]) -> int:
 
 def news_before(news: Sequence[Stored], events: Sequence[Happened]) -> list[Stored]:
     """The news before that which has completed a set of events."""
-    numbers = {one.number for one in events}
-    last = max(index for index, one in enumerate(news) if one.number in numbers)
+    numbers = {event.number for event in events}
+    last = max(index for index, entry in enumerate(news) if entry.number in numbers)
     return list(news[:last])
 
 
 def skip_reason(trigger: Trigger, look: Look) -> str:
     """Why nothing starts: problems, as far as a tick should hold them, and what is lacking."""
-    ends = accumulate(len(json.dumps(one)) for one in look.problems)
+    ends = accumulate(len(json.dumps(problem)) for problem in look.problems)
     told = sum(end <= PROBLEM_BYTES for end in ends)
     others = len(look.problems) - told
     note = [f"The log of this tick has {others} more like that."] if others else []
@@ -188,17 +188,17 @@ def usable_events(
 ) -> tuple[list[Happened], list[str]]:
     """The events that may start a run, and what is wrong with the others."""
     events, problems = [], []
-    for one in stored:
+    for entry in stored:
         try:
-            if one.record is None:
+            if entry.record is None:
                 raise UnusablePayload("has a payload that Dagster cannot read")
-            fields = trigger.events[one.name]
-            event = happened(trigger.kind, fields, config, one.name, one.record)
+            fields = trigger.events[entry.name]
+            event = happened(trigger.kind, fields, config, entry.name, entry.record)
             if problem := oversize(trigger, config, [event], most):
                 raise UnusablePayload(f"is too big: {problem}")
             events.append(event)
         except UnusablePayload as problem:
-            problems.append(f"Event {one.name}, no. {one.number} of the event log, {problem}.")
+            problems.append(f"Event {entry.name}, no. {entry.number} of the event log, {problem}.")
     return events, problems
 
 
@@ -212,7 +212,11 @@ def complete_sets(
     complete = []
     left = {event.name: event for event in waiting}
     for event in events:
-        left = {name: one for name, one in left.items() if not is_forgotten(trigger, one, event)}
+        left = {
+            name: earlier
+            for name, earlier in left.items()
+            if not is_forgotten(trigger, earlier, event)
+        }
         left[event.name] = event
         if len(left) == len(trigger.events):
             complete.append([left[name] for name in trigger.events])
@@ -237,22 +241,27 @@ def run_request(
     for event in events:
         values.update(event.values)
     known = [
-        {"name": one.name, "id": one.id, "timestamp": int(one.timestamp), "type": trigger.kind}
-        for one in events
+        {
+            "name": event.name,
+            "id": event.id,
+            "timestamp": int(event.timestamp),
+            "type": trigger.kind,
+        }
+        for event in events
     ]
     return RunRequest(
-        run_key=" ".join(run_key(trigger, one) for one in events),
+        run_key=" ".join(run_key(trigger, event) for event in events),
         run_config={"ops": {config.op: {"config": values}}} if config and values else {},
         tags={TRIGGERS_TAG: json.dumps(known)},
     )
 
 
 def run_key(trigger: Trigger, event: Happened) -> str:
-    """What tells events apart. The end of a run, which a retry may publish again, is one event."""
+    """A key of an event. The end of a run, which a retry may publish again, is one event."""
     return event.id if trigger.kind == RUN_EVENT else f"{event.name}#{event.number}"
 
 
 def lacking(trigger: Trigger, waiting: Mapping[str, Happened]) -> str:
-    """What has to happen for a run to start."""
+    """The events that have to happen for a run to start."""
     missing = [name for name in trigger.events if name not in waiting]
     return f"Waiting for {' and '.join(missing)}."

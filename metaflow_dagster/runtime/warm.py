@@ -115,7 +115,7 @@ execute_file(request["arguments"], main)
 def warm_processes(
     flow: FlowSettings, preload: Sequence[str] = ()
 ) -> Callable[[], AbstractContextManager[StartProcess]]:
-    """What the executor enters for a run, so that a step server starts the run's processes.
+    """A context that the executor enters for a run, so that a step server starts its processes.
 
     `preload` names modules that the server imports for all of them.
     """
@@ -222,9 +222,9 @@ class StepServer:
         try:
             self.send(json.dumps(request).encode(), writing)
         finally:
-            for one in writing:
-                os.close(one)
-        files = [os.fdopen(one, "rb") for one in reading]
+            for end in writing:
+                os.close(end)
+        files = [os.fdopen(end, "rb") for end in reading]
         if pid := int(files[-1].readline() or 0):
             return ForkedProcess(pid, environment[PROCESS_VARIABLE], files)
         for file in files:

@@ -1,4 +1,4 @@
-"""What becomes of decorators. A decorator that the job has to know is a module of its own here.
+"""The decorators. Each that the job has to know has a module of its own here.
 
 Such a module has a `HANDLING`: a `StepHandling` or `FlowHandling`, which checks, reads and tells of
 the decorator. All others have their effect in the step, or through their hooks (`common.py`).

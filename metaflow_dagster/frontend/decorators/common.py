@@ -1,4 +1,4 @@
-"""What any decorator of a step may do: ask for retries, take part in the start of a task."""
+"""The requests that any decorator of a step may make: retries, a part in the start of a task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metaflow_dagster.frontend.protocols import Node, StepDecorator, UserStepDec
 from metaflow_dagster.frontend.session import STUMBLES
 from metaflow_dagster.ir.flow import Retries, Step
 
-# What `metaflow/runtime.py: NativeRuntime` calls of a step's decorators.
+# The methods of a step's decorators that `metaflow/runtime.py: NativeRuntime` calls.
 _RUNTIME_HOOKS = ("runtime_init", "runtime_task_created", "runtime_step_cli", "runtime_finished")
 
 

@@ -20,7 +20,7 @@ from metaflow_dagster.frontend.protocols import Node, StepDecorator
 from metaflow_dagster.frontend.texts import LONGEST_VARIABLE, fits_environment, short
 from metaflow_dagster.ir.flow import Step
 
-# What `os.getenv(NAME, "")` and `os.getenv(NAME)` make of a variable that is not set.
+# The texts of a variable that is not set, by `os.getenv(NAME, "")` and `os.getenv(NAME)`.
 _OF_NO_VARIABLE = ("", "None")
 
 

@@ -15,7 +15,7 @@ from metaflow_dagster.frontend.pods import Attributes, checked_pod, plain, pod_o
 from metaflow_dagster.frontend.protocols import Node
 from metaflow_dagster.ir.flow import Pod, Step
 
-# What only Metaflow's own way of starting pods can do.
+# The attributes that only pods have which Metaflow starts.
 _ONLY_METAFLOW = ("executable", "extended_resources", "port", "security_context", "tmpfs_size")
 
 
