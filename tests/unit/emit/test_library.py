@@ -122,7 +122,7 @@ def test_what_the_runtime_modules_import_of_each_other_is_no_import() -> None:
 
 def test_the_runtime_imports_nothing_under_another_name() -> None:
     aliases = [one for node in ast.walk(ast.parse(RUNTIME)) for one in getattr(node, "names", [])]
-    assert [one for one in aliases if getattr(one, "asname", None)] == []
+    assert [aliase for aliase in aliases if getattr(aliase, "asname", None)] == []
 
 
 def test_what_files_import_is_in_the_module_that_is_named() -> None:

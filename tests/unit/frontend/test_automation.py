@@ -31,7 +31,8 @@ def events(directory: Path, decorator: str, body: str = PARAMETERS) -> tuple[Eve
 
 def reasons(directory: Path, decorators: str, body: str = "") -> list[str]:
     return [
-        str(one) for one in refused(flow_class(directory, flow_source(flow=decorators, body=body)))
+        str(each)
+        for each in refused(flow_class(directory, flow_source(flow=decorators, body=body)))
     ]
 
 
@@ -255,7 +256,7 @@ def test_project_of_another_flow_in_the_process_is_not_that_of_this_one(tmp_path
 
 def test_both_decorators_are_two_triggers(tmp_path: Path) -> None:
     decorators = "@trigger(event='a')\n@trigger_on_finish(flow='Up')"
-    assert [one.kind.value for one in triggers(tmp_path, decorators)] == ["event", "run"]
+    assert [trigger.kind.value for trigger in triggers(tmp_path, decorators)] == ["event", "run"]
 
 
 def test_options_for_a_test_by_hand_are_not_baked(tmp_path: Path) -> None:

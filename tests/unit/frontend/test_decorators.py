@@ -272,7 +272,7 @@ def test_credential_of_the_command_line_is_refused(
 def test_environment_that_is_no_dictionary(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match="--with 'environment:vars=") as raised:
         read(flow_class(tmp_path, flow_source()), ["environment:vars={'A':'1'}"])
-    assert {one.step for one in raised.value.diagnostics} == {"start", "end"}
+    assert {diagnostic.step for diagnostic in raised.value.diagnostics} == {"start", "end"}
 
 
 def test_environment(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_decospecs(
     decospecs: tuple[str, ...], start: tuple[str, ...], end: tuple[str, ...], tmp_path: Path
 ) -> None:
     flow = read(flow_class(tmp_path, flow_source(start="@catch(var='x')")), decospecs)
-    assert [_names(flow.step(one).decorators) for one in ("start", "end")] == [
+    assert [_names(flow.step(name).decorators) for name in ("start", "end")] == [
         _names(start),
         _names(end),
     ]

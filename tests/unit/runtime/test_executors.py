@@ -50,8 +50,8 @@ def test_a_dagster_that_lacks_something_runs_ops_in_processes(
     assert "not supported by the threads executor (dagster._core.storage" in result.stderr
     with DagsterInstance.from_config(str(tmp_path)) as instance:
         (run,) = instance.get_runs()
-        messages = [one.message for one in instance.all_logs(run.run_id)]
-    assert len({one for one in messages if "told by" in one}) == 2
+        messages = [record.message for record in instance.all_logs(run.run_id)]
+    assert len({each for each in messages if "told by" in each}) == 2
 
 
 def test_this_dagster_lacks_nothing() -> None:

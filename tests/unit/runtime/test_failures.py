@@ -152,17 +152,17 @@ def test_final_failure_shows_the_error_of_the_step(policy: RetryPolicy | None) -
 
 def test_retries_show_the_error_of_the_step() -> None:
     result = result_of(RetryPolicy(max_retries=2), is_final=False)
-    retries = [one for one in result.all_events if one.is_step_up_for_retry]
+    retries = [event for event in result.all_events if event.is_step_up_for_retry]
     (failure,) = result.get_step_failure_events()
     assert len(retries) == 2
-    for one in (
+    for each in (
         *(retry.step_retry_data.error for retry in retries),
         failure.step_failure_data.error,
     ):
-        assert one is not None
-        assert one.cause is not None
-        assert ERROR.said in one.cause.message
-        assert one.cause.stack == []
+        assert each is not None
+        assert each.cause is not None
+        assert ERROR.said in each.cause.message
+        assert each.cause.stack == []
 
 
 def test_is_a_failure_of_dagsters_for_hooks_and_callers() -> None:

@@ -174,7 +174,7 @@ def test_variables_that_a_module_has_set(steps: Steps) -> None:
 def test_state_of_the_process(steps: Steps) -> None:
     code = f"import plain, sets, ended_thread, package.inner, seeds\n{dedent(STATE)}"
     ended = [steps.run(start, code) for start in (fresh_process, steps.warm)]
-    fresh, forked = (json.loads(one.stdout[one.stdout.index("{") :]) for one in ended)
+    fresh, forked = (json.loads(each.stdout[each.stdout.index("{") :]) for each in ended)
     assert {name for name in fresh if fresh[name] != forked[name]} == set()
 
 

@@ -136,7 +136,7 @@ STATE = """
 def test_state_of_the_process(steps: Steps) -> None:
     variables = {"METAFLOW_RUN_ID": "dagster-1", "MY_VARIABLE": "a\nb"}
     ended = [steps.run(start, STATE, **variables) for start in (fresh_process, steps.warm)]
-    fresh, forked = (json.loads(one.stdout) for one in ended)
+    fresh, forked = (json.loads(each.stdout) for each in ended)
     assert forked["environment"]["MY_VARIABLE"] == "a\nb"
     assert {name for name in fresh if fresh[name] != forked[name]} == set()
 
@@ -476,9 +476,9 @@ def test_server_ends_with_its_run(steps: Steps) -> None:
 def test_many_at_once(steps: Steps) -> None:
     processes = [steps.started(steps.warm, SLOW) for _ in range(20)]
     started = time.monotonic()
-    assert [one.wait() for one in processes] == [0] * 20
+    assert [process.wait() for process in processes] == [0] * 20
     assert time.monotonic() - started < 15
-    assert comes_true(lambda: not any(is_alive(one.pid) for one in processes), 5)
+    assert comes_true(lambda: not any(is_alive(process.pid) for process in processes), 5)
 
 
 def test_flow_that_is_not_there() -> None:
