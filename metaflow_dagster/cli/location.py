@@ -63,7 +63,7 @@ def create(
         if check:
             _check(merged(flow_files, options, directory))
         else:
-            with _made(directory):
+            with _new_directory(directory):
                 location = merged(flow_files, options, directory)
                 if not force:
                     raise_if_any(
@@ -88,7 +88,7 @@ def _refusals_shown() -> Iterator[None]:
 
 
 @contextmanager
-def _made(directory: Path) -> Iterator[None]:
+def _new_directory(directory: Path) -> Iterator[None]:
     """A directory that is there, and is as it was if the block fails."""
     missing = [path for path in (directory, *directory.parents) if not os.path.exists(path)]
     try:
@@ -176,11 +176,11 @@ def _jobs(location: Location) -> list[_Job]:
 
 
 def _refusal(flow_file: str, error: MetaflowException) -> str:
-    said = f"{flow_file} is not deployed:\n{error}"
+    message = f"{flow_file} is not deployed:\n{error}"
     if not isinstance(error, IncorrectProductionToken):
-        return said
+        return message
     command = f"python {file_word(flow_file)} dagster create --authorize TOKEN"
-    return f"{said}\nThe token is kept once that is done for the flow alone:\n    {command}"
+    return f"{message}\nThe token is kept once that is done for the flow alone:\n    {command}"
 
 
 def _job(compilation: Compilation) -> _Job:

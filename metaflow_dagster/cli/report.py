@@ -52,9 +52,9 @@ def _section(title: str, lines: Mapping[str, str]) -> None:
     click.echo()
     click.secho(title, bold=True)
     column = max(map(len, lines)) + 2
-    for name, said in lines.items():
+    for name, text in lines.items():
         first = f"    {name:<{column}}"
-        click.echo("\n".join(_wrapped(said, first)))
+        click.echo("\n".join(_wrapped(text, first)))
 
 
 def _wrapped(text: str, first: str) -> list[str]:
@@ -72,9 +72,9 @@ def _steps(flow: Flow) -> dict[str, str]:
     """The steps by the shape of what follows them."""
     by_shape: dict[str, list[str]] = {}
     for step in flow.steps:
-        shape, said = _shape(step)
-        by_shape.setdefault(shape, []).append(said)
-    return {shape: ", ".join(said) for shape, said in by_shape.items()}
+        shape, names = _shape(step)
+        by_shape.setdefault(shape, []).append(names)
+    return {shape: ", ".join(names) for shape, names in by_shape.items()}
 
 
 def _shape(step: Step) -> tuple[str, str]:

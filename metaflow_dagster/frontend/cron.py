@@ -77,13 +77,13 @@ def check_timezone(name: str) -> None:
     Dagster takes whatever the machine has a file for. A name that is not IANA's, such as
     `localtime`, means something else on another machine, or nothing.
     """
-    known = zoneinfo.available_timezones() - {"localtime"} | {"utc"}
-    close = difflib.get_close_matches(name, sorted(known)) or ["Europe/Berlin"]
+    timezones = zoneinfo.available_timezones() - {"localtime"} | {"utc"}
+    close = difflib.get_close_matches(name, sorted(timezones)) or ["Europe/Berlin"]
     refusal = UnsupportedCron(
         f"The timezone {name!r} of the schedule is not known.",
         f"Write its name in the IANA database, such as {' or '.join(close)}.",
     )
-    if name not in known:
+    if name not in timezones:
         raise refusal
     _check_with_dagster("@daily", name, refusal)
 

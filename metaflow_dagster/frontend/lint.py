@@ -32,12 +32,12 @@ def run_checks(graph: Graph) -> None:
 def has_loop(graph: Graph) -> bool:
     """Whether a step can come after itself, other than a switch that may choose itself."""
     try:
-        TopologicalSorter({node.name: list(_others(node)) for node in graph}).prepare()
+        TopologicalSorter({node.name: list(_later_steps(node)) for node in graph}).prepare()
     except CycleError:
         return True
     return False
 
 
-def _others(node: Node) -> Iterator[str]:
+def _later_steps(node: Node) -> Iterator[str]:
     """The steps that may follow, without the step itself if it is a recursive switch."""
     return (step for step in node.out_funcs if node.type != "split-switch" or step != node.name)

@@ -142,16 +142,16 @@ def _file_default(default: DeployTimeField) -> Default:
 
 def _given_by(default: DeployTimeField) -> Any:
     """The value that the function of a default gives when a flow is deployed."""
-    given: list[Any] = []
+    results: list[Any] = []
 
     def kept(*arguments: Any) -> Any:
-        given.append(default.fun(*arguments))
-        return given[-1]
+        results.append(default.fun(*arguments))
+        return results[-1]
 
     kept_field = copy.copy(default)
     kept_field.fun = kept
     kept_field(deploy_time=True)  # with its errors, and a check that texts alone make up for
-    return given[-1]
+    return results[-1]
 
 
 def _check_given(default: DeployTimeField, value: Any) -> None:

@@ -42,8 +42,8 @@ def checked_pod(
     try:
         return asked_for(attributes)
     except STUMBLES as error:
-        said = f"The attributes of @{decorator} make no pod ({type(error).__name__}: {error})."
-        return Pod(faults=(said,))
+        fault = f"The attributes of @{decorator} make no pod ({type(error).__name__}: {error})."
+        return Pod(faults=(fault,))
 
 
 def _wrong_amounts(decorator: str, attributes: Attributes) -> Iterator[str]:

@@ -117,11 +117,11 @@ def _attaching(decospecs: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except STUMBLES as error:
-        given = " ".join(f"--with {shlex.quote(spec)}" for spec in decospecs)
+        options = " ".join(f"--with {shlex.quote(spec)}" for spec in decospecs)
         raise CompileError(
             [
                 Diagnostic(
-                    f"Metaflow cannot add {given}: {type(error).__name__}: {error}.",
+                    f"Metaflow cannot add {options}: {type(error).__name__}: {error}.",
                     "Write decorators as --with NAME or --with NAME:ATTRIBUTE=VALUE.",
                 )
             ]

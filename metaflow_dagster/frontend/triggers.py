@@ -69,9 +69,9 @@ def check_required(
     decorator: str, flow: FlowObject, events: Iterable[Event]
 ) -> Iterator[Diagnostic]:
     """Refuse a trigger whose events leave out a parameter that is required."""
-    given = {parameter for event in events for parameter, _ in event.parameters}
+    with_values = {parameter for event in events for parameter, _ in event.parameters}
     for parameter in required_parameters(flow):
-        if parameter not in given:
+        if parameter not in with_values:
             yield Diagnostic(
                 f"@{decorator} gives no value to parameter {parameter}, which is required.",
                 f"Give {parameter} a default, or let an event of @trigger give it a value.",

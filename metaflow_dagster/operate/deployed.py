@@ -122,8 +122,8 @@ def _note(home: Path, job: DeployedJob) -> Path:
 
 def noted_deployments(home: Path) -> Sequence[DeployedJob]:
     """The jobs that have been deployed with this home and are there."""
-    found = (_noted(note) for note in sorted((home / _NOTES).glob("*.json")))
-    return [job for job in found if job is not None]
+    jobs = (_noted(note) for note in sorted((home / _NOTES).glob("*.json")))
+    return [job for job in jobs if job is not None]
 
 
 def _noted(note: Path) -> DeployedJob | None:
@@ -143,20 +143,20 @@ def job_in_file(identifier: str) -> DeployedJob | None:
     return compiled.job if compiled is not None and compiled.record.job == name else None
 
 
-def find_deployment(known: Sequence[DeployedJob], identifier: str) -> DeployedJob:
+def find_deployment(deployed: Sequence[DeployedJob], identifier: str) -> DeployedJob:
     """The job that its name alone or `LOCATION:JOB` names; `DeploymentNotFound` if none."""
     place, _, name = identifier.rpartition(":")
-    found = [job for job in known if job.name == name and place in ("", str(job.location))]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    meant = [job for job in deployed if job.name == name and place in ("", str(job.location))]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
         raise DeploymentNotFound(
-            f"More than one job {name} is deployed. Name one: {_listed(found)}."
+            f"More than one job {name} is deployed. Name one: {_listed(meant)}."
         )
     raise DeploymentNotFound(
         f"No job {identifier} is deployed. Give FILE:JOB, with the file that `dagster create` has "
         "written, or the name of a job that this Dagster knows: "
-        f"{_listed(known) or 'it knows none'}."
+        f"{_listed(deployed) or 'it knows none'}."
     )
 
 

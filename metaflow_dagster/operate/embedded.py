@@ -90,7 +90,7 @@ class EmbeddedTarget:
         job = load_job(file, launch.flow, launch.job.name)
         run_id = self._create_run(launch, job)
         self._await_start(run_id, start_worker(self._home, run_id))
-        return Launched(run_id, job.definition.name, tuple(self._where(run_id, file)))
+        return Launched(run_id, job.definition.name, tuple(self._directions(run_id, file)))
 
     def run(self, dagster_run_id: str) -> DagsterRun:
         """The present state of a run; a run whose process was killed has failed."""
@@ -108,15 +108,15 @@ class EmbeddedTarget:
 
     def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
         """The events of a run since a cursor, and the next cursor."""
-        found = self._instance.get_records_for_run(dagster_run_id, cursor=cursor)
-        happened = (record.event_log_entry.dagster_event for record in found.records)
+        page = self._instance.get_records_for_run(dagster_run_id, cursor=cursor)
+        recorded = (record.event_log_entry.dagster_event for record in page.records)
         events = [
             event
-            for dagster_event in happened
+            for dagster_event in recorded
             if dagster_event is not None
             for event in _events(dagster_event)
         ]
-        return events, found.cursor
+        return events, page.cursor
 
     def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
         """Runs with a tag, the latest first."""
@@ -132,11 +132,11 @@ class EmbeddedTarget:
 
     def terminate(self, run: DagsterRun) -> None:
         """Ask for the end of a run; its process looks for that."""
-        found = self._instance.get_run_by_id(run.id)
-        if found is None or found.is_finished:
+        recorded = self._instance.get_run_by_id(run.id)
+        if recorded is None or recorded.is_finished:
             return
         if log_file(self._home, run.id).exists():
-            self._instance.report_run_canceling(found)
+            self._instance.report_run_canceling(recorded)
         else:  # launched by a webserver or daemon with the same home
             self._instance.run_coordinator.cancel_run(run.id)
 
@@ -228,14 +228,14 @@ class EmbeddedTarget:
             errors="replace",
         )
         if result.returncode != 0:
-            said = (result.stderr or result.stdout).strip().splitlines() or [""]
+            output = (result.stderr or result.stdout).strip().splitlines() or [""]
             raise NotSwitched(
-                f"`dagster {' '.join(words)}` has failed ({said[-1]}). Try it by hand:\n"
+                f"`dagster {' '.join(words)}` has failed ({output[-1]}). Try it by hand:\n"
                 f"    DAGSTER_HOME={shell_word(str(self._home))} dagster {shlex.join(words)} "
                 f"-f {shell_word(str(file))}"
             )
 
-    def _where(self, run_id: str, file: Path) -> Iterator[str]:
+    def _directions(self, run_id: str, file: Path) -> Iterator[str]:
         home = shell_word(str(self._home))
         yield f"Its history is in {self._home}; to see it in Dagster's UI:"
         yield f"    DAGSTER_HOME={home} dagster dev -f {shell_word(str(file))}"

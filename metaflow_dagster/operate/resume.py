@@ -76,10 +76,12 @@ def resuming_launch(state: CliState, origin: Origin, step: str | None, job: JobC
     return Launch(state.flow.name, job, parameters, tags, run.settings if run else {})
 
 
-def _run_id(flow: str, given: str) -> str:
-    flow_name, run_id = split_run_id(given, flow)
+def _run_id(flow: str, pathspec: str) -> str:
+    flow_name, run_id = split_run_id(pathspec, flow)
     if flow_name != flow:
-        raise RunNotResumed(f"{given} is not a run of {flow}. Resume it with the file of its flow.")
+        raise RunNotResumed(
+            f"{pathspec} is not a run of {flow}. Resume it with the file of its flow."
+        )
     if not is_run_id(run_id):
         raise RunNotResumed(
             f"{run_id!r} was not run by Dagster: the ids of its runs are like {EXAMPLE_RUN_ID}. "

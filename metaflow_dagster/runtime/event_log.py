@@ -53,21 +53,21 @@ class Stored:
 
 def read_cursor(text: str | None, names: Iterable[str], begin: float = LOADED_AT) -> Cursor:
     """The positions that a cursor holds for some names; those it does not know begin at a time."""
-    wanted = list(names)
+    event_names = list(names)
     try:
-        known = json.loads(text) if text else {"positions": {}, "waiting": {}}
-        positions = {name: read_position(stored) for name, stored in known["positions"].items()}
+        cursor = json.loads(text) if text else {"positions": {}, "waiting": {}}
+        positions = {name: read_position(stored) for name, stored in cursor["positions"].items()}
         waiting = {
-            name: event_number(known["waiting"][name])
-            for name in wanted
-            if name in known["waiting"]
+            name: event_number(cursor["waiting"][name])
+            for name in event_names
+            if name in cursor["waiting"]
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnusableCursor(
             "The cursor of this sensor is none that it has written. Delete it, and only events "
             "from then on count: `dagster sensor cursor --delete NAME`, or reset it in the UI."
         ) from error
-    return Cursor({name: positions.get(name, Position(begin)) for name in wanted}, waiting)
+    return Cursor({name: positions.get(name, Position(begin)) for name in event_names}, waiting)
 
 
 def read_position(stored: Mapping[str, Any]) -> Position:
@@ -108,42 +108,46 @@ def new_events(
 
     At most `most_events`, in equal parts by name.
     """
-    found: list[Stored] = []
+    unsettled_events: list[Stored] = []
     ends = []
     share = max(1, most_events // len(cursor.positions))
     for name, position in cursor.positions.items():
-        most = share + len(position.dealt_with)
-        unsettled = events_after(instance, name, position, most)
-        if len(unsettled) == most:
+        limit = share + len(position.dealt_with)
+        unsettled = events_after(instance, name, position, limit)
+        if len(unsettled) == limit:
             ends.append(unsettled[-1].number)
-        found += [entry for entry in unsettled if entry.number not in position.dealt_with]
+        unsettled_events += [
+            entry for entry in unsettled if entry.number not in position.dealt_with
+        ]
     # Events after some that were not read now have to wait until these are.
     last = min(ends, default=None)
-    in_turn = [entry for entry in found if last is None or entry.number <= last]
+    in_turn = [entry for entry in unsettled_events if last is None or entry.number <= last]
     return sorted(in_turn, key=lambda entry: entry.number)
 
 
 def events_after(
-    instance: DagsterInstance, name: str, position: Position, most: int
+    instance: DagsterInstance, name: str, position: Position, limit: int
 ) -> list[Stored]:
     """The first events that are not settled. Until one is, the time says where they begin."""
     since = None if position.settled else position.since
-    wanted = AssetRecordsFilter(
+    records_filter = AssetRecordsFilter(
         event_asset(name), after_timestamp=since, after_storage_id=position.settled
     )
-    found = stored_events(instance, name, wanted, most)
-    if found is None:
+    events = stored_events(instance, name, records_filter, limit)
+    if events is None:
         end = instance.event_log_storage.get_maximum_record_id() or 0
-        found = readable_events(instance, name, wanted._replace(before_storage_id=end + 1), most)
-    return found
+        events = readable_events(
+            instance, name, records_filter._replace(before_storage_id=end + 1), limit
+        )
+    return events
 
 
 def stored_events(
-    instance: DagsterInstance, name: str, wanted: AssetRecordsFilter, most: int
+    instance: DagsterInstance, name: str, records_filter: AssetRecordsFilter, limit: int
 ) -> list[Stored] | None:
     """The first events that are wanted; None if Dagster cannot read one of them."""
     try:
-        records = instance.fetch_materializations(wanted, most, ascending=True).records
+        records = instance.fetch_materializations(records_filter, limit, ascending=True).records
     except Exception as error:
         if cannot_be_read(error):
             return None
@@ -152,21 +156,21 @@ def stored_events(
 
 
 def readable_events(
-    instance: DagsterInstance, name: str, wanted: AssetRecordsFilter, most: int
+    instance: DagsterInstance, name: str, records_filter: AssetRecordsFilter, limit: int
 ) -> list[Stored]:
     """The same without the records that Dagster cannot read, which halving singles out."""
-    found = stored_events(instance, name, wanted, most)
-    if found is not None:
-        return found
-    after, before = wanted.after_storage_id or 0, wanted.before_storage_id or 0
+    events = stored_events(instance, name, records_filter, limit)
+    if events is not None:
+        return events
+    after, before = records_filter.after_storage_id or 0, records_filter.before_storage_id or 0
     if before - after == 2:
         return [Stored(name, after + 1, None)]
     middle = (after + before + 1) // 2
     halves = (
-        wanted._replace(before_storage_id=middle),
-        wanted._replace(after_storage_id=middle - 1),
+        records_filter._replace(before_storage_id=middle),
+        records_filter._replace(after_storage_id=middle - 1),
     )
-    return [one for half in halves for one in readable_events(instance, name, half, most)][:most]
+    return [one for half in halves for one in readable_events(instance, name, half, limit)][:limit]
 
 
 def cannot_be_read(error: Exception) -> bool:

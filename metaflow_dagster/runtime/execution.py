@@ -134,8 +134,10 @@ def log_streams(
     # Whatever keeps the logs from being written: Dagster's executors go on without them.
     try:
         opener = stack.enter_context(log_opener(manager, log_key))
-        given = [stack.enter_context(opener(log_key, kind)) for kind in DagsterOpLogs.streams.get()]
-        streams = [text_streams(stream) for stream in given]
+        opened = [
+            stack.enter_context(opener(log_key, kind)) for kind in DagsterOpLogs.streams.get()
+        ]
+        streams = [text_streams(stream) for stream in opened]
         captured = DagsterOpLogs.captured(log_key)
         tell(DagsterEvents.capture_logs(context, [step_key], log_key, captured))
     except Exception:
@@ -149,11 +151,15 @@ def log_streams(
             tell(log_trouble(context, step_key))
 
 
-def text_streams(given: Any) -> list[TextIO]:
+def text_streams(stream_of_log: Any) -> list[TextIO]:
     """The stream of a log if it is kept at all: Dagster promises bytes, and gives text."""
-    if given is None:
+    if stream_of_log is None:
         return []
-    stream: Any = given if isinstance(given, TextIOBase) else TextIOWrapper(given, "utf-8")
+    stream: Any = (
+        stream_of_log
+        if isinstance(stream_of_log, TextIOBase)
+        else TextIOWrapper(stream_of_log, "utf-8")
+    )
     return [stream]
 
 

@@ -41,7 +41,7 @@ UNREADABLE = (
 class StepError:
     """The output of a failed step, and its line that names an exception, if there is one."""
 
-    said: str
+    text: str
     exception: str = ""
 
 
@@ -114,8 +114,8 @@ def final_failure(
     description: str, error: StepError | None = None, metadata: Mapping[str, Any] | None = None
 ) -> Failure:
     """A failure that no retry follows, shown with the error of a step if there is one."""
-    said = f"{description}\n{error.said}" if error else description
-    failure = Failure(said, metadata=metadata, allow_retries=False)
+    message = f"{description}\n{error.text}" if error else description
+    failure = Failure(message, metadata=metadata, allow_retries=False)
     try:
         shown_as: Any = DagsterErrors.of_process.get()
     except (ImportError, AttributeError):
@@ -128,11 +128,11 @@ def final_failure(
         """
 
         def __init__(self) -> None:
-            Exception.__init__(self, said)
+            Exception.__init__(self, message)
             self.__dict__.update(vars(failure))
-            shown, stack = said, []
+            shown, stack = message, []
             if error and error.exception:
-                shown, stack = f"{description}\n{error.exception}", [f"{error.said}\n"]
+                shown, stack = f"{description}\n{error.exception}", [f"{error.text}\n"]
             info = DagsterErrors.info(f"{shown}\n", stack, Failure.__name__)
             self.user_code_process_error_infos = [info]
 
@@ -150,7 +150,7 @@ def retry_request(
     if policy is None:
         return None
     request = RetryRequested(policy.max_retries, policy.calculate_delay(context.retry_number + 1))
-    request.__cause__ = Failure(f"{description}\n{error.said}", metadata=metadata)
+    request.__cause__ = Failure(f"{description}\n{error.text}", metadata=metadata)
     return request
 
 

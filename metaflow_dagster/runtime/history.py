@@ -38,8 +38,8 @@ def run_id_of(context: OpExecutionContext) -> str:
     if parent_id is None or not is_selected(context) or begins_anew(context, parent_id):
         return metaflow_run_id(context.run_id)
     parent = context.instance.get_run_by_id(parent_id)
-    known = (tagged_run_id(run.tags) for run in (parent, context.run) if run is not None)
-    return next(filter(None, known), metaflow_run_id(context.run_id))
+    run_ids = (tagged_run_id(run.tags) for run in (parent, context.run) if run is not None)
+    return next(filter(None, run_ids), metaflow_run_id(context.run_id))
 
 
 def begins_anew(context: OpExecutionContext, parent_id: str) -> bool:
@@ -52,8 +52,8 @@ def begins_anew(context: OpExecutionContext, parent_id: str) -> bool:
 
 def tagged_run_id(tags: Mapping[str, str]) -> str | None:
     """The Metaflow run that tags name; anybody can write some, and what is no run's id is none."""
-    known = tags.get(RUN_ID_TAG, "")
-    return known if re.fullmatch(RUN_ID, known) else None
+    run_id = tags.get(RUN_ID_TAG, "")
+    return run_id if re.fullmatch(RUN_ID, run_id) else None
 
 
 def name_run(context: OpExecutionContext, run_id: str) -> None:

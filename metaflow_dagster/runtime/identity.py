@@ -87,5 +87,5 @@ def internal_decorators() -> tuple[str, ...]:
     """The decorator that tells Metaflow what Dagster knows of a task, where it is installed."""
     from metaflow.plugins import STEP_DECORATORS
 
-    known = any(decorator.name == INTERNAL_DECORATOR for decorator in STEP_DECORATORS)
-    return (INTERNAL_DECORATOR,) if known else ()
+    is_installed = any(decorator.name == INTERNAL_DECORATOR for decorator in STEP_DECORATORS)
+    return (INTERNAL_DECORATOR,) if is_installed else ()

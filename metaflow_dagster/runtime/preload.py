@@ -30,12 +30,12 @@ def preload_modules(names: list[str], file: str, control: Any) -> None:
         return
     sys.argv = [file]
     left_out: dict[str, str] = {}
-    while wanted := [name for name in names if name not in left_out]:
+    while remaining := [name for name in names if name not in left_out]:
         reading, writing = os.pipe()
         if (pid := os.fork()) == 0:
             os.close(reading)
             os.setpgid(0, 0)  # with what the modules start, to be ended together
-            import_modules(wanted, writing)
+            import_modules(remaining, writing)
             os.close(writing)
             break
         os.close(writing)
@@ -170,11 +170,11 @@ def other_threads() -> int:
     jemalloc, which comes with pyarrow, holds its locks during a fork and does without those threads
     in the new process (jemalloc's background_thread.c: background_thread_postfork_child).
     """
-    found = -1
+    count = -1
     for entry in os.listdir("/proc/self/task"):
-        with suppress(OSError), open(f"/proc/self/task/{entry}/comm") as shown:
-            found += shown.read() != "jemalloc_bg_thd\n"
-    return found
+        with suppress(OSError), open(f"/proc/self/task/{entry}/comm") as command:
+            count += command.read() != "jemalloc_bg_thd\n"
+    return count
 
 
 def has_children() -> bool:
@@ -187,13 +187,13 @@ def has_children() -> bool:
 
 def open_descriptors() -> set[tuple[str, str]]:
     """The open files of this process that have a state, by number, where /proc shows them."""
-    found: set[tuple[str, str]] = set()
+    descriptors: set[tuple[str, str]] = set()
     with suppress(OSError):
         for entry in os.listdir("/proc/self/fd"):
             with suppress(OSError):  # that of the listing itself is closed by now
-                found.add((entry, os.readlink(f"/proc/self/fd/{entry}")))
+                descriptors.add((entry, os.readlink(f"/proc/self/fd/{entry}")))
     stateless = {"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"}
-    return {(number, target) for number, target in found if target not in stateless}
+    return {(number, target) for number, target in descriptors if target not in stateless}
 
 
 def shared_memory() -> set[str]:

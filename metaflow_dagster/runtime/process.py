@@ -182,13 +182,13 @@ def step_failure(
     """The error that ends an op whose process has failed: a failure, or a request for a retry."""
     is_final = process.limit.is_final if process.limit else False
     error = step_error(process.stderr.last_lines())
-    said = f"{description}{process.ending()}"
-    shown = {**metadata, "exit code": process.returncode}
+    message = f"{description}{process.ending()}"
+    details = {**metadata, "exit code": process.returncode}
     if may_retry and not is_final and process.returncode != EXIT_DISALLOW_RETRY:
-        request = retry_request(context, said, error, shown)
+        request = retry_request(context, message, error, details)
         if request is not None:
             return request
-    return final_failure(said, error, shown)
+    return final_failure(message, error, details)
 
 
 def keep_logs(

@@ -158,9 +158,9 @@ def new_main(file: str) -> Any:
     import types
     from importlib.machinery import SourceFileLoader
 
-    given = vars(sys.modules["__main__"])
+    attributes = vars(sys.modules["__main__"])
     module = types.ModuleType("__main__")
-    vars(module).update({name: given[name] for name in given if name.startswith("__")})
+    vars(module).update({name: attributes[name] for name in attributes if name.startswith("__")})
     vars(module).update(
         __file__=file, __cached__=None, __loader__=SourceFileLoader("__main__", file)
     )

@@ -180,8 +180,8 @@ class RunningOps:
         if len(self.ready) < free:
             yield from self.look_for(free)
         for step in [self.ready.popleft() for _ in range(min(free, len(self.ready)))]:
-            known = DagsterExecution.known_state(self.active)
-            context = DagsterExecution.for_step(self.context, step, known)
+            state = DagsterExecution.known_state(self.active)
+            context = DagsterExecution.for_step(self.context, step, state)
             # If an op cannot be interrupted, at least it does not keep the process from its end.
             thread = threading.Thread(target=self.run, args=[context], name=step.key, daemon=True)
             self.threads[step.key] = thread
@@ -193,8 +193,8 @@ class RunningOps:
         if time.monotonic() < self.next_look:
             return
         self.next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
-        wanted = free + self.ahead - len(self.ready)
-        self.ready.extend(DagsterExecution.steps_to_execute(self.active, wanted))
+        number = free + self.ahead - len(self.ready)
+        self.ready.extend(DagsterExecution.steps_to_execute(self.active, number))
         yield from DagsterExecution.concurrency_events(self.active, self.context)
 
     def run(self, context: Any) -> None:

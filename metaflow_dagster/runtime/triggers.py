@@ -112,14 +112,14 @@ def look_at(
     config: StartConfig | None,
     earlier: Sequence[Happened],
     news: Sequence[Stored],
-    most: float,
+    max_bytes: float,
 ) -> Look:
     """The result of some news, given the events that wait for others since an earlier look."""
-    events, problems = usable_events(trigger, config, news, most)
+    events, problems = usable_events(trigger, config, news, max_bytes)
     complete, waiting = complete_sets(trigger, earlier, events)
     fitting = []
     for batch in complete:
-        if problem := oversize(trigger, config, batch, most):
+        if problem := oversize(trigger, config, batch, max_bytes):
             which = " and ".join(f"{event.name}, no. {event.number}" for event in batch)
             problems.append(f"Events {which} of the event log, start no run: {problem}.")
         else:
@@ -134,15 +134,15 @@ def most_bytes(instance: DagsterInstance) -> float:
 
 
 def oversize(
-    trigger: Trigger, config: StartConfig | None, events: Sequence[Happened], most: float
+    trigger: Trigger, config: StartConfig | None, events: Sequence[Happened], max_bytes: float
 ) -> str:
     """Why no run can be requested for some events; empty if it can."""
     size = request_size(run_request(trigger, config, events))
-    if size <= most:
+    if size <= max_bytes:
         return ""
     return (
-        f"they make a request of {size} bytes, and {most} is the most of one that Dagster can keep "
-        "in MySQL"
+        f"they make a request of {size} bytes, and {max_bytes} is the most of one that Dagster can "
+        "keep in MySQL"
     )
 
 
@@ -176,15 +176,15 @@ def skip_reason(trigger: Trigger, look: Look) -> str:
 
 def waiting_events(instance: DagsterInstance, cursor: Cursor) -> list[Stored]:
     """The events that wait for others since an earlier look."""
-    found: list[Stored] = []
+    events: list[Stored] = []
     for name, number in cursor.waiting.items():
-        wanted = AssetRecordsFilter(event_asset(name), storage_ids=[number])
-        found += stored_events(instance, name, wanted, 1) or []
-    return found
+        records_filter = AssetRecordsFilter(event_asset(name), storage_ids=[number])
+        events += stored_events(instance, name, records_filter, 1) or []
+    return events
 
 
 def usable_events(
-    trigger: Trigger, config: StartConfig | None, stored: Sequence[Stored], most: float
+    trigger: Trigger, config: StartConfig | None, stored: Sequence[Stored], max_bytes: float
 ) -> tuple[list[Happened], list[str]]:
     """The events that may start a run, and what is wrong with the others."""
     events, problems = [], []
@@ -194,7 +194,7 @@ def usable_events(
                 raise UnusablePayload("has a payload that Dagster cannot read")
             fields = trigger.events[entry.name]
             event = happened(trigger.kind, fields, config, entry.name, entry.record)
-            if problem := oversize(trigger, config, [event], most):
+            if problem := oversize(trigger, config, [event], max_bytes):
                 raise UnusablePayload(f"is too big: {problem}")
             events.append(event)
         except UnusablePayload as problem:

@@ -26,7 +26,7 @@ _OTHER_OF_FLOWS = FlowHandling("*")
 @cache
 def handlings() -> tuple[StepHandling | FlowHandling, ...]:
     """How the decorators are handled that have a module here, by the order of their modules."""
-    modules = (import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__))
+    modules = (import_module(f"{__name__}.{place.name}") for place in iter_modules(__path__))
     return tuple(module.HANDLING for module in modules if hasattr(module, "HANDLING"))
 
 
@@ -86,5 +86,5 @@ def _of_step(node: Node) -> list[StepHandling]:
 def _of_flow(flow: FlowObject) -> list[FlowHandling]:
     """How the decorators of a flow are handled, in an order that is always the same."""
     names = (name for name, given in MetaflowFlow.decorators(flow).items() if given)
-    found = dict.fromkeys(map(handling_of_flow, names))
-    return sorted(found, key=lambda handling: handling.name)
+    handled = dict.fromkeys(map(handling_of_flow, names))
+    return sorted(handled, key=lambda handling: handling.name)

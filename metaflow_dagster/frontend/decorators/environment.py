@@ -26,15 +26,17 @@ _OF_NO_VARIABLE = ("", "None")
 
 def check(node: Node) -> Iterator[Diagnostic]:
     """Refuse variables that no process can have, and those that would give away a credential."""
-    given = [decorator.attributes["vars"] for decorator in decorators_named("environment", node)]
-    if not all(isinstance(variables, Mapping) for variables in given):
+    dictionaries = [
+        decorator.attributes["vars"] for decorator in decorators_named("environment", node)
+    ]
+    if not all(isinstance(variables, Mapping) for variables in dictionaries):
         yield at_step(
             node,
             "The vars of @environment are no dictionary.",
             """On the command line they are JSON: --with 'environment:vars={"NAME": "value"}'.""",
         )
         return
-    for variable, value in chain.from_iterable(variables.items() for variables in given):
+    for variable, value in chain.from_iterable(variables.items() for variables in dictionaries):
         if not _is_variable(variable, str(value)):
             yield at_step(
                 node,
@@ -63,11 +65,11 @@ def _is_variable(name: object, value: str) -> bool:
 def read(node: Node, step: Step) -> Step:
     """The step with its variables, and the names of the credentials that are only passed on."""
     passed_on = {name for deco, name, value in _variables(node) if _is_passed_on(deco, name, value)}
-    known = [(name, value) for _, name, value in _variables(node)]
+    variables = [(name, value) for _, name, value in _variables(node)]
     return replace(
         step,
-        environment=tuple((name, value) for name, value in known if name not in passed_on),
-        inherited=tuple(name for name, _ in known if name in passed_on),
+        environment=tuple((name, value) for name, value in variables if name not in passed_on),
+        inherited=tuple(name for name, _ in variables if name in passed_on),
     )
 
 

@@ -40,8 +40,8 @@ def read(node: Node, step: Step) -> Step:
 
 
 def _pauses(node: Node) -> list[object]:
-    found = decorators_named("retry", node)
-    return [decorator.attributes["minutes_between_retries"] for decorator in found]
+    retries = decorators_named("retry", node)
+    return [decorator.attributes["minutes_between_retries"] for decorator in retries]
 
 
 HANDLING = StepHandling(

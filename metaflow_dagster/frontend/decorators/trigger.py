@@ -51,9 +51,9 @@ def _check_names(names: Sequence[object]) -> Iterator[Diagnostic]:
 
 def _check_mapping(flow: FlowObject, events: Iterable[Event]) -> Iterator[Diagnostic]:
     known = parameter_kinds(flow)
-    given = [(event.name, parameter) for event in events for parameter, _ in event.parameters]
-    times = Counter(parameter for _, parameter in given)
-    for event, parameter in given:
+    mapped = [(event.name, parameter) for event in events for parameter, _ in event.parameters]
+    times = Counter(parameter for _, parameter in mapped)
+    for event, parameter in mapped:
         if parameter not in known:
             yield Diagnostic(
                 f"@trigger: event {event} is to give a value to {parameter}, which is no parameter "
