@@ -39,6 +39,7 @@ PUBLIC: Final[Mapping[str, str]] = {
             "task_output",
         ],
         "parameters": ["given_parameters", "given_values"],
+        "preload": ["PreloadedModules"],
         "release": ["require_runtime"],
         "settings": ["FlowSettings"],
         "siblings": ["definitions_of"],

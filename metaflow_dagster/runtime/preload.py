@@ -5,18 +5,77 @@ These functions run in the Python of the server, from their source, as those of 
 
 import atexit
 import importlib
+import inspect
 import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+from dagster import get_dagster_logger
+
 SECONDS_TO_IMPORT = 60  # in which a module has to be imported
+PRELOAD_IMPORTS = """\
+import atexit
+import shutil
+import signal
+import threading
+import time
+import weakref
+
+SECONDS_TO_IMPORT = {seconds}
+"""
+
+
+@dataclass(frozen=True)
+class PreloadedModules:
+    """Modules that a step server imports for all tasks, by name."""
+
+    names: Sequence[str]
+
+    def program(self, file: str) -> str:
+        """The part of the server's program that imports them, for a flow's file."""
+        functions: tuple[Any, ...] = (
+            preload_modules,
+            import_modules,
+            outcome,
+            become_parent,
+            fault_of_import,
+            lasting_threads,
+            other_threads,
+            has_children,
+            import_noting_exits,
+            removes_files,
+            open_descriptors,
+            shared_memory,
+        )
+        imports = PRELOAD_IMPORTS.format(seconds=SECONDS_TO_IMPORT)
+        call = f"preload_modules({list(self.names)!r}, {file!r}, control)"
+        return "\n".join([imports, *map(inspect.getsource, functions), call])
+
+    def report(self, control: socket.socket) -> None:
+        """Wait until they have been imported, and say in the run's log which were left out."""
+        with suppress(OSError):
+            length = int.from_bytes(control.recv(8, socket.MSG_WAITALL), "big")
+            text = control.recv(length, socket.MSG_WAITALL)
+            if len(text) == length > 0:
+                log_left_out(json.loads(text))
+
+
+def log_left_out(left_out: dict[str, str]) -> None:
+    """Say in the run's log which modules are not imported for all tasks, and why."""
+    for name, reason in left_out.items():
+        get_dagster_logger().warning(
+            f"--preload {name} is left out, so each task imports that itself: {reason}."
+        )
 
 
 def preload_modules(names: list[str], file: str, control: Any) -> None:
@@ -26,8 +85,6 @@ def preload_modules(names: list[str], file: str, control: Any) -> None:
     ends, with whatever the module has done to it, and the others are tried in another one: so each
     is imported but once where none is left out.
     """
-    if not names:
-        return
     sys.argv = [file]
     left_out: dict[str, str] = {}
     while remaining := [name for name in names if name not in left_out]:
@@ -201,9 +258,3 @@ def shared_memory() -> set[str]:
     with suppress(OSError), open("/proc/self/maps") as lines:
         return {place for place, kind, *_ in map(str.split, lines) if kind.startswith("rw-s")}
     return set()
-
-
-def renew_random_numbers() -> None:
-    """Give a task random numbers of its own in numpy, as Python does it in each forked process."""
-    if numpy_random := sys.modules.get("numpy.random"):
-        numpy_random.seed()

@@ -166,3 +166,9 @@ def new_main(file: str) -> Any:
     )
     sys.modules["__main__"] = module
     return module
+
+
+def renew_random_numbers() -> None:
+    """Give a task random numbers of its own in numpy, as Python does it in each forked process."""
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()

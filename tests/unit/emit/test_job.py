@@ -105,11 +105,13 @@ def test_processes_of_steps(warm_steps: bool | None, is_warm: bool) -> None:
     ("preload", "imports", "shown"),
     [
         pytest.param(("auto",), (), "warm_processes(FLOW)", id="none"),
-        pytest.param(("b",), ("a",), 'warm_processes(FLOW, preload=("b",))', id="one"),
+        pytest.param(
+            ("b",), ("a",), 'warm_processes(FLOW, preload=PreloadedModules(("b",)))', id="one"
+        ),
         pytest.param(
             ("b", "auto", "a"),
             ("a", "b"),
-            'warm_processes(FLOW, preload=("b", "a"))',
+            'warm_processes(FLOW, preload=PreloadedModules(("b", "a")))',
             id="those of the flow among them",
         ),
     ],
@@ -119,7 +121,8 @@ def test_modules_to_import_once(
 ) -> None:
     flow = linear_flow(imports=imports)
     text = emitted(flow, Options(warm_steps=True, preload=preload))
-    assert f"threads_executor(processes={shown})" in text
+    assert f"processes={shown}" in text
+    assert hasattr(loaded(text), "import_modules") == ("preload" in shown)
     assert job_of(loaded(text)).executor_def.name == "threads"
 
 

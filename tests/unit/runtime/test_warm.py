@@ -18,6 +18,7 @@ import pytest
 
 from metaflow_dagster.runtime.command import process_environment
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, members
+from metaflow_dagster.runtime.preload import PreloadedModules
 from metaflow_dagster.runtime.settings import FRESH_PYTHON
 from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
 from metaflow_dagster.runtime.warm import (
@@ -508,9 +509,10 @@ def test_metaflow_that_cannot_be_imported(steps: Steps, capfd: pytest.CaptureFix
     assert "the process from which they are forked has ended" in said
 
 
-def test_program_of_the_server_defines_every_name() -> None:
+@pytest.mark.parametrize("preload", [None, PreloadedModules(["a"])], ids=["alone", "preload"])
+def test_program_of_the_server_defines_every_name(preload: PreloadedModules | None) -> None:
     # The socket is there before. Nor does it import what it does not use.
-    program = f"control = None\n{server_program('/a/flow.py')}"
+    program = f"control = None\n{server_program('/a/flow.py', preload)}"
     rules = [
         "--isolated",
         "--select=E9,F401,F811,F821",
