@@ -132,6 +132,10 @@ def _noted(note: Path) -> DeployedJob | None:
         file, name = Path(noted["definitions_file"]), noted["job"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+    return _job_of(file, name)
+
+
+def _job_of(file: Path, name: str) -> DeployedJob | None:
     compiled = read_compiled(file)
     return compiled.job if compiled is not None and compiled.record.job == name else None
 
@@ -139,8 +143,7 @@ def _noted(note: Path) -> DeployedJob | None:
 def job_in_file(identifier: str) -> DeployedJob | None:
     """The job that `FILE:JOB` names; None if there is no such file, or not with that job."""
     place, _, name = identifier.rpartition(":")
-    compiled = read_compiled(Path(place)) if place.endswith(".py") else None
-    return compiled.job if compiled is not None and compiled.record.job == name else None
+    return _job_of(Path(place), name) if place.endswith(".py") else None
 
 
 def find_deployment(deployed: Sequence[DeployedJob], identifier: str) -> DeployedJob:

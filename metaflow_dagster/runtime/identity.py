@@ -7,9 +7,8 @@ from functools import cache, lru_cache
 from dagster import OpExecutionContext
 
 from metaflow_dagster.runtime.failures import final_failure
-from metaflow_dagster.runtime.identities import read_identity
+from metaflow_dagster.runtime.identities import identity_path, stored_identity
 from metaflow_dagster.runtime.settings import (
-    DEPLOYMENTS,
     LAUNCH_TAGS_TAG,
     TRIGGERS_TAG,
     FlowSettings,
@@ -68,17 +67,16 @@ def deployed_identity(flow: FlowSettings, dagster_run_id: str) -> dict[str, str]
     Whoever has the token may deploy the job, so it is handed on in the environment only.
     """
     store = store_of(flow)
-    path = f"{DEPLOYMENTS}/{flow.job_name}"
-    content = store.read(path)
-    if content is None:
-        return {}
     try:
-        owner, token = read_identity(content)
+        identity = stored_identity(store, flow.job_name)
     except ValueError as error:
         raise final_failure(
-            f"{path} in {store.root} does not say who deployed this job. "
+            f"{identity_path(flow.job_name)} in {store.root} does not say who deployed this job. "
             "Remove it, and compile the flow anew by `dagster create`."
         ) from error
+    if identity is None:
+        return {}
+    owner, token = identity
     return {"METAFLOW_OWNER": owner, "METAFLOW_PRODUCTION_TOKEN": token}
 
 
