@@ -208,17 +208,12 @@ def ruff(*texts: str, directory: Path) -> str:
 
 
 @pytest.mark.parametrize("flow", SHAPED)
-def test_loads_in_dagster(flow: Flow) -> None:
-    module = loaded(emitted(flow))
+def test_loads_with_everything(flow: Flow) -> None:
+    module = loaded(emitted(with_everything(flow), NOTICES))
     Definitions.validate_loadable(module.defs)
     job = job_of(module)
     assert job.name == "MyFlow"
     assert {f"op_{step.name}" for step in flow.steps} <= {node.name for node in job.nodes}
-
-
-@pytest.mark.parametrize("flow", SHAPED)
-def test_loads_with_everything(flow: Flow) -> None:
-    Definitions.validate_loadable(loaded(emitted(with_everything(flow), NOTICES)).defs)
 
 
 @pytest.mark.parametrize("flow", SHAPED)
