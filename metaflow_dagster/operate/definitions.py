@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaflow_dagster.internals.operation import DagsterLoading
 from metaflow_dagster.operate.automations import Automation, Kind
-from metaflow_dagster.operate.errors import RunNotStarted
+from metaflow_dagster.operate.errors import RunNotStarted, unsupported_dagster
 from metaflow_dagster.operate.runs import FLOW_TAG
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class LoadedJob:
 
 def load_job(file: Path, flow: str, job_name: str | None) -> LoadedJob:
     """The job of a flow: that of the name, or the only one; `RunNotStarted` says what is wrong."""
+    if error := unsupported_dagster(DagsterLoading):
+        raise error
     repository = _repository(file)
     jobs = _jobs(repository, file)
     definition = _choose(jobs, file, flow, job_name)

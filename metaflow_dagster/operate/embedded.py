@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_dagster.events import asset_path
-from metaflow_dagster.internals.operation import DagsterHome
+from metaflow_dagster.internals.operation import DagsterCancellation, DagsterHome, DagsterRunProcess
 from metaflow_dagster.operate.automations import Automation, Change
 from metaflow_dagster.operate.definitions import LoadedJob, load_automations, load_job, start_op
 from metaflow_dagster.operate.deployed import DeployedJob, noted_deployments
@@ -30,6 +30,7 @@ from metaflow_dagster.operate.errors import (
     RunNotStarted,
     config_refused,
     run_not_kept,
+    unsupported_dagster,
 )
 from metaflow_dagster.operate.home import alone_in
 from metaflow_dagster.operate.payload import Plain
@@ -215,6 +216,8 @@ class EmbeddedTarget:
         run = self._instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
             self._instance.report_run_failed(run, reason)
+        if error := unsupported_dagster(DagsterRunProcess, DagsterCancellation):
+            raise error
         raise RunNotStarted(f"{reason} See {log_file(self._home, run_id)}.")
 
     def _switch(self, file: Path, automation: Automation, change: Change) -> None:
