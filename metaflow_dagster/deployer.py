@@ -154,10 +154,10 @@ class DagsterDeployedFlow(DeployedFlow):
         MetaflowException
             If the run cannot be resumed; it says what to do.
         """
-        origin = _same("origin_run_id", origin_run_id, run_id)
+        origin = _single_value("origin_run_id", origin_run_id, run_id)
         if origin is None:
             raise TypeError("resume() takes the run to continue: origin_run_id='dagster-…'")
-        chosen = _same("step_to_rerun", step_to_rerun, step)
+        chosen = _single_value("step_to_rerun", step_to_rerun, step)
         return self._launch("resume", _without_empty(origin=origin, step=chosen, tags=list(tags)))
 
     def delete(self, authorize: str | None = None) -> bool:
@@ -338,7 +338,7 @@ def _without_empty(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value}
 
 
-def _same(name: str, *values: str | None) -> str | None:
+def _single_value(name: str, *values: str | None) -> str | None:
     """The one value of something that has two names."""
     values_given = {value for value in values if value is not None}
     if len(values_given) > 1:

@@ -75,7 +75,7 @@ class Deployments:
     def load(self) -> Deployment | None:
         """The deployment there is, if there is one."""
         try:
-            with self._explained("read"):
+            with self._errors_shown("read"):
                 identity = stored_identity(self.datastore, self.job_name)
         except ValueError as error:
             raise NotDeployed(
@@ -87,7 +87,7 @@ class Deployments:
     def store(self, deployment: Deployment) -> None:
         """Replace the deployment there is."""
         blob = json.dumps(asdict(deployment)).encode()
-        with self._explained("written"):
+        with self._errors_shown("written"):
             self.datastore.write(self.path, blob)
 
     def remove(self) -> bool:
@@ -97,12 +97,12 @@ class Deployments:
         """
         if self.datastore.kind != "local":
             return False
-        with self._explained("removed"):
+        with self._errors_shown("removed"):
             Path(self.datastore.address(self.path)).unlink(missing_ok=True)
         return True
 
     @contextmanager
-    def _explained(self, verb: str) -> Iterator[None]:
+    def _errors_shown(self, verb: str) -> Iterator[None]:
         try:
             yield
         except (MetaflowException, OSError) as error:
@@ -219,7 +219,7 @@ def raise_if_refused(
     """Refuse who is not the owner and does not know the token, neither now nor from earlier."""
     if previous.owner == get_username():
         return
-    known = _bare(authorize) if authorize is not None else _kept_token(prefix)
+    known = _without_prefix(authorize) if authorize is not None else _kept_token(prefix)
     if known != previous.production_token:
         raise IncorrectProductionToken(
             f"There is an existing version of job {job_name} which was deployed by the user "
@@ -250,7 +250,7 @@ def _given_token(given: str, project: Project | None) -> str:
             "--new-token is not supported for @projects. Use --generate-new-token to create a "
             "new token."
         )
-    token = _bare(given)
+    token = _without_prefix(given)
     problems = [str(problem) for problem in check_token(token)]
     if problems:
         raise NotDeployed(" ".join(problems))
@@ -267,6 +267,6 @@ def _other_token(prefix: str, previous: str) -> str:
     return token
 
 
-def _bare(token: str) -> str:
+def _without_prefix(token: str) -> str:
     """The token without what makes a namespace of it, which people copy too."""
     return token.removeprefix("production:")

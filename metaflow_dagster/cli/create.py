@@ -154,7 +154,7 @@ def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
         click.echo("\nThe flow has a new production token.")
     _report_namespace(planned.deployment)
     keep_token(planned.deployment, compilation)
-    note(compilation)
+    note_for_list(compilation)
 
 
 def _report_commands(compilation: Compilation) -> None:
@@ -194,7 +194,7 @@ def keep_token(deployment: Deployment, compilation: Compilation) -> None:
         click.echo("somebody else deploy this flow, you need --authorize as well.")
 
 
-def note(compilation: Compilation) -> None:
+def note_for_list(compilation: Compilation) -> None:
     """Note the deployment for `dagster list`; where that cannot be done, it is deployed as well."""
     file = compilation.output.absolute()
     job = DeployedJob(compilation.flow.name, compilation.job_name, file)

@@ -13,7 +13,7 @@ from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.cli.compiling import CHECK, REPLACING, are_current, compile_options
-from metaflow_dagster.cli.create import keep_token, note
+from metaflow_dagster.cli.create import keep_token, note_for_list
 from metaflow_dagster.cli.report import report_automation, report_imports, report_needs
 from metaflow_dagster.deployment import (
     IncorrectProductionToken,
@@ -114,7 +114,7 @@ def _deploy(location: Location) -> None:
     click.echo(f"    dagster dev -f {file_word(str(location.definitions))}")
     for job in jobs:
         keep_token(job.deployment, job.compilation)
-        note(job.compilation)
+        note_for_list(job.compilation)
     report_automation(job.compilation.flow for job in jobs)
     _report_namespaces([job for job in jobs if job.has_new_token])
     _report_stale(location)

@@ -257,7 +257,7 @@ def _from_unix(minute: str, hour: str, day: str, month: str, weekday: str) -> st
             "a * with a step, and L and # are not of cron.",
             "Write * for one of them, or plain days for both.",
         )
-    return _joined(minute, hour, _days(day), month, _weekdays(weekday))
+    return _cron_string(minute, hour, _days(day), month, _weekdays(weekday))
 
 
 def _is_ambiguous(day: str, weekday: str) -> bool:
@@ -276,17 +276,17 @@ def _from_eventbridge(minute: str, hour: str, day: str, month: str, weekday: str
             f"The cron expression is for the year {year!r}, and Dagster's schedules have no year.",
             "Write * for the year, and stop the schedule in Dagster when its time is over.",
         )
-    days, weekdays = map(_starred, (_days(day), _weekdays(_as_in_unix(weekday))))
+    days, weekdays = map(_with_star, (_days(day), _weekdays(_as_in_unix(weekday))))
     if "*" not in (days.text, weekdays.text):
         raise UnsupportedCron(
             f"The day of month {day!r} and the day of week {weekday!r} are both restricted, which "
             "EventBridge does not take; Unix cron runs on days that match either.",
             "Write ? for one of them.",
         )
-    return _joined(minute, hour, days, month, weekdays)
+    return _cron_string(minute, hour, days, month, weekdays)
 
 
-def _starred(part: _Part) -> _Part:
+def _with_star(part: _Part) -> _Part:
     """The same with a star for all days, of which Dagster knows that it restricts nothing."""
     return _Part(part.field, "*", part.numbers) if part.has_all else part
 
@@ -315,7 +315,7 @@ def _weekday_name(number: re.Match[str]) -> str:
     return _WEEKDAYS[int(number[0]) - 1]
 
 
-def _joined(minute: str, hour: str, days: _Part, month: str, weekdays: _Part) -> str:
+def _cron_string(minute: str, hour: str, days: _Part, month: str, weekdays: _Part) -> str:
     months = _ranges(_MONTH, month)
     _check_existence(days, months)
     parts = (_ranges(_MINUTE, minute), _ranges(_HOUR, hour), days, months, weekdays)

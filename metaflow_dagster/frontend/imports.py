@@ -44,7 +44,7 @@ def imported_names(tree: ast.Module, loaded: Mapping[str, Any]) -> Iterator[str]
     for statement in _statements(tree.body):
         if _prepares_imports(statement):
             break
-        names.update(dict.fromkeys(_named(statement, loaded)))
+        names.update(dict.fromkeys(_imported_modules(statement, loaded)))
     return (name for name in names if name in loaded)
 
 
@@ -67,7 +67,7 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
                 yield statement
 
 
-def _named(statement: ast.stmt, loaded: Mapping[str, Any]) -> Iterator[str]:
+def _imported_modules(statement: ast.stmt, loaded: Mapping[str, Any]) -> Iterator[str]:
     """The modules that a statement imports."""
     match statement:
         case ast.Import(names=aliases):

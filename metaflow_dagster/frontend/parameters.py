@@ -19,7 +19,7 @@ from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.credentials import secret_entries
 from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import FlowObject, FlowParameter
-from metaflow_dagster.frontend.texts import fits_environment, shown
+from metaflow_dagster.frontend.texts import fits_environment, without_surrogates
 from metaflow_dagster.internals.metaflow import MetaflowFlow, MetaflowReading
 from metaflow_dagster.ir.flow import (
     Default,
@@ -71,7 +71,7 @@ def read_parameters(flow: FlowObject) -> Iterator[Parameter]:
             name=parameter.name,
             kind=kind,
             default=_default(parameter, kind),
-            description=shown(str(parameter.kwargs.get("help") or "")),
+            description=without_surrogates(str(parameter.kwargs.get("help") or "")),
         )
 
 

@@ -63,10 +63,12 @@ def _is_amount(value: object, is_whole: bool) -> bool:
 
 def pod_of(attributes: Attributes) -> Pod:
     """The pod by the attributes that `@resources` has as well as `@kubernetes`."""
-    return Pod(container=plain(_container(attributes)), spec=plain(_spec(attributes)))
+    return Pod(
+        container=literal_pairs(_container(attributes)), spec=literal_pairs(_spec(attributes))
+    )
 
 
-def plain(pairs: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Literal], ...]:
+def literal_pairs(pairs: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Literal], ...]:
     """Values as a file can hold them; `ValueError` names one that it cannot."""
     return tuple((name, as_json(value)) for name, value in pairs)
 
@@ -78,7 +80,7 @@ def _container(attributes: Attributes) -> Iterator[tuple[str, Literal]]:
     if attributes.get("image_pull_policy"):
         yield "image_pull_policy", attributes["image_pull_policy"]
     yield "resources", _resources(attributes)
-    secrets = [*_named(attributes.get("secrets")), *KUBERNETES_SECRETS.split(",")]
+    secrets = [*_names_in(attributes.get("secrets")), *KUBERNETES_SECRETS.split(",")]
     if any(secrets):
         yield "env_from", [{"secret_ref": {"name": secret}} for secret in secrets if secret]
     mounts = [_mount(name, path) for name, path, _ in _volumes(attributes)]
@@ -149,5 +151,5 @@ def _volumes(attributes: Attributes) -> Iterator[tuple[str, str, dict[str, Liter
         yield claim, path, {"persistent_volume_claim": {"claim_name": claim}}
 
 
-def _named(names: Any) -> list[str]:
+def _names_in(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else list(names or ())

@@ -66,7 +66,7 @@ class Session:
         """Absolute path of the file that runs the flow."""
         return os.path.abspath(self.state.entrypoint[-1])
 
-    def given(self, parameter: str) -> Any:
+    def option_value(self, parameter: str) -> Any:
         """The value of a top-level option such as `datastore_root`; None if not given."""
         return self.context.params.get(parameter)
 
@@ -190,7 +190,7 @@ def library_session(flow_cls: type) -> Iterator[Session]:
         ]
         decorators.add_decorator_options(config_options(command))
         # The command to run after the callback is one that is neither `run` nor `step`.
-        with _explained():
+        with _startup_errors_shown():
             context = command.make_context(
                 flow_cls.__name__, ["--quiet", "dagster"], obj=state, auto_envvar_prefix="METAFLOW"
             )
@@ -198,7 +198,7 @@ def library_session(flow_cls: type) -> Iterator[Session]:
         context.invoked_subcommand = "dagster"
         try:
             with context:
-                with _explained():
+                with _startup_errors_shown():
                     click.Command.invoke(command, context)
                 yield Session(state, context)
         finally:
@@ -208,7 +208,7 @@ def library_session(flow_cls: type) -> Iterator[Session]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _startup_errors_shown() -> Iterator[None]:
     """Say what Metaflow stumbles over when it starts a flow, as `CompileError`."""
     try:
         yield

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from metaflow_dagster.diagnostics import InternalError
 from metaflow_dagster.frontend.decorators import decorated_step
 from metaflow_dagster.frontend.protocols import FlowObject, Graph, Node
-from metaflow_dagster.frontend.texts import shown
+from metaflow_dagster.frontend.texts import without_surrogates
 from metaflow_dagster.ir.flow import (
     End,
     Foreach,
@@ -34,7 +34,7 @@ def read_steps(flow: FlowObject, graph: Graph) -> Iterator[Step]:
             parents=tuple(parents[node.name]),
             location=location(node),
             joins=node.split_parents[-1] if node.type == "join" else None,
-            description=shown(node.doc.strip()),
+            description=without_surrogates(node.doc.strip()),
             class_name=_class_name(flow, node),
         )
         yield decorated_step(node, step)

@@ -47,7 +47,7 @@ def interrupted_when_canceled(instance: DagsterInstance, run_id: str) -> Iterato
     watcher = threading.Thread(target=_watch, args=arguments, daemon=True)
     watcher.start()
     try:
-        with _served(instance, run_id, interrupt):
+        with _cancellation_server(instance, run_id, interrupt):
             yield
     finally:
         over.set()
@@ -66,7 +66,9 @@ def _watch(instance_ref: Any, run_id: str, over: threading.Event, interrupt: Int
 
 
 @contextmanager
-def _served(instance: DagsterInstance, run_id: str, interrupt: Interruption) -> Iterator[None]:
+def _cancellation_server(
+    instance: DagsterInstance, run_id: str, interrupt: Interruption
+) -> Iterator[None]:
     """Answer to Dagster's call to end the run, on a socket of this process."""
     import grpc  # type: ignore[import-untyped]
 

@@ -104,7 +104,7 @@ def _read(file: Path) -> CompiledFile:
 
 def note_deployment(home: Path, job: DeployedJob) -> None:
     """Note that a job is deployed; `OSError` if that cannot be written."""
-    note = _note(home, job)
+    note = _note_file(home, job)
     note.parent.mkdir(exist_ok=True)
     text = json.dumps({"definitions_file": str(job.definitions_file), "job": job.name})
     note.write_text(text, encoding="utf-8")
@@ -112,21 +112,21 @@ def note_deployment(home: Path, job: DeployedJob) -> None:
 
 def forget_deployment(home: Path, job: DeployedJob) -> None:
     """Remove the note that a job is deployed, if there is one."""
-    _note(home, job).unlink(missing_ok=True)
+    _note_file(home, job).unlink(missing_ok=True)
 
 
-def _note(home: Path, job: DeployedJob) -> Path:
+def _note_file(home: Path, job: DeployedJob) -> Path:
     digest = hashlib.sha1(os.fsencode(job.identifier)).hexdigest()[:12]
     return home / _NOTES / f"{job.name}-{digest}.json"
 
 
 def noted_deployments(home: Path) -> Sequence[DeployedJob]:
     """The jobs that have been deployed with this home and are there."""
-    jobs = (_noted(note) for note in sorted((home / _NOTES).glob("*.json")))
+    jobs = (_job_of_note(note) for note in sorted((home / _NOTES).glob("*.json")))
     return [job for job in jobs if job is not None]
 
 
-def _noted(note: Path) -> DeployedJob | None:
+def _job_of_note(note: Path) -> DeployedJob | None:
     try:
         noted = json.loads(note.read_text(encoding="utf-8"))
         file, name = Path(noted["definitions_file"]), noted["job"]
@@ -154,14 +154,14 @@ def find_deployment(deployed: Sequence[DeployedJob], identifier: str) -> Deploye
         return meant[0]
     if meant:
         raise DeploymentNotFound(
-            f"More than one job {name} is deployed. Name one: {_listed(meant)}."
+            f"More than one job {name} is deployed. Name one: {_identifiers(meant)}."
         )
     raise DeploymentNotFound(
         f"No job {identifier} is deployed. Give FILE:JOB, with the file that `dagster create` has "
         "written, or the name of a job that this Dagster knows: "
-        f"{_listed(deployed) or 'it knows none'}."
+        f"{_identifiers(deployed) or 'it knows none'}."
     )
 
 
-def _listed(jobs: Sequence[DeployedJob]) -> str:
+def _identifiers(jobs: Sequence[DeployedJob]) -> str:
     return ", ".join(sorted(job.identifier for job in jobs))

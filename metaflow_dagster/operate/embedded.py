@@ -82,7 +82,7 @@ class EmbeddedTarget:
     @contextmanager
     def open(cls, home: Path) -> Iterator[EmbeddedTarget]:
         """The target, for as long as its history is open."""
-        with _opened(home) as instance, _history_of(home):
+        with _open_instance(home) as instance, _history_of(home):
             yield cls(instance, home)
 
     def launch(self, launch: Launch) -> Launched:
@@ -245,7 +245,7 @@ class EmbeddedTarget:
         yield f"Dagster's messages: {log_file(self._home, run_id)}"
 
 
-def _opened(home: Path) -> DagsterInstance:
+def _open_instance(home: Path) -> DagsterInstance:
     """Dagster with a home, whose databases are there and can be read."""
     from dagster import DagsterInstance
 

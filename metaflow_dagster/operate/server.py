@@ -270,14 +270,14 @@ class ServerTarget:
     def _job(self, launch: Launch) -> ServedJob:
         answer = self._ask(JOBS, {})
         jobs = list(served_jobs(answer))
-        meant = [job for job in jobs if _is_meant(job, launch)]
+        meant = [job for job in jobs if _is_match(job, launch)]
         if len(meant) == 1:
             return meant[0]
         what = f"job {launch.job.name}" if launch.job.name else "job"
         if meant:
             raise RunNotStarted(
                 f"The Dagster at {self._url} has more than one {what} of the flow {launch.flow}. "
-                f"Choose one with --name and --location: {_listed(meant)}."
+                f"Choose one with --name and --location: {_job_names(meant)}."
             )
         where = f" in the location {launch.job.location}" if launch.job.location else ""
         raise RunNotStarted(
@@ -340,7 +340,7 @@ def _reason(error: Exception) -> str:
     return str(error.args[-1]).strip().splitlines()[0]
 
 
-def _is_meant(job: ServedJob, launch: Launch) -> bool:
+def _is_match(job: ServedJob, launch: Launch) -> bool:
     return (
         job.flow == launch.flow
         and launch.job.name in (None, job.name)
@@ -352,7 +352,7 @@ def _jobs_or_errors(flow: str, jobs: Sequence[ServedJob], answer: Any) -> str:
     """The hint to a user whose job was not found: the jobs or broken locations that there are."""
     of_flow = [job for job in jobs if job.flow == flow]
     if of_flow:
-        return f"Of this flow it has: {_listed(of_flow)}. Choose with --name and --location."
+        return f"Of this flow it has: {_job_names(of_flow)}. Choose with --name and --location."
     broken = [
         entry["name"]
         for entry in answer["workspaceOrError"].get("locationEntries", ())
@@ -366,5 +366,5 @@ def _jobs_or_errors(flow: str, jobs: Sequence[ServedJob], answer: Any) -> str:
     )
 
 
-def _listed(jobs: Sequence[ServedJob]) -> str:
+def _job_names(jobs: Sequence[ServedJob]) -> str:
     return ", ".join(sorted(f"{job.name} in {job.location}" for job in jobs))

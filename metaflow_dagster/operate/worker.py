@@ -78,7 +78,7 @@ def main() -> None:
 
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     with (
-        _locked(home, run_id),
+        _lock_held(home, run_id),
         DagsterRunProcess.capture_interrupts(),
         DagsterInstance.from_config(str(home)) as instance,
     ):
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 @contextmanager
-def _locked(home: Path, run_id: str) -> Iterator[None]:
+def _lock_held(home: Path, run_id: str) -> Iterator[None]:
     path = _lock_file(home, run_id)
     with open(path, "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

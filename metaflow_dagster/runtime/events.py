@@ -82,7 +82,7 @@ def publish_end(flow: FlowSettings, context: OpExecutionContext, task: FinishedT
     context.log_event(AssetMaterialization(asset, metadata={**payload, **table}))
 
 
-def happened(
+def event_of_record(
     kind: str,
     fields: Mapping[str, str],
     config: StartConfig | None,

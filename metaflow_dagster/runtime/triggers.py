@@ -36,7 +36,7 @@ from metaflow_dagster.runtime.events import (
     StartConfig,
     UnusablePayload,
     event_asset,
-    happened,
+    event_of_record,
 )
 from metaflow_dagster.runtime.settings import TRIGGERS_TAG
 
@@ -193,7 +193,7 @@ def usable_events(
             if entry.record is None:
                 raise UnusablePayload("has a payload that Dagster cannot read")
             fields = trigger.events[entry.name]
-            event = happened(trigger.kind, fields, config, entry.name, entry.record)
+            event = event_of_record(trigger.kind, fields, config, entry.name, entry.record)
             if problem := oversize(trigger, config, [event], max_bytes):
                 raise UnusablePayload(f"is too big: {problem}")
             events.append(event)

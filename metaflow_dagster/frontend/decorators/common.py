@@ -22,7 +22,7 @@ _RUNTIME_HOOKS = ("runtime_init", "runtime_task_created", "runtime_step_cli", "r
 
 def check_specs(node: Node) -> Iterator[Diagnostic]:
     """Decorators that the source does not hold, and that no command line can name."""
-    for decorator in _added(node):
+    for decorator in _undeclared(node):
         try:
             decorator.make_decorator_spec()
         except STUMBLES as error:
@@ -43,7 +43,7 @@ def read_common(node: Node, step: Step, hooks_replaced: tuple[type, ...]) -> Ste
     return replace(
         step,
         retries=_retries(node),
-        decorators=tuple(decorator.make_decorator_spec() for decorator in _added(node)),
+        decorators=tuple(decorator.make_decorator_spec() for decorator in _undeclared(node)),
         hooks=tuple(decorator.name for decorator in hooked),
         applied=_names(node),
     )
@@ -88,7 +88,7 @@ def _name(decorator: StepDecorator | UserStepDecorator) -> str:
     return f"@{getattr(decorator, 'name', None) or getattr(decorator, 'decorator_name', '')}"
 
 
-def _added(node: Node) -> Iterator[StepDecorator | UserStepDecorator]:
+def _undeclared(node: Node) -> Iterator[StepDecorator | UserStepDecorator]:
     """The decorators that the source does not hold (`metaflow/runtime.py: CLIArgs`)."""
     decorators: Iterable[StepDecorator | UserStepDecorator]
     decorators = chain(node.decorators, node.wrappers, node.config_decorators)

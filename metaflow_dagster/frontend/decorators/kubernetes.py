@@ -11,7 +11,7 @@ from dataclasses import replace
 from metaflow.metaflow_config import KUBERNETES_NAMESPACE
 
 from metaflow_dagster.frontend.decorators.handling import StepHandling, decorators_named
-from metaflow_dagster.frontend.pods import Attributes, checked_pod, plain, pod_of
+from metaflow_dagster.frontend.pods import Attributes, checked_pod, literal_pairs, pod_of
 from metaflow_dagster.frontend.protocols import Node
 from metaflow_dagster.ir.flow import Pod, Step
 
@@ -32,7 +32,7 @@ def _pod(attributes: Attributes) -> Pod:
     labels = [(name, attributes[name]) for name in ("labels", "annotations") if attributes[name]]
     return replace(
         pod_of(attributes),
-        metadata=plain(labels),
+        metadata=literal_pairs(labels),
         beyond_dagster=tuple(_beyond_dagster(attributes)),
     )
 
