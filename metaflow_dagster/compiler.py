@@ -10,6 +10,7 @@ from pathlib import Path
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.assets import read_assets, read_checks
+from metaflow_dagster.automation import check_automation
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import backend_found_anywhere, store_code
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, InternalError, raise_if_any
@@ -31,7 +32,7 @@ from metaflow_dagster.keywords import LibraryOptions, takes
 from metaflow_dagster.names import is_dagster_name
 from metaflow_dagster.option_checks import check_options
 from metaflow_dagster.options import Options, pooled_steps
-from metaflow_dagster.partitions import check_triggers, partitioned_parameters, read_dimensions
+from metaflow_dagster.partitions import check_triggers, read_dimensions
 from metaflow_dagster.planner import (
     check_plan,
     check_pods,
@@ -93,7 +94,7 @@ def compile_session(
     """
     raise_if_any(check_options(options))
     session.attach(options.decospecs)
-    flow = _placed(read_flow(session, partitioned_parameters(options.partitions)), options)
+    flow = _placed(read_flow(session), options)
     flow = _partitioned(flow, options)
     raise_if_any(_check_steps(flow, options))
     flow = replace(flow, steps=tuple(_started(step, options) for step in flow.steps))
@@ -134,11 +135,12 @@ def _placed(flow: Flow, options: Options) -> Flow:
 def _partitioned(flow: Flow, options: Options) -> Flow:
     """The flow with its partitions, of which events choose the keys."""
     dimensions = read_dimensions(flow, options.partitions)
-    raise_if_any(check_triggers(flow, dimensions))
+    flow = replace(flow, dimensions=dimensions)
+    raise_if_any([*check_triggers(flow, dimensions), *check_automation(flow)])
     flow = replace(flow, assets=read_assets(flow, options), checks=read_checks(flow, options))
     derived = {each.window_end for each in dimensions}
     triggers = tuple(_without(trigger, derived) for trigger in flow.triggers)
-    return replace(flow, dimensions=dimensions, triggers=triggers)
+    return replace(flow, triggers=triggers)
 
 
 def _without(trigger: Trigger, parameters: Container[str | None]) -> Trigger:

@@ -115,7 +115,7 @@ class DagsterDeployedFlow(DeployedFlow):
         if partition is not None:
             command, by_pair = "trigger_partition", {*parameters}
         pairs = [f"{name}={_text(parameters.pop(name))}" for name in sorted(by_pair)]
-        own = _given(partition=partition, run_params=pairs, tags=list(tags))
+        own = _without_empty(partition=partition, run_params=pairs, tags=list(tags))
         return self._launch(command, {**parameters, **own})
 
     run = trigger
@@ -159,11 +159,11 @@ class DagsterDeployedFlow(DeployedFlow):
         MetaflowException
             If the run cannot be resumed; it says what to do.
         """
-        origin = _same("origin_run_id", origin_run_id, run_id)
+        origin = _single_value("origin_run_id", origin_run_id, run_id)
         if origin is None:
             raise TypeError("resume() takes the run to continue: origin_run_id='dagster-…'")
-        chosen = _same("step_to_rerun", step_to_rerun, step)
-        return self._launch("resume", _given(origin=origin, step=chosen, tags=list(tags)))
+        chosen = _single_value("step_to_rerun", step_to_rerun, step)
+        return self._launch("resume", _without_empty(origin=origin, step=chosen, tags=list(tags)))
 
     def delete(self, authorize: str | None = None) -> bool:
         """
@@ -307,7 +307,7 @@ class DagsterDeployedFlow(DeployedFlow):
             try:
                 content = handle_timeout(descriptor, process, self.deployer.file_read_timeout)
             except RuntimeError:
-                raise launch_error(_said(process)) from None  # which has said it before
+                raise launch_error(_output_of(process)) from None  # which has said it before
             process.sync_wait()
         return DagsterTriggeredRun(deployer=self.deployer, content=content)
 
@@ -328,27 +328,27 @@ class DagsterDeployedFlow(DeployedFlow):
         return deployer.spm.get(process)
 
 
-def _said(process: Any) -> str:
+def _output_of(process: Any) -> str:
     """The error message of a command that failed, without Metaflow's line before it."""
     if process.process.poll() is not None:
         process.sync_wait()  # for the threads that write to the file what it has said
     text = Path(process.log_files["stderr"]).read_text(encoding="utf-8", errors="replace")
-    said = [
+    lines = [
         line.strip() for line in text.splitlines() if line.strip() and " executing " not in line
     ]
-    return "\n".join(said) or "The command ended without a word."
+    return "\n".join(lines) or "The command ended without a word."
 
 
-def _given(**options: object) -> dict[str, object]:
+def _without_empty(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value}
 
 
-def _same(name: str, *values: str | None) -> str | None:
+def _single_value(name: str, *values: str | None) -> str | None:
     """The one value of something that has two names."""
-    given = {value for value in values if value is not None}
-    if len(given) > 1:
-        raise TypeError(f"resume() got two values for {name}: {' and '.join(sorted(given))}")
-    return next(iter(given), None)
+    values_given = {value for value in values if value is not None}
+    if len(values_given) > 1:
+        raise TypeError(f"resume() got two values for {name}: {' and '.join(sorted(values_given))}")
+    return next(iter(values_given), None)
 
 
 def _text(value: object) -> str:

@@ -64,7 +64,7 @@ def create(self: DagsterDeployer, options: DeployerOptions) -> DagsterDeployedFl
     if options.name is not None:
         raise TypeError("create() takes no name: give it to Deployer(...).dagster(name=...)")
     tokens = {name: getattr(options, name) for name in _TOKENS}
-    words = {"name": self.job_name, "file": options.definitions_file, **_given(options)}
+    words = {"name": self.job_name, "file": options.definitions_file, **_keywords_of(options)}
     deployed: DagsterDeployedFlow = self.create_privately(words, tokens)
     return deployed
 
@@ -74,7 +74,7 @@ create.__doc__ = (create.__doc__ or "").format(
 )
 
 
-def _given(options: DeployerOptions) -> dict[str, Any]:
+def _keywords_of(options: DeployerOptions) -> dict[str, Any]:
     """The options as Metaflow's click API takes them; None for what is not given."""
     own = [*options_of(Surface.DEPLOYER), *fields(options)[len(fields(Options)) :]]
     names = [option.name for option in own if option.name not in ("definitions_file", *_TOKENS)]

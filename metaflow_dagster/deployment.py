@@ -22,8 +22,7 @@ from metaflow.util import get_username
 from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.ir.flow import Backend, Flow, Project
 from metaflow_dagster.option_checks import check_token
-from metaflow_dagster.runtime.identities import read_identity
-from metaflow_dagster.runtime.settings import DEPLOYMENTS as DEPLOYMENTS
+from metaflow_dagster.runtime.identities import identity_path, stored_identity
 from metaflow_dagster.runtime.store import Store, default_sysroot
 
 
@@ -71,18 +70,24 @@ class Deployments:
     @property
     def path(self) -> str:
         """The blob in the datastore."""
-        return f"{DEPLOYMENTS}/{self.job_name}"
+        return identity_path(self.job_name)
 
     def load(self) -> Deployment | None:
         """The deployment there is, if there is one."""
-        with self._explained("read"):
-            content = self.datastore.read(self.path)
-        return None if content is None else self._deployment(content)
+        try:
+            with self._errors_shown("read"):
+                identity = stored_identity(self.datastore, self.job_name)
+        except ValueError as error:
+            raise NotDeployed(
+                f"{self} does not say who deployed job {self.job_name}. Nothing was changed. "
+                "Remove it, and deploy the job as if for the first time."
+            ) from error
+        return None if identity is None else Deployment(*identity)
 
     def store(self, deployment: Deployment) -> None:
         """Replace the deployment there is."""
         blob = json.dumps(asdict(deployment)).encode()
-        with self._explained("written"):
+        with self._errors_shown("written"):
             self.datastore.write(self.path, blob)
 
     def remove(self) -> bool:
@@ -92,21 +97,12 @@ class Deployments:
         """
         if self.datastore.kind != "local":
             return False
-        with self._explained("removed"):
+        with self._errors_shown("removed"):
             Path(self.datastore.address(self.path)).unlink(missing_ok=True)
         return True
 
-    def _deployment(self, content: bytes) -> Deployment:
-        try:
-            return Deployment(*read_identity(content))
-        except ValueError as error:
-            raise NotDeployed(
-                f"{self} does not say who deployed job {self.job_name}. Nothing was changed. "
-                "Remove it, and deploy the job as if for the first time."
-            ) from error
-
     @contextmanager
-    def _explained(self, verb: str) -> Iterator[None]:
+    def _errors_shown(self, verb: str) -> Iterator[None]:
         try:
             yield
         except (MetaflowException, OSError) as error:
@@ -134,6 +130,40 @@ def store_code(compilation: Compilation) -> None:
             "was changed. See to it that Metaflow's datastore can be reached and written to, and "
             "try again."
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDeployment:
+    """A compiled job, and its deployment as it is and as it will be.
+
+    `place` is where the deployment is kept; `previous` is None if there is none.
+    """
+
+    compilation: Compilation
+    place: Deployments
+    previous: Deployment | None
+    deployment: Deployment
+
+    def store(self) -> None:
+        """Store the code, if it is packed, and replace the deployment, if it is another one."""
+        store_code(self.compilation)
+        if self.deployment != self.previous:
+            self.place.store(self.deployment)
+
+    @property
+    def has_new_token(self) -> bool:
+        """Whether its runs are in another namespace from now on."""
+        token = self.deployment.production_token
+        return self.previous is None or self.previous.production_token != token
+
+
+def planned_deployment(compilation: Compilation, tokens: TokenOptions) -> PlannedDeployment:
+    """The deployment of a compiled job, with the tokens that its user gives or wants."""
+    flow, name = compilation.flow, compilation.job_name
+    place = deployments(flow.backend, flow.file, name)
+    previous = place.load()
+    deployment = next_deployment(previous, tokens, name, flow.project)
+    return PlannedDeployment(compilation, place, previous, deployment)
 
 
 def backend_found_anywhere(flow: Flow) -> Backend:
@@ -189,7 +219,7 @@ def raise_if_refused(
     """Refuse who is not the owner and does not know the token, neither now nor from earlier."""
     if previous.owner == get_username():
         return
-    known = _bare(authorize) if authorize is not None else _kept_token(prefix)
+    known = _without_prefix(authorize) if authorize is not None else _kept_token(prefix)
     if known != previous.production_token:
         raise IncorrectProductionToken(
             f"There is an existing version of job {job_name} which was deployed by the user "
@@ -220,7 +250,7 @@ def _given_token(given: str, project: Project | None) -> str:
             "--new-token is not supported for @projects. Use --generate-new-token to create a "
             "new token."
         )
-    token = _bare(given)
+    token = _without_prefix(given)
     problems = [str(problem) for problem in check_token(token)]
     if problems:
         raise NotDeployed(" ".join(problems))
@@ -237,6 +267,6 @@ def _other_token(prefix: str, previous: str) -> str:
     return token
 
 
-def _bare(token: str) -> str:
+def _without_prefix(token: str) -> str:
     """The token without what makes a namespace of it, which people copy too."""
     return token.removeprefix("production:")

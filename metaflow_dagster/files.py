@@ -64,7 +64,7 @@ def check_module_name(
     """Why no file may be called so: Dagster loads it as the module of that name, and where it lies
     other files import it instead of the module that they mean.
     """
-    why = _taken(path.stem, flow_file, executor_module)
+    why = _conflict(path.stem, flow_file, executor_module)
     if why:
         yield Diagnostic(
             f"{path} would be imported instead of the module {path.stem}, which {why}.",
@@ -72,7 +72,7 @@ def check_module_name(
         )
 
 
-def _taken(name: str, flow_file: str, executor_module: str | None) -> str | None:
+def _conflict(name: str, flow_file: str, executor_module: str | None) -> str | None:
     if name in sys.stdlib_module_names:
         return "belongs to Python"
     if name == executor_module:

@@ -118,14 +118,14 @@ def _status(child: int) -> str:
 def _become_child(work: Callable[[], Result], writing: int) -> NoReturn:
     """Do the work and end, without anything that the parent would do at its end."""
     try:
-        message = _serialized(_done(work))
+        message = _serialized(_outcome_of(work))
         with open(writing, "wb") as pipe:
             pipe.write(len(message).to_bytes(_LENGTH, "big") + message)
     finally:
         os._exit(0)
 
 
-def _done(work: Callable[[], Result]) -> _Outcome[Result]:
+def _outcome_of(work: Callable[[], Result]) -> _Outcome[Result]:
     output, errors = io.StringIO(), io.StringIO()
     sys.stdout, sys.stderr = output, errors
     result, error, traced = None, None, ""

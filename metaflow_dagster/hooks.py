@@ -23,6 +23,8 @@ from metaflow.system_context import system_context
 from metaflow.unbounded_foreach import UBF_CONTROL
 from metaflow.user_configs.config_parameters import dump_config_values
 
+from metaflow_dagster.internals.metaflow import MetaflowArtifacts, MetaflowCurrent
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -69,7 +71,9 @@ def _parallel_nodes(state: Any, attempt: Attempt) -> Any:
     if attempt.ubf_context != UBF_CONTROL:
         return None
     (before,) = attempt.input_paths
-    return state.flow_datastore.get_task_datastore(*before.split("/"))["_parallel_ubf_iter"]
+    return state.flow_datastore.get_task_datastore(*before.split("/"))[
+        MetaflowArtifacts.parallel_nodes
+    ]
 
 
 def run_attempt(state: Any, attempt: Attempt) -> int:
@@ -132,7 +136,7 @@ def _announce(state: Any, attempt: Attempt) -> None:
     state.metadata.register_task_id(
         attempt.run_id, attempt.step, attempt.task_id, attempt.retry_count
     )
-    system_context._update(run_id=attempt.run_id)
+    MetaflowCurrent.update_system(system_context)(run_id=attempt.run_id)
 
 
 def _create_task(state: Any, task: HookedTask) -> None:
@@ -140,7 +144,7 @@ def _create_task(state: Any, task: HookedTask) -> None:
         task.run_id, task.step, task.task_id, attempt=task.retries, mode="w"
     )
     datastore.init_task()
-    system_context._update(
+    MetaflowCurrent.update_system(system_context)(
         task_id=task.task_id,
         split_index=task.split_index,
         is_cloned=False,

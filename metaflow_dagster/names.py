@@ -41,7 +41,7 @@ DAGSTER_RESERVED: Final = frozenset(
     }
 )
 
-# What the bodies of ops refer to, which no input of theirs may be called (emit/op.py).
+# The names in the bodies of ops, which no input of theirs may have (emit/op.py).
 OP_BODY_NAMES: Final = frozenset(
     {
         "FLOW",

@@ -19,6 +19,7 @@ from typing import Any, Final
 from typing_extensions import assert_never
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic
+from metaflow_dagster.internals.operation import DagsterHome
 from metaflow_dagster.ir.assets import (
     Dimension,
     DynamicPartitions,
@@ -104,11 +105,6 @@ def check_triggers(flow: Flow, dimensions: Sequence[Dimension]) -> Iterator[Diag
                     f'Name the field that does: @trigger(event={{"name": "{trigger.events[0].name}"'
                     f', "parameters": {{"{dimension.parameter}": "{dimension.parameter}"}}}}).',
                 )
-
-
-def partitioned_parameters(texts: Sequence[str]) -> frozenset[str]:
-    """The parameters that `--partition` gives values to, of what may yet prove malformed."""
-    return frozenset(name for text in texts for name in text.partition("=")[0].split(","))
 
 
 class _Malformed(Exception):
@@ -268,9 +264,8 @@ def made(partitions: Partitions) -> Any:
 def _refusals() -> tuple[type[Exception], ...]:
     """The errors of Dagster's classes for partitions that they do not take."""
     from dagster import DagsterError
-    from dagster._check import CheckError
 
-    return (DagsterError, CheckError, ValueError, OverflowError)
+    return (DagsterError, DagsterHome.check_error.get(), ValueError, OverflowError)
 
 
 def _first_keys(definition: Any, partitions: TimePartitions) -> Sequence[str]:

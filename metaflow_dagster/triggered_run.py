@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from metaflow.exception import MetaflowNotFound
 from metaflow.runner.deployer import TriggeredRun
 
+from metaflow_dagster.internals.metaflow import MetaflowRuns
 from metaflow_dagster.operate.deployed import read_compiled
 from metaflow_dagster.operate.runs import DagsterRun
 from metaflow_dagster.operate.target import open_target
@@ -70,11 +71,10 @@ class DagsterTriggeredRun(TriggeredRun):
         Run, optional
             None until its `start` step begins.
         """
-        from metaflow import Run
-
         for store in self._stores():
             try:
-                return Run(self.pathspec, _namespace_check=False, _current_metadata=store)
+                run: Run = MetaflowRuns.run(self.pathspec, MetaflowRuns.is_checked, store)
+                return run
             except MetaflowNotFound:
                 continue
         return None

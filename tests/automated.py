@@ -125,7 +125,7 @@ class Webhook(WebServer):
     @route("POST", f"/{SECRET}")
     def take(self, request: Request) -> Reply:
         self.attempts.append(request.body)
-        of_failures = [one for one in self.attempts if one["status"] == "FAILURE"]
+        of_failures = [attempt for attempt in self.attempts if attempt["status"] == "FAILURE"]
         if request.body in of_failures and len(of_failures) < 3:
             return Reply({}, 500)
         self.taken.append(request.body)
@@ -193,7 +193,7 @@ class Automated:
 
     def ticks(self, name: str, after: float = 0, limit: int = 100) -> Sequence[Any]:
         """The looks of a sensor or schedule that have begun after some time, the latest first."""
-        states = [one for one in self.instance.all_instigator_state() if one.name == name]
+        states = [each for each in self.instance.all_instigator_state() if each.name == name]
         if not states:  # nobody has looked at it yet
             return []
         (state,) = states
@@ -324,8 +324,8 @@ def code_servers(place: Place, webhook: Webhook) -> Iterator[None]:
             server = {"host": "127.0.0.1", "port": port, "location_name": file}
             servers.append({"grpc_server": server})
         (place.directory / "workspace.yaml").write_text(json.dumps({"load_from": servers}))
-        for one in servers:
-            until(partial(accepts, one["grpc_server"]["port"]))
+        for each in servers:
+            until(partial(accepts, each["grpc_server"]["port"]))
         yield
 
 

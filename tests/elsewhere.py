@@ -192,7 +192,7 @@ class Elsewhere:
 def different_elsewhere(native: RunSnapshot, other: RunSnapshot) -> list[str]:
     """How two runs differ, save for what says where the flow's file is and how it is decorated."""
     found = differences(native, other)
-    return [one for one in found if not one.startswith("_graph_info of ")]
+    return [each for each in found if not each.startswith("_graph_info of ")]
 
 
 _REEXECUTE = """

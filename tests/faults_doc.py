@@ -157,7 +157,10 @@ def found_in(file: str) -> Iterator[Fault]:
 
 def document() -> str:
     """The text of the document."""
-    rows = [f"| {one.name} | {one.description} | [{one.test}](../{one.file}) |" for one in faults()]
+    rows = [
+        f"| {fault.name} | {fault.description} | [{fault.test}](../{fault.file}) |"
+        for fault in faults()
+    ]
     table = "\n".join(["| what fails | what happens | test |", "|---|---|---|", *rows])
     return f"{INTRODUCTION}{table}\n{LIMITS}"
 

@@ -271,7 +271,7 @@ def _steps_of(node: Node, after: str) -> Iterator[StepText]:
         case Plain(name):
             yield StepText(name, Linear(after))
         case Branches(opening, branches, join):
-            yield from _opening(opening, Fan(tuple(entry(one, join) for one in branches)))
+            yield from _opening(opening, Fan(tuple(entry(each, join) for each in branches)))
             for branch in branches:
                 yield from _steps(branch, join)
             yield StepText(join, Linear(after), is_join=True)
@@ -443,7 +443,7 @@ def _next_lines(name: str, following: Next) -> Iterator[str]:
         case Linear(target):
             yield f"self.next(self.{target})"
         case Fan(targets):
-            yield f"self.next({', '.join(f'self.{one}' for one in targets)})"
+            yield f"self.next({', '.join(f'self.{each}' for each in targets)})"
         case Each(target):
             yield f"self.items = _items(self, {name!r})"
             yield f'self.next(self.{target}, foreach="items")'
@@ -646,7 +646,7 @@ def _parameter(draw: st.DrawFn) -> ParameterText:
 
 
 _parameters = st.lists(
-    _parameter(), max_size=3, unique_by=lambda one: one.name.replace("-", "_").lower()
+    _parameter(), max_size=3, unique_by=lambda parameter: parameter.name.replace("-", "_").lower()
 )
 
 
@@ -699,7 +699,7 @@ def examples(count: int, deep: int = DEEP) -> Any:
     return settings(
         max_examples=count * (deep if is_deep else 1),
         deadline=None,
-        phases=[one for one in Phase if one is not Phase.explain],
+        phases=[each for each in Phase if each is not Phase.explain],
         print_blob=True,
         suppress_health_check=[
             HealthCheck.too_slow,

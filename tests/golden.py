@@ -69,7 +69,7 @@ class Case:
                 case str() | int():
                     yield f"{option}={value}"
                 case _:
-                    yield from (f"{option}={one}" for one in value)
+                    yield from (f"{option}={each}" for each in value)
 
 
 _OPTION_NAMES = {
@@ -209,7 +209,7 @@ def isolate() -> None:
     """Free this process, and what it starts, of configuration; to call before Metaflow's import."""
     home = tempfile.mkdtemp(prefix="metaflow-dagster-home-")
     atexit.register(shutil.rmtree, home, ignore_errors=True)
-    for variable in [one for one in os.environ if one.startswith(("METAFLOW_", "DAGSTER_"))]:
+    for variable in [name for name in os.environ if name.startswith(("METAFLOW_", "DAGSTER_"))]:
         del os.environ[variable]
     os.environ.update(
         HOME=home,

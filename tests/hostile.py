@@ -60,7 +60,7 @@ def _joined(*kinds: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 # Whatever a Python string can hold, what a process can be given, and what UTF-8 can hold of that.
 texts = _joined(st.sampled_from(_PARTS), st.text(st.characters(exclude_categories=()), max_size=4))
 arguments = _joined(
-    st.sampled_from([one for one in _PARTS if one not in ("\x00", "\ud800")]),
+    st.sampled_from([part for part in _PARTS if part not in ("\x00", "\ud800")]),
     st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=4),
 )
 encodable = arguments.filter(lambda text: "\udcff" not in text)

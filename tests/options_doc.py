@@ -26,7 +26,7 @@ def _on_command_line(option: Field[Any]) -> str:
     flag = flag_of(option)
     value = "|".join(flag.choices) or flag.metavar
     given = f"{flag.name} {value}".replace("|", "\\|") if value else flag.name
-    return ", ".join(f"`{one}`" for one in (given, flag.opposite) if one)
+    return ", ".join(f"`{each}`" for each in (given, flag.opposite) if each)
 
 
 def _meaning(option: Field[Any]) -> str:

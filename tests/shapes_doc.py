@@ -101,10 +101,12 @@ def _graph_of(shape: Shape) -> str:
     """The steps with their calls of `self.next`, one a line; joins with their inputs."""
     tree = ast.parse(shape.file.read_text(encoding="utf-8"))
     (flow,) = [
-        one for one in tree.body if isinstance(one, ast.ClassDef) and one.name == shape.class_name
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == shape.class_name
     ]
-    steps = [one for one in flow.body if isinstance(one, ast.FunctionDef)]
-    heads = [one.name + ("(inputs)" if len(one.args.args) > 1 else "") for one in steps]
+    steps = [node for node in flow.body if isinstance(node, ast.FunctionDef)]
+    heads = [each.name + ("(inputs)" if len(each.args.args) > 1 else "") for each in steps]
     width = max(map(len, heads))
     return "\n".join(
         f"{head:{width}}  {ast.unparse(step.body[-1]) if _is_next(step.body[-1]) else ''}".rstrip()
@@ -171,9 +173,9 @@ def _box(op: Any) -> str:
 def _arrows(op: Any) -> Iterator[str]:
     from metaflow_dagster.ir.job import Collected, FanIn, GlueOp, Item, sources
 
-    for one in (op.input,) if isinstance(op, GlueOp) else op.inputs:
-        for source in sources(one.wire):
-            match one.wire:
+    for each in (op.input,) if isinstance(op, GlueOp) else op.inputs:
+        for source in sources(each.wire):
+            match each.wire:
                 case Item():
                     arrow = "-- each item -->"
                 case Collected():

@@ -157,15 +157,19 @@ class Workspace:
 
 def witness(file: Path) -> dict[str, str]:
     """The environment in which every Python that is started writes its command line to a file."""
-    return {"PYTHONPATH": str(WITNESS), "WITNESS_FILE": str(file)}
+    # This tree comes first as well: that which is installed may be another one.
+    path = os.pathsep.join([str(WITNESS), str(FIXTURES.parent)])
+    return {"PYTHONPATH": path, "WITNESS_FILE": str(file)}
 
 
 def started_afresh(file: Path, flow_file: str) -> list[list[str]]:
     """The command lines of what runs and steps of a flow begin with, which had their own Python."""
     commands = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert commands, "no Python has written its command line"
-    of_flow = [one for one in commands if flow_file in (Path(word).name for word in one[1:3])]
-    return [one for one in of_flow if "step" in one or "init" in one]
+    of_flow = [
+        command for command in commands if flow_file in (Path(word).name for word in command[1:3])
+    ]
+    return [each for each in of_flow if "step" in each or "init" in each]
 
 
 def path_with_this_python() -> str:
@@ -440,9 +444,9 @@ def typed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return kind, [(typed(key), typed(one)) for key, one in value.items()]
     if isinstance(value, (list, tuple)):
-        return kind, [typed(one) for one in value]
+        return kind, [typed(each) for each in value]
     if isinstance(value, (set, frozenset)):
-        return kind, sorted(repr(typed(one)) for one in value)
+        return kind, sorted(repr(typed(each)) for each in value)
     if kind == "MetaflowExceptionWrapper":  # has no equality of its own
         return kind, str(value)
     if kind == "ndarray":  # compares element by element

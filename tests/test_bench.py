@@ -45,7 +45,7 @@ def test_the_smallest_flow_is_measured(tmp_path: Path) -> None:
     assert "[2/2] foreach-8 default: " in done.stderr
     assert tables.read_text() in done.stdout
     series = json.loads(numbers.read_text())["series"]
-    assert [(one["work"], one["runner"], len(one["values"])) for one in series] == [
+    assert [(each["work"], each["runner"], len(each["values"])) for each in series] == [
         ("foreach-8", "native", 1),
         ("foreach-8", "default", 1),
     ]

@@ -149,19 +149,19 @@ class Forest:
 
     def end_machine(self, name: str) -> None:
         """End all that runs on a machine at once, as when its power fails."""
-        for one in self.processes(name):
+        for process in self.processes(name):
             with suppress(psutil.NoSuchProcess):
-                one.kill()
+                process.kill()
         self.machines.pop(name).wait(10)
 
     def processes(self, name: str) -> list[psutil.Process]:
         """All processes on a machine, which they have from their environment."""
-        return [one for one in psutil.process_iter() if self._is_on(one, name)]
+        return [process for process in psutil.process_iter() if self._is_on(process, name)]
 
     def processes_of_steps(self) -> list[psutil.Process]:
         """What still runs of any step."""
         everywhere = (one for name in self.machines for one in self.processes(name))
-        return [one for one in everywhere if "step" in one.cmdline()]
+        return [each for each in everywhere if "step" in each.cmdline()]
 
     def _is_on(self, process: psutil.Process, name: str) -> bool:
         with suppress(psutil.Error):
@@ -220,7 +220,7 @@ def test_machines_share_the_work(forest: Forest) -> None:
     reading = forest.read(run.metaflow_run_id)
     found = differences(native.snapshot, reading.snapshot)
     # The run is a deployed job's; and it had its code from somewhere else.
-    assert [one for one in found if not one.startswith(("system tags", "_graph_info"))] == []
+    assert [each for each in found if not each.startswith(("system tags", "_graph_info"))] == []
     said = {line for task in reading.snapshot.tasks["grow"].values() for line in task.stdout}
     assert said == {f"grown on {name}" for name in MACHINES}
     assert reading.failed_attempts
@@ -229,7 +229,7 @@ def test_machines_share_the_work(forest: Forest) -> None:
 def test_process_of_a_celery_worker_is_killed(forest: Forest) -> None:
     """The step is ended with it, and runs again, if Celery is told to acknowledge late."""
     run, name = forest.start_waiting()
-    (step,) = (one for one in forest.processes(name) if "wait" in one.cmdline())
+    (step,) = (process for process in forest.processes(name) if "wait" in process.cmdline())
     worker = step.parent()
     assert worker is not None
     worker.kill()

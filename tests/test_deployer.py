@@ -343,7 +343,9 @@ def automations(place: Place) -> dict[str, str]:
     from dagster import DagsterInstance
 
     with DagsterInstance.from_config(str(place.home)) as instance:
-        return {one.instigator_name: one.status.value for one in instance.all_instigator_state()}
+        return {
+            state.instigator_name: state.status.value for state in instance.all_instigator_state()
+        }
 
 
 def test_suspend(place: Place, deployed: Any) -> None:

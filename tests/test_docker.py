@@ -56,13 +56,13 @@ def test_leaves_the_same_tasks_artifacts_and_logs(story: Story) -> None:
 def test_a_container_for_each_attempt(story: Story) -> None:
     assert story.api.pulled == [IMAGE]
     assert len(story.api.created) == 6
-    steps = [one.body["Cmd"][:3] for one in story.api.created]
+    steps = [container.body["Cmd"][:3] for container in story.api.created]
     assert steps == [["dagster", "api", "execute_step"]] * 6
 
 
 def test_every_container_has_fetched_the_code(story: Story) -> None:
     assert not story.place.source.exists()
-    for one in story.api.created:
-        assert one.container is not None
-        work = one.container.directory / "work"
+    for each in story.api.created:
+        assert each.container is not None
+        work = each.container.directory / "work"
         assert list(work.glob("metaflow-dagster-*/*/elsewhere_flow.py"))

@@ -151,7 +151,9 @@ def warnings(project: Project, run_id: str) -> set[str]:
 
     with DagsterInstance.from_config(str(project.home)) as instance:
         entries = instance.all_logs(run_id)
-    return {str(one.step_key) for one in entries if "ended its process by sys.exit" in one.message}
+    return {
+        str(entry.step_key) for entry in entries if "ended its process by sys.exit" in entry.message
+    }
 
 
 def test_the_step_runs_again_in_a_resumed_run(tmp_path: Path) -> None:

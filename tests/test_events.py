@@ -60,7 +60,7 @@ def test_payload_gives_typed_parameters(
         {"name": "sales/orders", "id": id, "type": "event"}
         for id in ("order 1", by_command, by_python)
     ]
-    assert all(isinstance(one, datetime) for one in times)
+    assert all(isinstance(each, datetime) for each in times)
     assert int(before) <= times[0].timestamp() <= times[-1].timestamp() <= after
 
 
@@ -239,7 +239,7 @@ def test_ends_are_assets(dagster: Automated, upstream: Mapping[str, Any], report
     assert above["metaflow.ArticlesFlow.end"] == set()
 
     name = {"path": ["metaflow.ReportFlow.end"]}
-    (node,) = [one for one in nodes if one["assetKey"] == name]
+    (node,) = [each for each in nodes if each["assetKey"] == name]
     (end,) = node["assetMaterializations"]
     metadata = {entry["label"]: entry for entry in end["metadataEntries"]}
     path = f"ReportFlow/{report.tags['metaflow/run_id']}"
@@ -253,7 +253,7 @@ def test_ends_are_assets(dagster: Automated, upstream: Mapping[str, Any], report
 def test_schedule_and_notices(dagster: Automated) -> None:
     dagster.await_runs("ClockFlow", 1)  # there is a whole minute until the first
     (first, *_) = scheduled = dagster.ended("ClockFlow", 1)
-    ticks = [one for one in dagster.ticks("ClockFlow_schedule") if one.is_completed]
+    ticks = [each for each in dagster.ticks("ClockFlow_schedule") if each.is_completed]
     assert [len(tick.run_ids) for tick in ticks] == [1] * len(ticks)
     assert {tick.timestamp % 60 for tick in ticks} == {0}
     assert ticks[-1].run_ids == [first.run_id]
@@ -263,7 +263,7 @@ def test_schedule_and_notices(dagster: Automated) -> None:
 
     dagster.publish("repairs", {"broken": "yes"})
     (failed,) = until(lambda: [run for run in dagster.runs("ClockFlow") if run.is_failure])
-    until(lambda: failed.run_id in [one["dagster_run_id"] for one in dagster.webhook.taken])
+    until(lambda: failed.run_id in [each["dagster_run_id"] for each in dagster.webhook.taken])
     for ending in ("error", "success"):
         dagster.looks_again(f"ClockFlow_notify_on_{ending}", time.time())
     assert notices(dagster.webhook.attempts, failed) == [failure(failed)] * 3
@@ -273,7 +273,7 @@ def test_schedule_and_notices(dagster: Automated) -> None:
 
 def notices(sent: Sequence[Mapping[str, str]], run: Any) -> list[Mapping[str, str]]:
     """Those of a run."""
-    return [one for one in sent if one["dagster_run_id"] == run.run_id]
+    return [each for each in sent if each["dagster_run_id"] == run.run_id]
 
 
 def failure(run: Any) -> Mapping[str, str]:

@@ -76,7 +76,7 @@ class Reader:
             PATH=path_with_this_python(),
             METAFLOW_USER="reader",
         )
-        self.state += [one for one in block.splitlines() if one.startswith(("cd ", "export "))]
+        self.state += [line for line in block.splitlines() if line.startswith(("cd ", "export "))]
         return self.printed[block]
 
     def runs(self, case: Case) -> list[Any]:
@@ -185,7 +185,7 @@ def test_leaderboard_is_in_the_card_that_dagster_shows(reader: Reader) -> None:
     drawn = base64.b64decode(data).decode()
     (training,) = reader.runs(WINE)
     assert "# Leaderboard" in drawn
-    assert all(f"{one['accuracy']:.3f}" in drawn for one in training.data.leaderboard)
+    assert all(f"{each['accuracy']:.3f}" in drawn for each in training.data.leaderboard)
 
 
 def test_winner_is_the_most_accurate(reader: Reader) -> None:
@@ -249,4 +249,4 @@ def test_corrected_rows_are_new_ones(native: Native, loaded: Sequence[RunSnapsho
     file.write_text(file.read_text().replace("2026-03-90", "2026-03-09"))
     (validated,) = native.run(ETL).tasks["validate"].values()
     assert validated.artifacts["outcome"] == "load"
-    assert [one["number"] for one in validated.artifacts["good"]] == [1047]
+    assert [artifact["number"] for artifact in validated.artifacts["good"]] == [1047]

@@ -168,7 +168,7 @@ def test_process_of_the_run_is_killed(project: Project, running: subprocess.Pope
     own, as of `dagster job execute`, nobody is left to record that: terminated in the UI, which
     marks it as canceled, it can be re-executed from its failure."""
     # The server, what waits for its tasks, the guard and whatever else a run may have.
-    of_the_run = [one.pid for one in psutil.Process(running.pid).children(recursive=True)]
+    of_the_run = [child.pid for child in psutil.Process(running.pid).children(recursive=True)]
     op, step = waiting(project)
     assert {*step} <= {*of_the_run}
     running.kill()
@@ -206,5 +206,5 @@ def test_step_server_is_killed(project: Project, running: subprocess.Popen[str])
     use_client(project.directory)
     found = Run(f"WaitingFlow/{run.metaflow_run_id}")
     assert found.successful
-    forked = {one.id: one.task["forked"].data for one in found}
+    forked = {each.id: each.task["forked"].data for each in found}
     assert forked == {"start": True, "wait": True, "end": False}

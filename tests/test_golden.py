@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import dagster
 import pytest
@@ -92,17 +94,20 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"[\w-]+", text))
 
 
-@every_case
-def test_loads_in_dagster_without_warnings(case: Case) -> None:
+@cache
+def loaded(output: str) -> Any:
+    """The module of a golden file, which is loaded once for all tests."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        module = load_module(GOLDEN / case.output)
-        Definitions.validate_loadable(module.defs)
+        return load_module(GOLDEN / output)
 
 
 @every_case
-def test_has_the_job_under_its_name(case: Case) -> None:
-    module = load_module(GOLDEN / case.output)
+def test_loads_in_dagster_without_warnings_as_the_job_of_its_name(case: Case) -> None:
+    module = loaded(case.output)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Definitions.validate_loadable(module.defs)
     (job,) = module.defs.jobs
     assert isinstance(job, JobDefinition)
     identifier = f"{job.name}_" if job.name in ("Config", "Definitions", "job") else job.name
@@ -165,7 +170,7 @@ def test_the_command_in_its_header_writes_the_same(copied: Path) -> None:
 def test_all_load_in_one_code_location() -> None:
     definitions = {}
     for case in CASES:
-        defs = load_module(GOLDEN / case.output).defs
+        defs = loaded(case.output).defs
         definitions[next(iter(defs.jobs)).name] = defs
     merged = Definitions.merge(*definitions.values())
     Definitions.validate_loadable(merged)

@@ -92,7 +92,8 @@ def calls(file: Path) -> list[Call]:
 def of_tasks(recorded: list[Call]) -> list[Call]:
     """The calls that concern one attempt of a task; their order depends on what runs when."""
     return sorted(
-        (one for one in recorded if one[0] in ("runtime_task_created", "runtime_step_cli")), key=str
+        (call for call in recorded if call[0] in ("runtime_task_created", "runtime_step_cli")),
+        key=str,
     )
 
 
@@ -120,22 +121,22 @@ def test_hooks_are_called_as_natively(tmp_path: Path) -> None:
     assert dagster.tasks["join"][()].artifacts["here"] is None
 
     # Natively a task is created once, here once an attempt, each of which has a process.
-    created = [one for one in of_tasks(in_dagster) if one[0] == "runtime_task_created"]
-    assert [one for one in of_tasks(natively) if one not in of_tasks(in_dagster)] == []
-    assert [one for one in of_tasks(in_dagster) if one[0] == "runtime_step_cli"] == [
-        one for one in of_tasks(natively) if one[0] == "runtime_step_cli"
+    created = [task for task in of_tasks(in_dagster) if task[0] == "runtime_task_created"]
+    assert [task for task in of_tasks(natively) if task not in of_tasks(in_dagster)] == []
+    assert [task for task in of_tasks(in_dagster) if task[0] == "runtime_step_cli"] == [
+        task for task in of_tasks(natively) if task[0] == "runtime_step_cli"
     ]
     assert len(created) == 1 + 3 + 2 + 1
     first = in_dagster[: len(in_dagster) // len(created)]
-    assert [one[0] for one in first if one[0] != "package_init"] == [
+    assert [each[0] for each in first if each[0] != "package_init"] == [
         *["runtime_init"] * HOOKED_STEPS,
         "runtime_task_created",
         "runtime_step_cli",
         *["runtime_finished"] * HOOKED_STEPS,
     ]
-    assert [one for one in first if one[0] == "runtime_init"] == [
-        one for one in natively if one[0] == "runtime_init"
+    assert [each for each in first if each[0] == "runtime_init"] == [
+        each for each in natively if each[0] == "runtime_init"
     ]
-    failures = [one[-1] for one in in_dagster if one[0] == "runtime_finished"]
+    failures = [each[-1] for each in in_dagster if each[0] == "runtime_finished"]
     assert failures.count("TaskFailed") == 3 * HOOKED_STEPS
     assert failures.count("NoneType") == 4 * HOOKED_STEPS

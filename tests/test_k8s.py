@@ -160,7 +160,7 @@ def test_pod_of_an_op_is_killed(terminated: DagsterRun, jobs: list[Job]) -> None
     *_, killed, again = jobs
     assert killed.container.exit_code == 137
     assert again.name == f"{killed.name}-1"
-    attempts = [one for one in terminated.commands if " step end " in one]
+    attempts = [command for command in terminated.commands if " step end " in command]
     assert ["--retry-count=0" in attempts[0], "--retry-count=1" in attempts[1]] == [True, True]
 
 
@@ -218,7 +218,7 @@ def test_without_code_and_package_it_is_said_what_to_do(unpacked: Cluster) -> No
     variable = f"METAFLOW_DAGSTER_FLOW_FILE_{FLOW_NAME}"
     failed = unpacked.place.ended(unpacked.place.start())
     assert not failed.succeeded
-    assert any(variable in one for one in failed.failures), failed.failures
+    assert any(variable in failure for failure in failed.failures), failed.failures
     # An image may have the flow somewhere else.
     unpacked.node[variable] = str(unpacked.place.directory / "elsewhere" / "elsewhere_flow.py")
     again = unpacked.place.reexecute(failed.dagster_run_id, "op_start")

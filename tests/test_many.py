@@ -190,7 +190,7 @@ def test_check(project: Path) -> None:
     runtime = project / "defs" / "_metaflow_runtime.py"
     runtime.write_text(runtime.read_text().replace(f'VERSION = "{VERSION}"', 'VERSION = "0.0.0"'))
     before = contents(project)
-    without_linear = [one for one in arguments if one != "flows/linear.py"]
+    without_linear = [argument for argument in arguments if argument != "flows/linear.py"]
     stale = create(project, *without_linear)
     assert stale.returncode == 1
     assert '\n-    definitions_of(HERE, __package__, "other_dagster"),\n' in stale.stdout

@@ -44,7 +44,7 @@ class Operated:
 
     def ticks(self) -> list[Any]:
         """The looks of the sensor."""
-        (state,) = [one for one in self.instance.all_instigator_state() if "trigger" in one.name]
+        (state,) = [each for each in self.instance.all_instigator_state() if "trigger" in each.name]
         return list(self.instance.get_ticks(state.instigator_origin_id, state.selector_id))
 
 
@@ -73,7 +73,9 @@ def operated(directory: Path) -> Iterator[Operated]:
 
 def test_what_mysql_cannot_keep_is_refused_and_holds_nothing_up(tmp_path: Path) -> None:
     with operated(tmp_path) as dagster:
-        until(lambda: [one for one in dagster.instance.all_instigator_state() if dagster.ticks()])
+        until(
+            lambda: [state for state in dagster.instance.all_instigator_state() if dagster.ticks()]
+        )
         for number in range(60):
             dagster.publish(f"{number:03}" + "é\\" * 300)
         dagster.publish("é" * 45_000)

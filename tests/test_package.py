@@ -110,7 +110,7 @@ def test_code_comes_out_of_the_datastore(
     assert done.succeeded, done.failures
     (package,) = packages(elsewhere)
     assert bool(started_afresh(starts, "flow.py")) == (option == "--executor=multiprocess")
-    assert {one.name for one in package.iterdir()} >= {"flow.py", "words.py", ".mf_code"}
+    assert {path.name for path in package.iterdir()} >= {"flow.py", "words.py", ".mf_code"}
     assert not (package / "definitions.py").exists()
     use_client(tmp_path / "store")
     finished = Run(f"PackedFlow/{done.metaflow_run_id}")
@@ -224,7 +224,7 @@ def imported(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_library_stores_the_same_package(imported: type, project: Project) -> None:
     text = synthesize(imported, output="definitions.py", package=True)
     store = project.directory / ".metaflow" / "PackedFlow" / "data"
-    (stored,) = (one for one in store.rglob("*") if one.is_file() and "_meta" not in one.name)
+    (stored,) = (path for path in store.rglob("*") if path.is_file() and "_meta" not in path.name)
     assert f'sha="{stored.name}"' in text
 
 

@@ -160,8 +160,10 @@ def test_version_is_written_once() -> None:
 
 
 def test_oldest_constraints_are_the_lower_bounds() -> None:
-    required = [one for one in metadata.requires("metaflow-dagster") or [] if "extra" not in one]
-    bounds = dict(one.split(">=") for one in required)
+    required = [
+        require for require in metadata.requires("metaflow-dagster") or [] if "extra" not in require
+    ]
+    bounds = dict(requirement.split(">=") for requirement in required)
     lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line)
     for name in ("dagster", "libcst", "metaflow", "typing-extensions"):

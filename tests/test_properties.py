@@ -135,7 +135,9 @@ def compiled(directory: Path, tree: FlowTree, texts: Sequence[StepText]) -> None
         assert synthesize(flow, output=output, name=job_name) == text
     with module_of(text, directory, output.stem) as generated:
         # A flow called `defs` has its name to itself.
-        (definitions,) = [one for one in vars(generated).values() if isinstance(one, Definitions)]
+        (definitions,) = [
+            value for value in vars(generated).values() if isinstance(value, Definitions)
+        ]
         Definitions.validate_loadable(definitions)
         (job,) = definitions.jobs
     assert job.name == (job_name or ascii_name(tree.name))

@@ -124,7 +124,7 @@ class Place:
     def content(self, run: Run) -> Mapping[str, str]:
         """Digests of all that is stored of a run."""
         files = (found for found in self.root(run).rglob("*") if found.is_file())
-        return {str(one): hashlib.sha1(one.read_bytes()).hexdigest() for one in files}
+        return {str(file): hashlib.sha1(file.read_bytes()).hexdigest() for file in files}
 
     def trail(self, run: Run) -> Any:
         """What the last task says of those before it."""
@@ -133,7 +133,7 @@ class Place:
 
         root = str(self.directory / ".metaflow")
         store = FlowDataStore(self.tree.name, None, storage_impl=LocalStorage, ds_root=root)
-        ((_, task_id),) = [one for one in self.ids(run) if one[0] == self.tree.end]
+        ((_, task_id),) = [each for each in self.ids(run) if each[0] == self.tree.end]
         return store.get_task_datastore(run.id, self.tree.end, task_id)["trail"]
 
 
@@ -159,7 +159,7 @@ def stumbling(draw: st.DrawFn) -> tuple[FlowTree, Stumble, str | None, bool]:
     """
     tree = draw(trees(Limits(steps=7, foreaches=2, depth=3), nasty=False))
     stumble = draw(st.sampled_from(tasks_of(tree)))
-    names = sorted({one.step for one in tasks_of(tree)})
+    names = sorted({task.step for task in tasks_of(tree)})
     return tree, stumble, draw(st.none() | st.sampled_from(names)), draw(st.booleans())
 
 
@@ -255,7 +255,7 @@ def test_a_failed_run_is_carried_on_as_by_metaflow(
         assert (again.succeeded, again.id) == (True, failed.id)
         everything = place.begun(failed)
         assert place.trail(failed) == place.trail(native)
-        assert set(everything) == {(one.step, one.indices, one.turn) for one in tasks_of(tree)}
+        assert set(everything) == {(each.step, each.indices, each.turn) for each in tasks_of(tree)}
         twice = {task for task, count in everything.items() if count > 1}
         assert twice <= unfinished(tree, stumble)
         for run in (resumed, failed):
@@ -275,7 +275,7 @@ def lost_by_metaflow(tree: FlowTree) -> set[tuple[str, Indices, int]]:
     }
     followed = {target for cases in recursive.values() for _, target in cases.targets}
     lost = recursive.keys() & followed
-    return {(one.step, one.indices, one.turn) for one in tasks_of(tree) if one.step in lost}
+    return {(task.step, task.indices, task.turn) for task in tasks_of(tree) if task.step in lost}
 
 
 def unfinished(tree: FlowTree, stumble: Stumble) -> set[tuple[str, Indices, int]]:
@@ -283,9 +283,9 @@ def unfinished(tree: FlowTree, stumble: Stumble) -> set[tuple[str, Indices, int]
     parallel = {step.name for step in steps(tree) if step.is_parallel}
     if stumble.step not in parallel:
         return {(stumble.step, stumble.indices, stumble.turn)}
-    siblings = (one for one in tasks_of(tree) if one.step == stumble.step)
+    siblings = (task for task in tasks_of(tree) if task.step == stumble.step)
     return {
-        (one.step, one.indices, one.turn)
-        for one in siblings
-        if one.indices[:-1] == stumble.indices[:-1]
+        (sibling.step, sibling.indices, sibling.turn)
+        for sibling in siblings
+        if sibling.indices[:-1] == stumble.indices[:-1]
     }

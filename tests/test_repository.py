@@ -110,7 +110,7 @@ def test_files_that_contributing_names_exist() -> None:
     named = re.findall(r"`([\w.-]+(?:/[\w.-]*)*(?:/|\.\w+))(?::[^`]*)?`", text)
     bases = (ROOT, ROOT / "metaflow_dagster")
     assert len(named) > 10
-    assert [one for one in named if not any((base / one).exists() for base in bases)] == []
+    assert [each for each in named if not any((base / each).exists() for base in bases)] == []
 
 
 def test_help_lists_all_targets() -> None:
@@ -146,7 +146,7 @@ def test_executors_of_the_form_are_those_that_there_are() -> None:
     from metaflow_dagster.executors import NAMED
 
     body = read(".github/ISSUE_TEMPLATE/bug_report.yml")["body"]
-    (options,) = (one["attributes"]["options"] for one in body if one["type"] == "dropdown")
+    (options,) = (node["attributes"]["options"] for node in body if node["type"] == "dropdown")
     assert {option.split()[0] for option in options} == {*NAMED, "an"}
 
 
@@ -174,9 +174,11 @@ def read_repo_url() -> str:
 def test_changelog_has_the_form_of_keep_a_changelog() -> None:
     headings = re.findall(r"^## (.*)$", CHANGELOG, re.M)
     assert headings[0] == "[Unreleased]"
-    versions = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d", one) for one in headings[1:]]
+    versions = [
+        re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:]
+    ]
     assert all(versions)
     kinds = {*re.findall(r"^### (.*)$", CHANGELOG, re.M)}
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     links = re.findall(rf"^\[(.*)\]: {HOME}/", CHANGELOG, re.M)
-    assert links == ["Unreleased", *(one[1] for one in versions if one)]
+    assert links == ["Unreleased", *(version[1] for version in versions if version)]

@@ -150,9 +150,9 @@ def test_re_execution_from_failure_continues_the_run(failed: FailedRun) -> None:
     assert_result(project, run.metaflow_run_id)
     assert Counter(project.counted()) == REST + Counter(["loop/loop-r2"])
     commands = [*second.commands, *third.commands]
-    assert [" --retry-count=1 " in one for one in commands if " --task-id=fit-1-1 " in one] == [
-        True
-    ]
+    assert [
+        " --retry-count=1 " in command for command in commands if " --task-id=fit-1-1 " in command
+    ] == [True]
 
 
 def test_re_execution_finds_the_outputs_of_the_run_in_the_datastore(failed: FailedRun) -> None:
@@ -191,7 +191,7 @@ def test_resumed_run_clones_what_has_finished(failed: FailedRun) -> None:
     allow(project, "loop_ok")
     third = project.run(tags={"metaflow/origin_run_id": second.metaflow_run_id})
     assert third.succeeded, third.failures
-    assert len({one.metaflow_run_id for one in (run, second, third)}) == 3
+    assert len({each.metaflow_run_id for each in (run, second, third)}) == 3
     assert_result(project, third.metaflow_run_id)
     assert Counter(project.counted()) == REST + Counter(["loop/loop-r2"])
     metaflow_run = Run(f"ResumedFlow/{third.metaflow_run_id}")

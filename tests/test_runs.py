@@ -218,7 +218,7 @@ def test_metaflows_commands_take_the_run(runs: Runs) -> None:
     assert "Größe" in metaflow("logs", "--stderr", f"{run_id}/fit/fit")
     metaflow("dump", "--private", "--file", "artifacts", f"{run_id}/fit")
     artifacts = pickle.loads((runs.workspace.flows / "artifacts").read_bytes())
-    assert [one["slope"] for one in artifacts.values()] == [2.0]
+    assert [artifact["slope"] for artifact in artifacts.values()] == [2.0]
     use_client(runs.workspace.root)
     metaflow("tag", "add", "--run-id", run_id, "seen")
     assert "seen" in Run(f"LinearFlow/{run_id}").user_tags

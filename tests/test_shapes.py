@@ -66,7 +66,7 @@ class Shapes(Workspace):
             return self.run_in_process(case, {})
         run = self.execute(case)
         fresh = started_afresh(self.starts(case), case.flow_file)
-        assert [one for one in fresh if "ubf_task" not in one] == []
+        assert [each for each in fresh if "ubf_task" not in each] == []
         return run
 
     def snapshot(self, case: Case, run_id: str) -> RunSnapshot:
@@ -79,7 +79,9 @@ class Shapes(Workspace):
         for step in run:
             for task in step:
                 artifacts = {
-                    one.id: one.data for one in _all_artifacts(task) if one.id not in NOT_COMPARED
+                    artifact.id: artifact.data
+                    for artifact in _all_artifacts(task)
+                    if artifact.id not in NOT_COMPARED
                 }
                 own = tasks.setdefault(step.id, {})
                 place = _place(artifacts)

@@ -181,7 +181,9 @@ def test_few_open_files_are_allowed(tmp_path: Path) -> None:
         assert process.wait(180) == 0
         with DagsterInstance.from_config(str(project.home)) as opened:
             entries = opened.all_logs(project.dagster_run().dagster_run_id)
-        warnings.append([one.user_message for one in entries if "files open" in one.user_message])
+        warnings.append(
+            [entry.user_message for entry in entries if "files open" in entry.user_message]
+        )
     raised, (fewer,) = warnings
     assert raised == []
     assert re.match(rf"At most \d ops run at once instead of 16, .* {FILES} files open", fewer)

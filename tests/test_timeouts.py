@@ -48,7 +48,7 @@ def test_alarm_in_the_step(tmp_path: Path) -> None:
     assert '"dagster/op_execution_timeout": "2"' in project.definitions.read_text()
     run = project.run()
     assert run.succeeded, run.failures
-    assert len([one for one in run.commands if " step start " in one]) == 2
+    assert len([command for command in run.commands if " step start " in command]) == 2
     use_client(tmp_path)
     task = Task(f"SlowFlow/{run.metaflow_run_id}/start/start")
     assert "timed out after 0 hours, 0 minutes, 2 seconds" in str(task["failure"].data)
@@ -67,11 +67,11 @@ def test_step_that_is_deaf_to_its_alarm_is_stopped(tmp_path: Path) -> None:
     run = project.run()
     assert run.succeeded, run.failures
     assert time.monotonic() - started < 60
-    assert len([one for one in run.commands if " step start " in one]) == 3
+    assert len([command for command in run.commands if " step start " in command]) == 3
     use_client(tmp_path)
     task = Task(f"SlowFlow/{run.metaflow_run_id}/start/start")
     assert "FailureHandledByCatch" in repr(task["failure"].data)
-    assert [Task(task.pathspec, attempt=one).stdout for one in (0, 1)] == [
+    assert [Task(task.pathspec, attempt=number).stdout for number in (0, 1)] == [
         "attempt 0\n",
         "attempt 1\n",
     ]
@@ -83,7 +83,7 @@ def test_run_that_has_had_its_time_is_stopped(tmp_path: Path) -> None:
     run = project.run()
     assert not run.succeeded
     assert time.monotonic() - started < 60
-    (failure,) = [one for one in run.failures if "Step end failed" in one]
+    (failure,) = [each for each in run.failures if "Step end failed" in each]
     assert "the run has had the 15 seconds that it may take (dagster/max_runtime)" in failure
     assert run.statuses == {"op_start": "SUCCESS", "op_end": "FAILURE"}
 
@@ -92,4 +92,4 @@ def test_limit_can_be_given_to_a_single_run(tmp_path: Path) -> None:
     project = slow_project(tmp_path, "pass")
     run = project.run(tags={"dagster/max_runtime": "0.1"})
     assert not run.succeeded
-    assert any("Nothing was started: the run has had" in one for one in run.failures)
+    assert any("Nothing was started: the run has had" in failure for failure in run.failures)

@@ -80,12 +80,12 @@ Change = Callable[[JobPlan], JobPlan]
 def _on_every_op(change: Callable[[StepOp], StepOp]) -> Change:
     def changed(plan: JobPlan) -> JobPlan:
         placements = []
-        for one in plan.placements:
-            if isinstance(one, StepOp):
-                one = change(one)
-            elif isinstance(one, Lane):
-                one = replace(one, ops=tuple(map(change, one.ops)))
-            placements.append(one)
+        for placement in plan.placements:
+            if isinstance(placement, StepOp):
+                placement = change(placement)
+            elif isinstance(placement, Lane):
+                placement = replace(placement, ops=tuple(map(change, placement.ops)))
+            placements.append(placement)
         return replace(plan, placements=tuple(placements))
 
     return changed
@@ -104,10 +104,10 @@ def _swapped_branches(op: StepOp) -> StepOp:
 def _half_a_fan_in(op: StepOp) -> StepOp:
     """Without the last of the sources of a list."""
 
-    def shorter(one: Input) -> Input:
-        if isinstance(one.wire, FanIn) and len(one.wire.sources) > 1:
-            return replace(one, wire=FanIn(one.wire.sources[:-1]))
-        return one
+    def shorter(given: Input) -> Input:
+        if isinstance(given.wire, FanIn) and len(given.wire.sources) > 1:
+            return replace(given, wire=FanIn(given.wire.sources[:-1]))
+        return given
 
     return replace(op, inputs=tuple(map(shorter, op.inputs)))
 

@@ -178,14 +178,16 @@ def test_keeps_the_same_logs(warm_run: WarmRun, native: RunSnapshot) -> None:
 def without_stacks(run: RunSnapshot) -> RunSnapshot:
     """The run without what `@timeout` shows: the time, and the whole stack of the process."""
     (late,) = run.tasks["late"].values()
-    stdout = [re.sub(r"^\S+ \S+ (?=Step)", "", one) for one in late.stdout if "  File" not in one]
+    stdout = [
+        re.sub(r"^\S+ \S+ (?=Step)", "", each) for each in late.stdout if "  File" not in each
+    ]
     return replace(run, tasks={**run.tasks, "late": {(): replace(late, stdout=stdout)}})
 
 
 def test_what_cannot_be_forked_is_started_afresh(warm_run: WarmRun) -> None:
     # Of the two nodes, the control task starts the other one itself.
     assert sorted(map(step_of, warm_run.afresh)) == ["boxed", "node", "seeded"]
-    (node,) = [one for one in warm_run.afresh if step_of(one) == "node"]
+    (node,) = [each for each in warm_run.afresh if step_of(each) == "node"]
     assert "ubf_task" in node
 
 
@@ -199,7 +201,7 @@ def test_retries_and_timeouts(warm_run: WarmRun) -> None:
     assert [work[index,].artifacts["result"] for index in range(3)] == [(0, 0), (1, 1), (2, 0)]
     (reason,) = warm_run.snapshot.tasks["compute"][()].artifacts["reason"]
     assert reason.endswith("Step late timed out after 0 hours, 0 minutes, 2 seconds")
-    tried = Counter(one.split(" step ")[1].split()[0] for one in warm_run.run.commands[1:])
+    tried = Counter(command.split(" step ")[1].split()[0] for command in warm_run.run.commands[1:])
     assert (tried["work"], tried["late"]) == (4, 2)
 
 

@@ -107,7 +107,7 @@ class _Reference:
                     before = self.task(name, (before,), indices, item)
                 case Branches(opening, branches, join):
                     head = self.opening(opening, before, indices, item)
-                    ends = tuple(self.body(one, head, indices, None) for one in branches)
+                    ends = tuple(self.body(branch, head, indices, None) for branch in branches)
                     before = self.task(join, ends, indices)
                 case Loop(opening, inner, join):
                     head = self.opening(opening, before, indices, item)
@@ -243,22 +243,22 @@ def parsed(path: str) -> Task:
 
 
 def _item(options: Sequence[str]) -> int | None:
-    items = [one.split("=")[1] for one in options if one.startswith("--split-index=")]
+    items = [option.split("=")[1] for option in options if option.startswith("--split-index=")]
     return int(items[0]) if items else None
 
 
 def differences(tree: FlowTree, actual: Played) -> list[str]:
     """How the tasks that a job has run differ from those expected; empty if they do not."""
     ordered = {step.name for step in steps(tree) if step.joins_foreach}
-    wanted = [_normal(one, ordered) for one in expected(tree)]
-    given = [_normal(one, ordered) for one in actual.tasks]
-    keys = {one.task.key for one in wanted}
+    wanted = [_normal(each, ordered) for each in expected(tree)]
+    given = [_normal(each, ordered) for each in actual.tasks]
+    keys = {each.task.key for each in wanted}
     # Of what follows a foreach that was skipped inside a foreach, Dagster never hears.
     known = {f"op_{step}" for step in outside_foreaches(tree)} - _ops(keys)
     return [
-        *(f"not run: {one}" for one in wanted if one not in given),
-        *(f"run by mistake: {one}" for one in given if one not in wanted),
-        *(f"run twice: {one}" for one in set(given) if given.count(one) > 1),
+        *(f"not run: {each}" for each in wanted if each not in given),
+        *(f"run by mistake: {each}" for each in given if each not in wanted),
+        *(f"run twice: {each}" for each in set(given) if given.count(each) > 1),
         *(f"succeeded: {key}" for key in actual.succeeded ^ keys),
         *(f"run and skipped: {key}" for key in actual.skipped & keys),
         *(f"neither run nor skipped: {op}" for op in known - _ops(actual.skipped)),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field
+from pathlib import Path
 from typing import Any
 
 from metaflow._vendor import click
 
+from metaflow_dagster.files import difference
 from metaflow_dagster.options import Surface, flag_of, kind_of, options_of
 
 REPLACING = click.option(
@@ -17,6 +19,20 @@ REPLACING = click.option(
     help="Replace files of the names that are to be written, even if this command has not written "
     "them.",
 )
+
+CHECK = click.option(
+    "--check",
+    is_flag=True,
+    default=False,
+    help="Write nothing; print how files differ from what they would be, and exit 1 if any does.",
+)
+
+
+def are_current(texts: Mapping[Path, str]) -> bool:
+    """Whether files are as they would be written; prints how they differ."""
+    diffs = [difference(file, text) for file, text in texts.items()]
+    click.echo("".join(diffs), nl=False)
+    return not any(diffs)
 
 
 def compile_options(surface: Surface) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

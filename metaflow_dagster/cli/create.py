@@ -11,20 +11,18 @@ from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 from metaflow.plugins.aws.step_functions.production_token import store_token
 
-from metaflow_dagster.cli.compiling import REPLACING, compile_options
+from metaflow_dagster.cli.compiling import CHECK, REPLACING, are_current, compile_options
 from metaflow_dagster.cli.report import report_automation, report_flow, report_imports, report_needs
 from metaflow_dagster.compilation import Compilation, hand_over
 from metaflow_dagster.compiler import compile_session
 from metaflow_dagster.deployment import (
     Deployment,
     TokenOptions,
-    deployments,
-    next_deployment,
-    store_code,
+    planned_deployment,
     token_prefix,
 )
 from metaflow_dagster.diagnostics import CompileError, raise_if_any
-from metaflow_dagster.files import all_replaced_at_the_end, check_replaced, difference
+from metaflow_dagster.files import all_replaced_at_the_end, check_replaced
 from metaflow_dagster.frontend import Session
 from metaflow_dagster.ir.flow import Required
 from metaflow_dagster.operate.deployed import DeployedJob, note_deployment
@@ -62,12 +60,7 @@ class NotCompiled(MetaflowException):
     metavar="TOKEN",
     help="Use the given production token for this job. This moves its runs to the given namespace.",
 )
-@click.option(
-    "--check",
-    is_flag=True,
-    default=False,
-    help="Write nothing; print how FILE differs from what it would be, and exit 1 if it does.",
-)
+@CHECK
 @click.option(
     "--show-plan",
     is_flag=True,
@@ -137,37 +130,31 @@ def create(
 
 
 def _check(compilation: Compilation) -> None:
-    diffs = [difference(file, text) for file, text in compilation.texts.items()]
-    if any(diffs):
-        click.echo("".join(diffs), nl=False)
+    if not are_current(compilation.texts):
         sys.exit(1)
     click.echo(f"{compilation.output} is current.")
 
 
 def _deploy(compilation: Compilation, tokens: TokenOptions) -> None:
     job_name, output, flow = compilation.job_name, compilation.output, compilation.flow
-    place = deployments(flow.backend, flow.file, job_name)
-    previous = place.load()
-    deployment = next_deployment(previous, tokens, job_name, flow.project)
+    planned = planned_deployment(compilation, tokens)
     try:
         # The token is stored before the file takes its place. Should the second fail, runs of the
         # old file go to the namespace that was announced. The other way round, those of the new
         # file would go to the namespace of the old one, or of nobody.
         with all_replaced_at_the_end(compilation.texts):
-            store_code(compilation)
-            if deployment != previous:
-                place.store(deployment)
+            planned.store()
     except OSError as error:
         raise NotCompiled(
             f"{error.filename} cannot be written: {error.strerror}. It is as it was."
         ) from error
     click.echo(f"Compiled {flow.name} to {output}, as the job {job_name}.")
     report_flow(flow)
-    if previous is None or deployment.production_token != previous.production_token:
+    if planned.has_new_token:
         click.echo("\nThe flow has a new production token.")
-    _report_namespace(deployment)
-    keep_token(deployment, compilation)
-    note(compilation)
+    _report_namespace(planned.deployment)
+    keep_token(planned.deployment, compilation)
+    note_for_list(compilation)
 
 
 def _report_commands(compilation: Compilation) -> None:
@@ -210,7 +197,7 @@ def keep_token(deployment: Deployment, compilation: Compilation) -> None:
         click.echo("somebody else deploy this flow, you need --authorize as well.")
 
 
-def note(compilation: Compilation) -> None:
+def note_for_list(compilation: Compilation) -> None:
     """Note the deployment for `dagster list`; where that cannot be done, it is deployed as well."""
     file = compilation.output.absolute()
     job = DeployedJob(compilation.flow.name, compilation.job_name, file)

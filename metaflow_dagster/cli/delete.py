@@ -15,7 +15,7 @@ from metaflow_dagster.cli.launching import DEFINITIONS_FILE, NAME
 from metaflow_dagster.compiler import default_output
 from metaflow_dagster.deployment import raise_if_refused, token_prefix
 from metaflow_dagster.frontend import Session
-from metaflow_dagster.frontend.projects import flow_project
+from metaflow_dagster.frontend.decorators.project import flow_project
 from metaflow_dagster.frontend.read import default_job_name
 from metaflow_dagster.operate.deployed import CompiledFile, forget_deployment, read_compiled
 from metaflow_dagster.operate.errors import DagsterUnavailable, NotDeleted

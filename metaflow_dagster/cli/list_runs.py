@@ -67,8 +67,8 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds")
 
 
-def _no_runs(wanted: Collection[Phase]) -> str:
-    if len(wanted) == len(Phase):
+def _no_runs(chosen_phases: Collection[Phase]) -> str:
+    if len(chosen_phases) == len(Phase):
         return "no runs"
-    words = [phase.value.lower() for phase in Phase if phase in wanted]
+    words = [phase.value.lower() for phase in Phase if phase in chosen_phases]
     return f"no {' or '.join(words)} runs"

@@ -6,28 +6,23 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from metaflow._vendor import click
 from metaflow.exception import MetaflowException
 
-from metaflow_dagster.cli.compiling import REPLACING, compile_options
-from metaflow_dagster.cli.create import keep_token, note
+from metaflow_dagster.cli.compiling import CHECK, REPLACING, are_current, compile_options
+from metaflow_dagster.cli.create import keep_token, note_for_list
 from metaflow_dagster.cli.report import report_automation, report_imports, report_needs
-from metaflow_dagster.compilation import Compilation
 from metaflow_dagster.deployment import (
-    Deployment,
-    Deployments,
     IncorrectProductionToken,
+    PlannedDeployment,
     TokenOptions,
-    deployments,
-    next_deployment,
-    store_code,
+    planned_deployment,
 )
 from metaflow_dagster.diagnostics import CompileError, raise_if_any
-from metaflow_dagster.files import all_replaced_at_the_end, check_replaced, difference
+from metaflow_dagster.files import all_replaced_at_the_end, check_replaced
 from metaflow_dagster.location.merge import FlowsNotCompiled, Location, merged
 from metaflow_dagster.options import Options, Surface
 from metaflow_dagster.shell import file_word
@@ -42,13 +37,7 @@ from metaflow_dagster.shell import file_word
     help="Directory for the generated files.",
 )
 @compile_options(Surface.LOCATION)
-@click.option(
-    "--check",
-    is_flag=True,
-    default=False,
-    help="Write nothing; print how the files differ from what they would be, and exit 1 if any "
-    "does.",
-)
+@CHECK
 @REPLACING
 def create(
     flow_files: tuple[str, ...],
@@ -63,7 +52,7 @@ def create(
         if check:
             _check(merged(flow_files, options, directory))
         else:
-            with _made(directory):
+            with _new_directory(directory):
                 location = merged(flow_files, options, directory)
                 if not force:
                     raise_if_any(
@@ -88,7 +77,7 @@ def _refusals_shown() -> Iterator[None]:
 
 
 @contextmanager
-def _made(directory: Path) -> Iterator[None]:
+def _new_directory(directory: Path) -> Iterator[None]:
     """A directory that is there, and is as it was if the block fails."""
     missing = [path for path in (directory, *directory.parents) if not os.path.exists(path)]
     try:
@@ -104,11 +93,9 @@ def _made(directory: Path) -> Iterator[None]:
 
 
 def _check(location: Location) -> None:
-    diffs = [difference(file, text) for file, text in location.texts.items()]
-    for diff in diffs:
-        click.echo(diff, nl=False)
+    is_current = are_current(location.texts)
     _report_stale(location)
-    if any(diffs) or location.stale:
+    if location.stale or not is_current:
         sys.exit(1)
     click.echo(f"{', '.join(map(str, location.texts))} are current.")
 
@@ -120,28 +107,6 @@ def _report_stale(location: Location) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A compiled job, and its deployment as it is and as it will be."""
-
-    compilation: Compilation
-    place: Deployments
-    previous: Deployment | None
-    deployment: Deployment
-
-    def store(self) -> None:
-        """Store the code, if it is packed, and replace the deployment, if it is another one."""
-        store_code(self.compilation)
-        if self.deployment != self.previous:
-            self.place.store(self.deployment)
-
-    @property
-    def has_new_token(self) -> bool:
-        """Whether its runs are in another namespace from now on."""
-        token = self.deployment.production_token
-        return self.previous is None or self.previous.production_token != token
-
-
 def _deploy(location: Location) -> None:
     jobs = _jobs(location)
     _replace(location, jobs)
@@ -149,25 +114,25 @@ def _deploy(location: Location) -> None:
     click.echo(f"    dagster dev -f {file_word(str(location.definitions))}")
     for job in jobs:
         keep_token(job.deployment, job.compilation)
-        note(job.compilation)
+        note_for_list(job.compilation)
     report_automation(job.compilation.flow for job in jobs)
     _report_namespaces([job for job in jobs if job.has_new_token])
     _report_stale(location)
 
 
-def _report_namespaces(jobs: list[_Job]) -> None:
+def _report_namespaces(jobs: list[PlannedDeployment]) -> None:
     if jobs:
         click.echo("\nThese flows have new production tokens, and their runs these namespaces:")
     for job in jobs:
         click.echo(f"    {job.compilation.flow.name}: {job.deployment.namespace}")
 
 
-def _jobs(location: Location) -> list[_Job]:
+def _jobs(location: Location) -> list[PlannedDeployment]:
     """The jobs, none of which somebody else has deployed; `_NotDeployed` names those."""
     jobs, refusals = [], []
     for compilation in location.compilations:
         try:
-            jobs.append(_job(compilation))
+            jobs.append(planned_deployment(compilation, TokenOptions()))
         except MetaflowException as error:
             refusals.append(_refusal(compilation.flow.file, error))
     if refusals:
@@ -176,22 +141,14 @@ def _jobs(location: Location) -> list[_Job]:
 
 
 def _refusal(flow_file: str, error: MetaflowException) -> str:
-    said = f"{flow_file} is not deployed:\n{error}"
+    message = f"{flow_file} is not deployed:\n{error}"
     if not isinstance(error, IncorrectProductionToken):
-        return said
+        return message
     command = f"python {file_word(flow_file)} dagster create --authorize TOKEN"
-    return f"{said}\nThe token is kept once that is done for the flow alone:\n    {command}"
+    return f"{message}\nThe token is kept once that is done for the flow alone:\n    {command}"
 
 
-def _job(compilation: Compilation) -> _Job:
-    flow, name = compilation.flow, compilation.job_name
-    place = deployments(flow.backend, flow.file, name)
-    previous = place.load()
-    deployment = next_deployment(previous, TokenOptions(), name, flow.project)
-    return _Job(compilation, place, previous, deployment)
-
-
-def _replace(location: Location, jobs: list[_Job]) -> None:
+def _replace(location: Location, jobs: list[PlannedDeployment]) -> None:
     """Deploy the jobs, and put every file in its place after that; the last to be replaced is the
     one that merges the others.
     """

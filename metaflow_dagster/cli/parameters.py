@@ -9,6 +9,7 @@ from metaflow._vendor import click
 from metaflow._vendor.click.core import iter_params_for_processing
 
 from metaflow_dagster.frontend.parameters import parameter_kinds
+from metaflow_dagster.internals.metaflow import MetaflowFlow
 from metaflow_dagster.operate.parameters import given_config
 
 PARAMETERS = "parameters"
@@ -90,7 +91,7 @@ class PartitionedCommand(ParametersCommand):
 
     def flow_options(self, ctx: Any) -> Sequence[Any]:
         """The options that Metaflow would add (metaflow/runner/click_api.py: extract_command)."""
-        parameters = [parameter for _, parameter in ctx.obj.flow._get_parameters()]
+        parameters = [parameter for _, parameter in MetaflowFlow.parameters(ctx.obj.flow)()]
         return [
             click.Option((f"--{parameter.name}",), **parameter.kwargs)
             for parameter in parameters

@@ -37,7 +37,7 @@ def publish(event: str, entries: tuple[str, ...], text: str, url: str | None) ->
     with _refusals_shown():
         payload = {**_read(text), **dict(map(_entry, entries))}
         published = publish_event(event, payload, url)
-    click.echo(f"{published.event} is published as {_shown(published.id)} {published.where}.")
+    click.echo(f"{published.event} is published as {_printable(published.id)} {published.where}.")
 
 
 @contextmanager
@@ -67,6 +67,6 @@ def _entry(entry: str) -> tuple[str, str]:
     return key, value
 
 
-def _shown(id: str) -> str:
+def _printable(id: str) -> str:
     """An id on one line; the payload may have brought any text."""
     return id if id.isprintable() else ascii(id)

@@ -10,6 +10,7 @@ from typing_extensions import assert_never
 
 from metaflow_dagster.executors import ImportedExecutor, find_executor
 from metaflow_dagster.frontend import hidden_extensions
+from metaflow_dagster.frontend.decorators import handling_of_flow, told_of_step
 from metaflow_dagster.ir.flow import (
     Backend,
     DefaultPath,
@@ -33,24 +34,6 @@ from metaflow_dagster.shell import file_word
 WIDTH = 100
 LONGEST_DEFAULT = 50  # characters
 
-_OF_FLOW: Mapping[str, str] = {
-    "project": "in the name of the job, and in the tags of its runs",
-    "schedule": "a schedule of Dagster's",
-    "trigger": "a sensor of Dagster's",
-    "trigger_on_finish": "a sensor of Dagster's",
-}
-
-_OF_STEP: Mapping[str, str] = {
-    "card": "drawn by Metaflow, linked to by the op",
-    "catch": "Metaflow's, in the step",
-    "environment": "set before the step's process starts",
-    "parallel": "one op, whose step starts the other nodes",
-    "resources": "used by remote backends only; no effect here",
-    "retry": "Dagster tries the op again, as the next attempt of the task",
-    "secrets": "fetched by Metaflow, in the step",
-    "timeout": "Metaflow's alarm in the step, and the op stops what does not react",
-}
-
 
 def report_flow(flow: Flow) -> None:
     """Say what the flow consists of, and what becomes of its decorators."""
@@ -69,9 +52,9 @@ def _section(title: str, lines: Mapping[str, str]) -> None:
     click.echo()
     click.secho(title, bold=True)
     column = max(map(len, lines)) + 2
-    for name, said in lines.items():
+    for name, text in lines.items():
         first = f"    {name:<{column}}"
-        click.echo("\n".join(_wrapped(said, first)))
+        click.echo("\n".join(_wrapped(text, first)))
 
 
 def _wrapped(text: str, first: str) -> list[str]:
@@ -89,9 +72,9 @@ def _steps(flow: Flow) -> dict[str, str]:
     """The steps by the shape of what follows them."""
     by_shape: dict[str, list[str]] = {}
     for step in flow.steps:
-        shape, said = _shape(step)
-        by_shape.setdefault(shape, []).append(said)
-    return {shape: ", ".join(said) for shape, said in by_shape.items()}
+        shape, names = _shape(step)
+        by_shape.setdefault(shape, []).append(names)
+    return {shape: ", ".join(names) for shape, names in by_shape.items()}
 
 
 def _shape(step: Step) -> tuple[str, str]:
@@ -138,14 +121,14 @@ def _short(text: str) -> str:
 
 def _decorators(flow: Flow) -> dict[str, str]:
     """How each decorator is handled, and on which steps it is."""
-    handled = {f"@{decorator}": _OF_FLOW.get(decorator, "Metaflow's") for decorator in flow.applied}
+    handled = {f"@{name}": handling_of_flow(name).told for name in flow.applied}
     on: dict[str, list[Step]] = {}
     for step in flow.steps:
         for name in dict.fromkeys(step.applied):
             on.setdefault(name, []).append(step)
     for name, steps in on.items():
         names = ", ".join(step.name for step in steps)
-        handled[f"@{name}"] = f"{names}: {_handling(name, steps[0])}"
+        handled[f"@{name}"] = f"{names}: {told_of_step(name, steps[0])}"
     return handled
 
 
@@ -156,14 +139,6 @@ def _inherited(flow: Flow) -> dict[str, str]:
         for variable in step.inherited:
             steps.setdefault(variable, []).append(step.name)
     return {variable: f"for {', '.join(names)}" for variable, names in steps.items()}
-
-
-def _handling(name: str, step: Step) -> str:
-    if name in step.hooks:
-        return "starts the step in its own way, through Metaflow's hooks"
-    if step.pod is not None and name in ("kubernetes", "resources"):
-        return "asked for as the pod of the op"
-    return _OF_STEP.get(name, "applied in the step")
 
 
 def report_automation(flows: Iterable[Flow]) -> None:

@@ -42,6 +42,6 @@ def resume(
     session = Session(context.obj, context.find_root(), tuple(sys.argv[1:]))
     state = session.state
     with open_target(launching.url) as target:
-        found = find_origin(target, state, origin, step, Path(session.flow_file))
-        job = launching.job(session, usual=found.job_name)
-        launch_run(session, target, resuming_launch(state, found, step, job), launching)
+        resumed = find_origin(target, state, origin, step, Path(session.flow_file))
+        job = launching.job(session, usual=resumed.job_name)
+        launch_run(session, target, resuming_launch(state, resumed, step, job), launching)

@@ -151,7 +151,7 @@ def executor_of(flow: Flow, options: Options, scope: ModuleScope) -> Expression:
 
 def _warm_processes(flow: Flow, options: Options, scope: ModuleScope) -> Expression:
     modules = tuple(preloaded(options, flow.imports))
-    preload = literal(modules) if modules else None
+    preload = call(scope.ref("PreloadedModules"), literal(modules)) if modules else None
     return call(scope.ref("warm_processes"), scope.ref(FLOW), keywords={"preload": preload})
 
 

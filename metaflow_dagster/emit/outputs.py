@@ -41,10 +41,12 @@ RESULT = "result"  # Dagster's name for the only output of an op
 
 def step_outputs(op: StepOp, form: GraphForm | None, scope: ModuleScope) -> Expression | None:
     """The outputs of a step's op, unless Dagster reads them from its annotation."""
+    if form is None and _is_read(op):
+        return None
     own = _own_outputs(op, form, scope)
     artifacts = {} if form is None else form.outputs_of(op.step.name)
     if not artifacts:
-        return _alone(own) if form or not _is_read(op) else None
+        return _alone(own)
     return text_dict({**own, **{output: _artifact_out(scope) for output in artifacts}})
 
 

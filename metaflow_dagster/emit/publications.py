@@ -42,7 +42,7 @@ from metaflow_dagster.ir.flow import (
 
 def checks_name(job: str) -> str:
     """The name of the checks in the file of a job."""
-    return f"{job}_checks"
+    return "_".join([job, "checks"])
 
 
 def publications(

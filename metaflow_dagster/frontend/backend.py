@@ -56,7 +56,7 @@ def read_backend(session: Session) -> Backend:
     """The backend of the session; see `ir.Backend` for what None means."""
     state = session.state
     datastore = state.flow_datastore.TYPE
-    root = session.given("datastore_root")
+    root = session.option_value("datastore_root")
     if root is None and datastore != "local":
         root = state.flow_datastore.datastore_root
     return Backend(

@@ -13,7 +13,10 @@ from __future__ import annotations
 import difflib
 import re
 import zoneinfo
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from metaflow_dagster.diagnostics import Diagnostic
 
 _ALIASES = {"@hourly", "@midnight", "@daily", "@weekly", "@monthly", "@yearly", "@annually"}
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -28,7 +31,7 @@ _ANY_WEEKDAY = "|".join(_WEEKDAYS)
 # `MON#1` is the first Monday of a month, `L5` the last Friday.
 _IN_MONTH = re.compile(rf"(?:[0-7]|{_ANY_WEEKDAY})#[1-5]|L[0-7]", _ANY_CASE)
 _LAST_IN_EVENTBRIDGE = re.compile(rf"({_ANY_WEEKDAY})L", _ANY_CASE)
-# What numbers a day of the week, not what counts steps or weeks.
+# The number of a day of the week, and not one that counts steps or weeks.
 _WEEKDAY_NUMBER = re.compile(r"(?<![/#0-9])[0-9]+", re.ASCII)
 
 # Of the two fields for days, these leave the choice to the other one.
@@ -74,15 +77,25 @@ def check_timezone(name: str) -> None:
     Dagster takes whatever the machine has a file for. A name that is not IANA's, such as
     `localtime`, means something else on another machine, or nothing.
     """
-    known = zoneinfo.available_timezones() - {"localtime"} | {"utc"}
-    close = difflib.get_close_matches(name, sorted(known)) or ["Europe/Berlin"]
+    timezones = zoneinfo.available_timezones() - {"localtime"} | {"utc"}
+    close = difflib.get_close_matches(name, sorted(timezones)) or ["Europe/Berlin"]
     refusal = UnsupportedCron(
         f"The timezone {name!r} of the schedule is not known.",
         f"Write its name in the IANA database, such as {' or '.join(close)}.",
     )
-    if name not in known:
+    if name not in timezones:
         raise refusal
     _check_with_dagster("@daily", name, refusal)
+
+
+def check_times(whose: str, cron: object, timezone: object) -> Iterator[Diagnostic]:
+    """Refuse a cron expression or a time zone that Dagster does not support."""
+    try:
+        dagster_cron(str(cron))
+        if timezone is not None:
+            check_timezone(str(timezone))
+    except UnsupportedCron as error:
+        yield Diagnostic(f"{whose}: {error.message}", error.hint)
 
 
 def _check_with_dagster(cron: str, timezone: str, refusal: UnsupportedCron) -> None:
@@ -244,7 +257,7 @@ def _from_unix(minute: str, hour: str, day: str, month: str, weekday: str) -> st
             "a * with a step, and L and # are not of cron.",
             "Write * for one of them, or plain days for both.",
         )
-    return _joined(minute, hour, _days(day), month, _weekdays(weekday))
+    return _cron_string(minute, hour, _days(day), month, _weekdays(weekday))
 
 
 def _is_ambiguous(day: str, weekday: str) -> bool:
@@ -263,17 +276,17 @@ def _from_eventbridge(minute: str, hour: str, day: str, month: str, weekday: str
             f"The cron expression is for the year {year!r}, and Dagster's schedules have no year.",
             "Write * for the year, and stop the schedule in Dagster when its time is over.",
         )
-    days, weekdays = map(_starred, (_days(day), _weekdays(_as_in_unix(weekday))))
+    days, weekdays = map(_with_star, (_days(day), _weekdays(_as_in_unix(weekday))))
     if "*" not in (days.text, weekdays.text):
         raise UnsupportedCron(
             f"The day of month {day!r} and the day of week {weekday!r} are both restricted, which "
             "EventBridge does not take; Unix cron runs on days that match either.",
             "Write ? for one of them.",
         )
-    return _joined(minute, hour, days, month, weekdays)
+    return _cron_string(minute, hour, days, month, weekdays)
 
 
-def _starred(part: _Part) -> _Part:
+def _with_star(part: _Part) -> _Part:
     """The same with a star for all days, of which Dagster knows that it restricts nothing."""
     return _Part(part.field, "*", part.numbers) if part.has_all else part
 
@@ -302,7 +315,7 @@ def _weekday_name(number: re.Match[str]) -> str:
     return _WEEKDAYS[int(number[0]) - 1]
 
 
-def _joined(minute: str, hour: str, days: _Part, month: str, weekdays: _Part) -> str:
+def _cron_string(minute: str, hour: str, days: _Part, month: str, weekdays: _Part) -> str:
     months = _ranges(_MONTH, month)
     _check_existence(days, months)
     parts = (_ranges(_MINUTE, minute), _ranges(_HOUR, hour), days, months, weekdays)

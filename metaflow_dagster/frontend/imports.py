@@ -40,12 +40,12 @@ def imported_names(tree: ast.Module, loaded: Mapping[str, Any]) -> Iterator[str]
     Where the file first changes what later imports find, the environment or `sys.path`, is the end
     of it: they could not come before that.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for statement in _statements(tree.body):
         if _prepares_imports(statement):
             break
-        found.update(dict.fromkeys(_named(statement, loaded)))
-    return (name for name in found if name in loaded)
+        names.update(dict.fromkeys(_imported_modules(statement, loaded)))
+    return (name for name in names if name in loaded)
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
@@ -67,7 +67,7 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
                 yield statement
 
 
-def _named(statement: ast.stmt, loaded: Mapping[str, Any]) -> Iterator[str]:
+def _imported_modules(statement: ast.stmt, loaded: Mapping[str, Any]) -> Iterator[str]:
     """The modules that a statement imports."""
     match statement:
         case ast.Import(names=aliases):

@@ -10,6 +10,7 @@ from typing import Any
 from metaflow import lint
 
 from metaflow_dagster.frontend.protocols import Graph, Node
+from metaflow_dagster.internals.metaflow import MetaflowReading
 
 _SEARCH_FOR_LOOPS = "check_for_acyclicity"  # metaflow/lint.py
 
@@ -20,21 +21,23 @@ def run_checks(graph: Graph) -> None:
     It looks for loops by following every path from every step, which takes time with the cube of
     a chain's length. Where there is none, it need not look.
     """
+    all_checks = MetaflowReading.checks
     linter: Any = copy.copy(lint.linter)
     if not has_loop(graph):
-        linter._checks = [check for check in linter._checks if check.__name__ != _SEARCH_FOR_LOOPS]
+        checks = [check for check in all_checks(linter) if check.__name__ != _SEARCH_FOR_LOOPS]
+        setattr(linter, all_checks.attribute, checks)
     linter.run_checks(graph)
 
 
 def has_loop(graph: Graph) -> bool:
     """Whether a step can come after itself, other than a switch that may choose itself."""
     try:
-        TopologicalSorter({node.name: list(_others(node)) for node in graph}).prepare()
+        TopologicalSorter({node.name: list(_later_steps(node)) for node in graph}).prepare()
     except CycleError:
         return True
     return False
 
 
-def _others(node: Node) -> Iterator[str]:
+def _later_steps(node: Node) -> Iterator[str]:
     """The steps that may follow, without the step itself if it is a recursive switch."""
     return (step for step in node.out_funcs if node.type != "split-switch" or step != node.name)

@@ -13,6 +13,7 @@ from metaflow.package import MetaflowPackage
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic
 from metaflow_dagster.frontend.session import Session
+from metaflow_dagster.internals.metaflow import MetaflowReading
 from metaflow_dagster.ir.flow import CodePackage
 
 # metaflow/metaflow_environment.py: get_environment_info, metaflow/metaflow_git.py
@@ -70,7 +71,7 @@ class _Package(MetaflowPackage):
         super().__init__(state.flow, environment, _say_nothing, suffixes=state.package_suffixes)
 
     def _user_code_tuples(self) -> Iterator[tuple[str, str]]:
-        for path, name in super()._user_code_tuples():
+        for path, name in MetaflowReading.user_files(super()):
             if not self._is_left_out(path):
                 yield path, name
 

@@ -19,7 +19,8 @@ from metaflow_dagster.diagnostics import Diagnostic
 from metaflow_dagster.frontend.credentials import secret_entries
 from metaflow_dagster.frontend.json_values import as_json
 from metaflow_dagster.frontend.protocols import FlowObject, FlowParameter
-from metaflow_dagster.frontend.texts import fits_environment, shown
+from metaflow_dagster.frontend.texts import fits_environment, without_surrogates
+from metaflow_dagster.internals.metaflow import MetaflowFlow, MetaflowReading
 from metaflow_dagster.ir.flow import (
     Default,
     DefaultPath,
@@ -41,7 +42,7 @@ _SCALARS = {
 def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
     """Parameters that cannot be passed on."""
     seen: dict[str, str] = {}
-    for _, parameter in flow._get_parameters():
+    for _, parameter in MetaflowFlow.parameters(flow)():
         if parameter.IS_CONFIG_PARAMETER:
             continue
         if not parameter.name.replace("-", "_").lower().isidentifier():
@@ -62,7 +63,7 @@ def check_parameters(flow: FlowObject) -> Iterator[Diagnostic]:
 
 def read_parameters(flow: FlowObject) -> Iterator[Parameter]:
     """The parameters in the order Metaflow lists them."""
-    for _, parameter in flow._get_parameters():
+    for _, parameter in MetaflowFlow.parameters(flow)():
         if parameter.IS_CONFIG_PARAMETER:
             continue
         kind = _kind(parameter)
@@ -70,7 +71,7 @@ def read_parameters(flow: FlowObject) -> Iterator[Parameter]:
             name=parameter.name,
             kind=kind,
             default=_default(parameter, kind),
-            description=shown(str(parameter.kwargs.get("help") or "")),
+            description=without_surrogates(str(parameter.kwargs.get("help") or "")),
         )
 
 
@@ -78,18 +79,9 @@ def parameter_kinds(flow: FlowObject) -> dict[str, ParameterKind]:
     """The kinds of the parameters by name, without evaluating any default."""
     return {
         parameter.name: _kind(parameter)
-        for _, parameter in flow._get_parameters()
+        for _, parameter in MetaflowFlow.parameters(flow)()
         if not parameter.IS_CONFIG_PARAMETER
     }
-
-
-def required_parameters(flow: FlowObject) -> list[str]:
-    """The parameters to which every run has to give a value."""
-    return [
-        parameter.name
-        for _, parameter in flow._get_parameters()
-        if not parameter.IS_CONFIG_PARAMETER and _is_required(parameter)
-    ]
 
 
 def _is_required(parameter: FlowParameter) -> bool:
@@ -141,21 +133,22 @@ def _file_default(default: DeployTimeField) -> Default:
 
 def _given_by(default: DeployTimeField) -> Any:
     """The value that the function of a default gives when a flow is deployed."""
-    given: list[Any] = []
+    results: list[Any] = []
 
     def kept(*arguments: Any) -> Any:
-        given.append(default.fun(*arguments))
-        return given[-1]
+        results.append(default.fun(*arguments))
+        return results[-1]
 
     kept_field = copy.copy(default)
     kept_field.fun = kept
     kept_field(deploy_time=True)  # with its errors, and a check that texts alone make up for
-    return given[-1]
+    return results[-1]
 
 
 def _check_given(default: DeployTimeField, value: Any) -> None:
     """Refuse what Metaflow refuses when a run is started, where it takes no JSON for a text."""
-    default._check_type(value, deploy_time=False)
+    is_deploying = False
+    MetaflowReading.check_type(default, value, is_deploying)
 
 
 def _json_default(default: Any) -> Default:

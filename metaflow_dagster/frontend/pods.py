@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from metaflow.metaflow_config import (
     KUBERNETES_CONTAINER_IMAGE,
     KUBERNETES_CONTAINER_REGISTRY,
     KUBERNETES_GPU_VENDOR,
-    KUBERNETES_NAMESPACE,
     KUBERNETES_QOS,
     KUBERNETES_SECRETS,
 )
 from metaflow.plugins.kubernetes.kube_utils import qos_requests_and_limits
 
 from metaflow_dagster.frontend.json_values import as_json
-from metaflow_dagster.frontend.protocols import Node
 from metaflow_dagster.frontend.session import STUMBLES
 from metaflow_dagster.frontend.texts import short
 from metaflow_dagster.ir.flow import Literal, Pod
@@ -34,30 +31,19 @@ Attributes = Mapping[str, Any]
 _UNITS = {"cpu": "CPUs", "memory": "MB", "disk": "MB", "gpu": "GPUs"}
 _NAMES = {"cpu": "cpu", "memory": "memory", "disk": "ephemeral-storage"}  # those of Kubernetes
 
-# What only Metaflow's own way of starting pods can do.
-_ONLY_METAFLOW = ("executable", "extended_resources", "port", "security_context", "tmpfs_size")
 
-
-def read_pod(node: Node) -> Pod | None:
-    """The pod a step asks for; None if it asks for none."""
-    asked = {decorator.name: decorator.attributes for decorator in node.decorators}
-    for decorator in ("kubernetes", "resources"):
-        if decorator in asked:
-            return _checked_pod(decorator, asked[decorator], node.parallel_step)
-    return None
-
-
-def _checked_pod(decorator: str, attributes: Attributes, is_parallel: bool) -> Pod:
+def checked_pod(
+    decorator: str, attributes: Attributes, asked_for: Callable[[Attributes], Pod]
+) -> Pod:
     """The pod, or what is wrong with it: Metaflow takes nearly any value where it makes no pod."""
-    is_kubernetes = decorator == "kubernetes"
     faults = tuple(_wrong_amounts(decorator, attributes))
     if faults:
-        return Pod(by_kubernetes=is_kubernetes, faults=faults)
+        return Pod(faults=faults)
     try:
-        return _kubernetes_pod(attributes, is_parallel) if is_kubernetes else _pod(attributes)
+        return asked_for(attributes)
     except STUMBLES as error:
-        said = f"The attributes of @{decorator} make no pod ({type(error).__name__}: {error})."
-        return Pod(by_kubernetes=is_kubernetes, faults=(said,))
+        fault = f"The attributes of @{decorator} make no pod ({type(error).__name__}: {error})."
+        return Pod(faults=(fault,))
 
 
 def _wrong_amounts(decorator: str, attributes: Attributes) -> Iterator[str]:
@@ -75,21 +61,14 @@ def _is_amount(value: object, is_whole: bool) -> bool:
     return math.isfinite(number) and number >= 0 and (not is_whole or number.is_integer())
 
 
-def _pod(attributes: Attributes) -> Pod:
-    return Pod(container=_plain(_container(attributes)), spec=_plain(_spec(attributes)))
-
-
-def _kubernetes_pod(attributes: Attributes, is_parallel: bool) -> Pod:
-    labels = [(name, attributes[name]) for name in ("labels", "annotations") if attributes[name]]
-    return replace(
-        _pod(attributes),
-        metadata=_plain(labels),
-        beyond_dagster=tuple(_beyond_dagster(attributes, is_parallel)),
-        by_kubernetes=True,
+def pod_of(attributes: Attributes) -> Pod:
+    """The pod by the attributes that `@resources` has as well as `@kubernetes`."""
+    return Pod(
+        container=literal_pairs(_container(attributes)), spec=literal_pairs(_spec(attributes))
     )
 
 
-def _plain(pairs: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Literal], ...]:
+def literal_pairs(pairs: Iterable[tuple[str, Any]]) -> tuple[tuple[str, Literal], ...]:
     """Values as a file can hold them; `ValueError` names one that it cannot."""
     return tuple((name, as_json(value)) for name, value in pairs)
 
@@ -101,7 +80,7 @@ def _container(attributes: Attributes) -> Iterator[tuple[str, Literal]]:
     if attributes.get("image_pull_policy"):
         yield "image_pull_policy", attributes["image_pull_policy"]
     yield "resources", _resources(attributes)
-    secrets = [*_named(attributes.get("secrets")), *KUBERNETES_SECRETS.split(",")]
+    secrets = [*_names_in(attributes.get("secrets")), *KUBERNETES_SECRETS.split(",")]
     if any(secrets):
         yield "env_from", [{"secret_ref": {"name": secret}} for secret in secrets if secret]
     mounts = [_mount(name, path) for name, path, _ in _volumes(attributes)]
@@ -172,14 +151,5 @@ def _volumes(attributes: Attributes) -> Iterator[tuple[str, str, dict[str, Liter
         yield claim, path, {"persistent_volume_claim": {"claim_name": claim}}
 
 
-def _named(names: Any) -> list[str]:
+def _names_in(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else list(names or ())
-
-
-def _beyond_dagster(attributes: Attributes, is_parallel: bool) -> Iterator[str]:
-    """The names of what is asked for that Dagster's pods do not support."""
-    yield from (name for name in _ONLY_METAFLOW if attributes.get(name))
-    if attributes["namespace"] != KUBERNETES_NAMESPACE:
-        yield "namespace"
-    if is_parallel:
-        yield "@parallel"

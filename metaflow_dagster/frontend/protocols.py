@@ -101,10 +101,7 @@ class FlowObject(Protocol):
     """An instance of a `FlowSpec` subclass."""
 
     name: str
-    _graph: Graph
-    _flow_decorators: Mapping[str, list[FlowDecorator]]
 
-    def _get_parameters(self) -> Iterable[tuple[str, FlowParameter]]: ...
     def __iter__(self) -> Iterator[Any]: ...
 
 

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 
 from metaflow import current
 from metaflow.exception import MetaflowException
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
-from metaflow_dagster.frontend.automation import check_automation, read_schedule, read_triggers
 from metaflow_dagster.frontend.backend import check_backend, read_backend
 from metaflow_dagster.frontend.configs import check_configs, read_configs
-from metaflow_dagster.frontend.decorators import check_decorators
+from metaflow_dagster.frontend.decorators import check_decorators, decorated_flow
 from metaflow_dagster.frontend.imports import read_imports
 from metaflow_dagster.frontend.lint import run_checks
 from metaflow_dagster.frontend.parameters import check_parameters, read_parameters
-from metaflow_dagster.frontend.projects import flow_project
 from metaflow_dagster.frontend.protocols import CliState, FlowObject, Graph
 from metaflow_dagster.frontend.session import Session
 from metaflow_dagster.frontend.steps import location, read_steps
+from metaflow_dagster.internals.metaflow import MetaflowFlow
 from metaflow_dagster.ir.flow import Flow, Location
 from metaflow_dagster.names import ascii_name, project_job_name
 
 
-def read_flow(session: Session, partitioned: Container[str] = ()) -> Flow:
-    """The flow of a session; `CompileError` lists what Metaflow or we cannot work with.
-
-    `partitioned` are the parameters that take their values from the partition of a run.
-    """
+def read_flow(session: Session) -> Flow:
+    """The flow of a session; `CompileError` lists what Metaflow or we cannot work with."""
     state = session.state
     try:
         _lint(state)
-        raise_if_any(_unsupported(session, partitioned))
-        return Flow(
+        raise_if_any(_unsupported(session))
+        flow = Flow(
             name=state.flow.name,
             file=session.flow_file,
             steps=tuple(read_steps(state.flow, state.graph)),
@@ -41,22 +37,20 @@ def read_flow(session: Session, partitioned: Container[str] = ()) -> Flow:
             configs=tuple(read_configs(state.flow)),
             backend=read_backend(session),
             job_name=default_job_name(state.flow),
-            project=flow_project(state.flow),
-            schedule=read_schedule(state.flow),
-            triggers=tuple(read_triggers(state.flow)),
             top_options=tuple(_decorator_options(session)),
             given_options=tuple(session.given_options()),
             decospecs=tuple(session.decospecs()),
-            applied=tuple(state.flow._flow_decorators),
+            applied=tuple(MetaflowFlow.decorators(state.flow)),
             imports=tuple(read_imports(session.flow_file)),
         )
+        return decorated_flow(state.flow, flow)
     except MetaflowException as error:
         raise CompileError([metaflow_diagnostic(error)]) from error
 
 
 def default_job_name(flow: FlowObject) -> str:
     """The name of a job without `--name`: the flow's, after its project and branch."""
-    if "project" in flow._flow_decorators:
+    if "project" in MetaflowFlow.decorators(flow):
         return project_job_name(current.project_flow_name)
     return ascii_name(flow.name)
 
@@ -97,17 +91,16 @@ def metaflow_diagnostic(error: MetaflowException) -> Diagnostic:
     return Diagnostic(f"{error.headline}: {error.message}", "", location=location)
 
 
-def _unsupported(session: Session, partitioned: Container[str]) -> Iterator[Diagnostic]:
+def _unsupported(session: Session) -> Iterator[Diagnostic]:
     yield from check_decorators(session.state.flow, session.state.graph)
     yield from check_parameters(session.state.flow)
     yield from check_configs(session.state.flow)
-    yield from check_automation(session.state.flow, partitioned)
     yield from check_backend(session)
 
 
 def _decorator_options(session: Session) -> Iterator[str]:
     """Options such as `--branch` that flow decorators need on every command."""
-    for decorators in session.state.flow._flow_decorators.values():
+    for decorators in MetaflowFlow.decorators(session.state.flow).values():
         for decorator in decorators:
             for option, value in decorator.get_top_level_options():
                 yield from _option(option, value)

@@ -27,6 +27,7 @@ from metaflow.user_configs.config_options import config_options
 
 from metaflow_dagster.diagnostics import CompileError, Diagnostic, raise_if_any
 from metaflow_dagster.frontend.protocols import CliState, FlowObject
+from metaflow_dagster.internals.metaflow import MetaflowCurrent, MetaflowDecorating, MetaflowFlow
 
 # Options whose values Metaflow replaces by what it has read from them.
 CONFIG_PARAMETERS = ("config", "config_value")
@@ -34,10 +35,10 @@ CONFIG_PARAMETERS = ("config", "config_value")
 # Options that say how Metaflow talks or are given anew by the generated file, not what is compiled.
 _NOT_REPEATED = frozenset({"quiet", "pylint", "local_config_file", "mode", *CONFIG_PARAMETERS})
 
-# What Metaflow's decorators raise over attributes of which they can make nothing.
+# The errors of Metaflow's decorators over attributes of which they can make nothing.
 STUMBLES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
-# What `@project` makes known (metaflow/plugins/project_decorator.py).
+# The names that `@project` sets in `current` (metaflow/plugins/project_decorator.py).
 _SAID_OF_PROJECTS = frozenset(
     {
         "project_name",
@@ -65,7 +66,7 @@ class Session:
         """Absolute path of the file that runs the flow."""
         return os.path.abspath(self.state.entrypoint[-1])
 
-    def given(self, parameter: str) -> Any:
+    def option_value(self, parameter: str) -> Any:
         """The value of a top-level option such as `datastore_root`; None if not given."""
         return self.context.params.get(parameter)
 
@@ -91,22 +92,22 @@ class Session:
         flow, state = self.state.flow, self.state
         known = {id(decorator) for step in flow for decorator in _decorators_of(step)}
         with _attaching(decospecs):
-            decorators._attach_decorators(flow, decospecs)
-        type(flow)._init_graph()  # type: ignore[attr-defined]
+            MetaflowDecorating.attach(flow, decospecs)
+        MetaflowFlow.new_graph(type(flow))()
         _refuse_mutators(flow, known)
         added = [d for step in flow for d in step.decorators if id(d) not in known]
         for wrapper in (w for step in flow for w in step.wrappers if id(w) not in known):
             wrapper.external_init()
         with _attaching(decospecs):
-            decorators._process_late_attached_decorator(
+            MetaflowDecorating.process(
                 sorted({decorator.name for decorator in added}),
                 flow,
-                flow._graph,
+                MetaflowFlow.graph(flow),
                 state.environment,
                 state.flow_datastore,
                 state.logger,
             )
-        state.graph = flow._graph
+        state.graph = MetaflowFlow.graph(flow)
         state.tl_decospecs.extend(decospecs)
 
 
@@ -116,11 +117,11 @@ def _attaching(decospecs: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except STUMBLES as error:
-        given = " ".join(f"--with {shlex.quote(spec)}" for spec in decospecs)
+        options = " ".join(f"--with {shlex.quote(spec)}" for spec in decospecs)
         raise CompileError(
             [
                 Diagnostic(
-                    f"Metaflow cannot add {given}: {type(error).__name__}: {error}.",
+                    f"Metaflow cannot add {options}: {type(error).__name__}: {error}.",
                     "Write decorators as --with NAME or --with NAME:ATTRIBUTE=VALUE.",
                 )
             ]
@@ -168,7 +169,7 @@ def flow_class(flow: object) -> type:
     Under a flow mutator without parentheses, the module's name is the mutator around the class
     (metaflow/user_decorators/user_flow_decorator.py).
     """
-    inner = getattr(flow, "_flow_cls", None) if isinstance(flow, FlowMutator) else flow
+    inner = MetaflowFlow.mutated(flow) if isinstance(flow, FlowMutator) else flow
     if isinstance(inner, type) and issubclass(inner, FlowSpec) and inner is not FlowSpec:
         return inner
     raise TypeError(f"synthesize takes a subclass of metaflow.FlowSpec, not {flow!r}")
@@ -188,8 +189,8 @@ def library_session(flow_cls: type) -> Iterator[Session]:
             parameter for parameter in command.params if parameter.name not in CONFIG_PARAMETERS
         ]
         decorators.add_decorator_options(config_options(command))
-        # What is run after the callback is a command that is neither `run` nor `step`.
-        with _explained():
+        # The command to run after the callback is one that is neither `run` nor `step`.
+        with _startup_errors_shown():
             context = command.make_context(
                 flow_cls.__name__, ["--quiet", "dagster"], obj=state, auto_envvar_prefix="METAFLOW"
             )
@@ -197,7 +198,7 @@ def library_session(flow_cls: type) -> Iterator[Session]:
         context.invoked_subcommand = "dagster"
         try:
             with context:
-                with _explained():
+                with _startup_errors_shown():
                     click.Command.invoke(command, context)
                 yield Session(state, context)
         finally:
@@ -207,7 +208,7 @@ def library_session(flow_cls: type) -> Iterator[Session]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _startup_errors_shown() -> Iterator[None]:
     """Say what Metaflow stumbles over when it starts a flow, as `CompileError`."""
     try:
         yield
@@ -232,7 +233,7 @@ def _current_of_its_own() -> Iterator[None]:
     """
     kind = type(current)
     before = dict(vars(kind))
-    current._update_env(dict.fromkeys(_SAID_OF_PROJECTS))
+    MetaflowCurrent.update(current, dict.fromkeys(_SAID_OF_PROJECTS))
     try:
         yield
     finally:
@@ -256,7 +257,7 @@ def _copy_of(flow_cls: type) -> Any:
         elif isinstance(value, parameters.Parameter):
             namespace[attribute] = _copy_of_parameter(value)
     twin: Any = type(flow_cls)(flow_cls.__name__, (flow_cls,), namespace)
-    inherited = twin._flow_state.inherited_data
+    inherited = MetaflowFlow.state(twin).inherited_data
     inherited[FlowStateItems.FLOW_DECORATORS] = {
         name: [_copy_of_flow_decorator(decorator) for decorator in given]
         for name, given in inherited.get(FlowStateItems.FLOW_DECORATORS, {}).items()

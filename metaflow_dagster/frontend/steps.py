@@ -7,18 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from metaflow_dagster.diagnostics import InternalError
-from metaflow_dagster.frontend.decorators import (
-    read_decospecs,
-    read_environment,
-    read_hooks,
-    read_inherited,
-    read_names,
-    read_retries,
-    read_timeout,
-)
-from metaflow_dagster.frontend.pods import read_pod
+from metaflow_dagster.frontend.decorators import decorated_step
 from metaflow_dagster.frontend.protocols import FlowObject, Graph, Node
-from metaflow_dagster.frontend.texts import shown
+from metaflow_dagster.frontend.texts import without_surrogates
 from metaflow_dagster.ir.flow import (
     End,
     Foreach,
@@ -37,24 +28,16 @@ def read_steps(flow: FlowObject, graph: Graph) -> Iterator[Step]:
     nodes = [graph[name] for name in graph.sorted_nodes]
     parents = _parents(nodes)
     for node in nodes:
-        yield Step(
+        step = Step(
             name=node.name,
             transition=_transition(node),
             parents=tuple(parents[node.name]),
             location=location(node),
             joins=node.split_parents[-1] if node.type == "join" else None,
-            description=shown(node.doc.strip()),
-            retries=read_retries(node),
-            timeout=read_timeout(node),
-            environment=read_environment(node),
-            inherited=read_inherited(node),
-            decorators=read_decospecs(node),
-            hooks=read_hooks(node),
-            pod=read_pod(node),
-            has_cards=any(decorator.name == "card" for decorator in node.decorators),
+            description=without_surrogates(node.doc.strip()),
             class_name=_class_name(flow, node),
-            applied=read_names(node),
         )
+        yield decorated_step(node, step)
 
 
 def _parents(nodes: Iterable[Node]) -> Mapping[str, Iterable[str]]:

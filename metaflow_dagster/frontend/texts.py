@@ -9,7 +9,7 @@ LONGEST_VARIABLE = 100_000  # bytes; Linux takes 128 KiB, with what is around na
 _LONGEST_SHOWN = 50  # characters of a value
 
 
-def shown(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """A description, with escapes for the halves of characters that Dagster cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode()
 

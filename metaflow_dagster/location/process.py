@@ -17,9 +17,9 @@ from metaflow_dagster.options import Options, given
 class FlowNotCompiled(Exception):
     """A flow was not compiled; the message is the output of its command line."""
 
-    def __init__(self, flow_file: str, said: str) -> None:
+    def __init__(self, flow_file: str, output: str) -> None:
         self.flow_file = flow_file
-        indented = "\n".join(f"    {line}".rstrip() for line in said.strip().splitlines())
+        indented = "\n".join(f"    {line}".rstrip() for line in output.strip().splitlines())
         super().__init__(f"{flow_file} is not compiled:\n{indented}")
 
 
@@ -62,7 +62,7 @@ def compile_flow(
         )
         compilation = take_over(handed_over) if finished.returncode == 0 else None
     if compilation is None:
-        raise FlowNotCompiled(flow_file, _said(finished))
+        raise FlowNotCompiled(flow_file, _error_text(finished))
     return compilation
 
 
@@ -70,8 +70,8 @@ def _arguments(options: Options) -> Iterator[str]:
     return map("=".join, given(options))
 
 
-def _said(finished: subprocess.CompletedProcess[bytes]) -> str:
+def _error_text(finished: subprocess.CompletedProcess[bytes]) -> str:
     if finished.returncode == 0:
         return "It has no flow: let it end with the call of a flow class, as in `MyFlow()`."
-    said = finished.stdout.decode(errors="replace")
-    return said if said.strip() else f"Its process ended with code {finished.returncode}."
+    output = finished.stdout.decode(errors="replace")
+    return output if output.strip() else f"Its process ended with code {finished.returncode}."

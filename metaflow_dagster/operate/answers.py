@@ -85,11 +85,11 @@ def looked_for(look: Callable[[], Found | None]) -> Found | None:
     while True:
         is_last = time.monotonic() > deadline
         try:
-            found = look()
+            result = look()
         except DagsterUnavailable:
             if is_last:
                 raise
         else:
-            if found is not None or is_last:
-                return found
+            if result is not None or is_last:
+                return result
         time.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from metaflow_dagster.internals.operation import DagsterCancellation
+
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
@@ -45,7 +47,7 @@ def interrupted_when_canceled(instance: DagsterInstance, run_id: str) -> Iterato
     watcher = threading.Thread(target=_watch, args=arguments, daemon=True)
     watcher.start()
     try:
-        with _served(instance, run_id, interrupt):
+        with _cancellation_server(instance, run_id, interrupt):
             yield
     finally:
         over.set()
@@ -64,22 +66,21 @@ def _watch(instance_ref: Any, run_id: str, over: threading.Event, interrupt: Int
 
 
 @contextmanager
-def _served(instance: DagsterInstance, run_id: str, interrupt: Interruption) -> Iterator[None]:
+def _cancellation_server(
+    instance: DagsterInstance, run_id: str, interrupt: Interruption
+) -> Iterator[None]:
     """Answer to Dagster's call to end the run, on a socket of this process."""
     import grpc  # type: ignore[import-untyped]
-    from dagster._core.storage.tags import GRPC_INFO_TAG
-    from dagster._grpc.__generated__ import dagster_api_pb2_grpc
 
     server = grpc.server(ThreadPoolExecutor(max_workers=1))
-    register: Any = dagster_api_pb2_grpc.add_DagsterApiServicer_to_server
-    register(_servicer(interrupt), server)
+    DagsterCancellation.serve(_servicer(interrupt), server)
     # The path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="metaflow-dagster-") as directory:
         socket = os.path.join(directory, "socket")
         server.add_insecure_port(f"unix:{socket}")
         server.start()
         address = {"host": "localhost", "socket": socket}
-        instance.add_run_tags(run_id, {GRPC_INFO_TAG: json.dumps(address)})
+        instance.add_run_tags(run_id, {DagsterCancellation.address_tag.get(): json.dumps(address)})
         try:
             yield
         finally:
@@ -87,18 +88,16 @@ def _served(instance: DagsterInstance, run_id: str, interrupt: Interruption) -> 
 
 
 def _servicer(interrupt: Interruption) -> Any:
-    from dagster._grpc.__generated__ import dagster_api_pb2, dagster_api_pb2_grpc
-    from dagster._grpc.types import CancelExecutionResult
-    from dagster._serdes import serialize_value
+    servicer: Any = DagsterCancellation.servicer.get()
 
-    class Cancellation(dagster_api_pb2_grpc.DagsterApiServicer):
+    class Cancellation(servicer):
         """Of what a code server can do, the ending of the one run of this process."""
 
         def CancelExecution(self, request: Any, context: Any) -> Any:
             interrupt()
-            result = CancelExecutionResult(success=True, message=None, serializable_error_info=None)
-            return dagster_api_pb2.CancelExecutionReply(
-                serialized_cancel_execution_result=serialize_value(result)
-            )
+            is_success, message, error = True, None, None
+            result = DagsterCancellation.result(is_success, message, error)
+            reply = DagsterCancellation.reply.get()
+            return reply(serialized_cancel_execution_result=DagsterCancellation.serialize(result))
 
     return Cancellation()

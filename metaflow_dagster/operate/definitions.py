@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaflow_dagster.internals.operation import DagsterLoading
 from metaflow_dagster.operate.automations import Automation, Kind
-from metaflow_dagster.operate.errors import RunNotStarted
+from metaflow_dagster.operate.errors import RunNotStarted, unsupported_dagster
 from metaflow_dagster.operate.partitions import JobPartitions, PartitionDimension
 from metaflow_dagster.operate.runs import FLOW_TAG
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, JobDefinition, PartitionsDefinition
-    from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 
 REPOSITORY_TAG = ".dagster/repository"  # dagster/_core/storage/tags.py: REPOSITORY_LABEL_TAG
@@ -41,6 +41,8 @@ class LoadedJob:
 
 def load_job(file: Path, flow: str, job_name: str | None) -> LoadedJob:
     """The job of a flow: that of the name, or the only one; `RunNotStarted` says what is wrong."""
+    if error := unsupported_dagster(DagsterLoading):
+        raise error
     repository = _repository(file)
     jobs = _jobs(repository, file)
     definition = _choose(jobs, file, flow, job_name)
@@ -103,10 +105,7 @@ def _is_first(definition: Any) -> bool:
     return all(given.dagster_type.is_nothing for given in definition.input_defs)
 
 
-def _repository(file: Path) -> ReconstructableRepository:
-    from dagster._core.definitions.reconstruct import ReconstructableRepository
-    from dagster._core.workspace.autodiscovery import loadable_targets_from_python_file
-
+def _repository(file: Path) -> Any:  # ReconstructableRepository
     if not os.path.isfile(file):  # which says so of names that are none, too
         raise RunNotStarted(
             f"There is no definitions file {file}. Compile the flow with "
@@ -119,8 +118,8 @@ def _repository(file: Path) -> ReconstructableRepository:
             "file or its directory, and compile the flow there."
         )
     try:
-        (target,) = loadable_targets_from_python_file(str(file), directory)
-        return ReconstructableRepository.for_file(str(file), target.attribute, directory)
+        (target,) = DagsterLoading.targets(str(file), directory)
+        return DagsterLoading.repository(str(file), target.attribute, directory)
     except (Exception, SystemExit) as error:  # importing a file can raise anything
         raise _not_loaded(file, error) from error
 
@@ -133,11 +132,12 @@ def _is_recordable(path: str) -> bool:
     return True
 
 
-def _jobs(repository: ReconstructableRepository, file: Path) -> Sequence[JobDefinition]:
+def _jobs(repository: Any, file: Path) -> Sequence[JobDefinition]:
     try:
-        return repository.get_definition().get_all_jobs()
+        jobs: Sequence[JobDefinition] = repository.get_definition().get_all_jobs()
     except (Exception, SystemExit) as error:  # the definitions may build themselves now
         raise _not_loaded(file, error) from error
+    return jobs
 
 
 def _not_loaded(file: Path, error: BaseException) -> RunNotStarted:
@@ -168,13 +168,7 @@ def _choose(
     return of_flow[job_name] if job_name is not None else next(iter(of_flow.values()))
 
 
-def _location_origin(file: Path, repository: ReconstructableRepository) -> Any:
+def _location_origin(file: Path, repository: Any) -> Any:
     """The origin of the repository, as `dagster dev -f FILE` would have it."""
-    # The class has moved within Dagster; it can be imported from here before and after.
-    from dagster._core.remote_representation.handle import (  # type: ignore[attr-defined]
-        RemoteRepositoryOrigin,
-    )
-    from dagster._core.workspace.load import location_origin_from_python_file
-
-    location = location_origin_from_python_file(str(file), None, str(file.parent))
-    return RemoteRepositoryOrigin(location, repository.get_definition().name)
+    location = DagsterLoading.location(str(file), None, str(file.parent))
+    return DagsterLoading.remote_repository(location, repository.get_definition().name)

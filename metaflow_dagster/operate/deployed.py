@@ -104,7 +104,7 @@ def _read(file: Path) -> CompiledFile:
 
 def note_deployment(home: Path, job: DeployedJob) -> None:
     """Note that a job is deployed; `OSError` if that cannot be written."""
-    note = _note(home, job)
+    note = _note_file(home, job)
     note.parent.mkdir(exist_ok=True)
     text = json.dumps({"definitions_file": str(job.definitions_file), "job": job.name})
     note.write_text(text, encoding="utf-8")
@@ -112,26 +112,30 @@ def note_deployment(home: Path, job: DeployedJob) -> None:
 
 def forget_deployment(home: Path, job: DeployedJob) -> None:
     """Remove the note that a job is deployed, if there is one."""
-    _note(home, job).unlink(missing_ok=True)
+    _note_file(home, job).unlink(missing_ok=True)
 
 
-def _note(home: Path, job: DeployedJob) -> Path:
+def _note_file(home: Path, job: DeployedJob) -> Path:
     digest = hashlib.sha1(os.fsencode(job.identifier)).hexdigest()[:12]
     return home / _NOTES / f"{job.name}-{digest}.json"
 
 
 def noted_deployments(home: Path) -> Sequence[DeployedJob]:
     """The jobs that have been deployed with this home and are there."""
-    found = (_noted(note) for note in sorted((home / _NOTES).glob("*.json")))
-    return [job for job in found if job is not None]
+    jobs = (_job_of_note(note) for note in sorted((home / _NOTES).glob("*.json")))
+    return [job for job in jobs if job is not None]
 
 
-def _noted(note: Path) -> DeployedJob | None:
+def _job_of_note(note: Path) -> DeployedJob | None:
     try:
         noted = json.loads(note.read_text(encoding="utf-8"))
         file, name = Path(noted["definitions_file"]), noted["job"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+    return _job_of(file, name)
+
+
+def _job_of(file: Path, name: str) -> DeployedJob | None:
     compiled = read_compiled(file)
     return compiled.job if compiled is not None and compiled.record.job == name else None
 
@@ -139,26 +143,25 @@ def _noted(note: Path) -> DeployedJob | None:
 def job_in_file(identifier: str) -> DeployedJob | None:
     """The job that `FILE:JOB` names; None if there is no such file, or not with that job."""
     place, _, name = identifier.rpartition(":")
-    compiled = read_compiled(Path(place)) if place.endswith(".py") else None
-    return compiled.job if compiled is not None and compiled.record.job == name else None
+    return _job_of(Path(place), name) if place.endswith(".py") else None
 
 
-def find_deployment(known: Sequence[DeployedJob], identifier: str) -> DeployedJob:
+def find_deployment(deployed: Sequence[DeployedJob], identifier: str) -> DeployedJob:
     """The job that its name alone or `LOCATION:JOB` names; `DeploymentNotFound` if none."""
     place, _, name = identifier.rpartition(":")
-    found = [job for job in known if job.name == name and place in ("", str(job.location))]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    meant = [job for job in deployed if job.name == name and place in ("", str(job.location))]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
         raise DeploymentNotFound(
-            f"More than one job {name} is deployed. Name one: {_listed(found)}."
+            f"More than one job {name} is deployed. Name one: {_identifiers(meant)}."
         )
     raise DeploymentNotFound(
         f"No job {identifier} is deployed. Give FILE:JOB, with the file that `dagster create` has "
         "written, or the name of a job that this Dagster knows: "
-        f"{_listed(known) or 'it knows none'}."
+        f"{_identifiers(deployed) or 'it knows none'}."
     )
 
 
-def _listed(jobs: Sequence[DeployedJob]) -> str:
+def _identifiers(jobs: Sequence[DeployedJob]) -> str:
     return ", ".join(sorted(job.identifier for job in jobs))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaflow_dagster.events import asset_path
+from metaflow_dagster.internals.operation import DagsterCancellation, DagsterHome, DagsterRunProcess
 from metaflow_dagster.operate.automations import Automation, Change
 from metaflow_dagster.operate.backfill import Backfill, LaunchingBackfill
 from metaflow_dagster.operate.definitions import (
@@ -37,6 +38,7 @@ from metaflow_dagster.operate.errors import (
     RunNotStarted,
     config_refused,
     run_not_kept,
+    unsupported_dagster,
 )
 from metaflow_dagster.operate.home import alone_in
 from metaflow_dagster.operate.partitions import JobPartitions
@@ -67,7 +69,6 @@ from metaflow_dagster.shell import shell_word
 
 if TYPE_CHECKING:
     from dagster import DagsterEvent, DagsterInstance
-    from dagster._utils.error import SerializableErrorInfo
 
 _SECONDS_TO_START = 120.0
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -92,7 +93,7 @@ class EmbeddedTarget:
     @contextmanager
     def open(cls, home: Path) -> Iterator[EmbeddedTarget]:
         """The target, for as long as its history is open."""
-        with _opened(home) as instance, _history_of(home):
+        with _open_instance(home) as instance, _history_of(home):
             yield cls(instance, home)
 
     def launch(self, launch: Launch) -> Launched:
@@ -101,7 +102,7 @@ class EmbeddedTarget:
         job = load_job(file, launch.flow, launch.job.name)
         run_id = self._create_run(launch, job)
         self._await_start(run_id, start_worker(self._home, run_id))
-        return Launched(run_id, job.definition.name, tuple(self._where(run_id, file)))
+        return Launched(run_id, job.definition.name, tuple(self._directions(run_id, file)))
 
     def run(self, dagster_run_id: str) -> DagsterRun:
         """The present state of a run; a run whose process was killed has failed."""
@@ -119,15 +120,15 @@ class EmbeddedTarget:
 
     def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
         """The events of a run since a cursor, and the next cursor."""
-        found = self._instance.get_records_for_run(dagster_run_id, cursor=cursor)
-        happened = (record.event_log_entry.dagster_event for record in found.records)
+        page = self._instance.get_records_for_run(dagster_run_id, cursor=cursor)
+        recorded = (record.event_log_entry.dagster_event for record in page.records)
         events = [
             event
-            for dagster_event in happened
+            for dagster_event in recorded
             if dagster_event is not None
             for event in _events(dagster_event)
         ]
-        return events, found.cursor
+        return events, page.cursor
 
     def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
         """Runs with a tag, the latest first."""
@@ -143,11 +144,11 @@ class EmbeddedTarget:
 
     def terminate(self, run: DagsterRun) -> None:
         """Ask for the end of a run; its process looks for that."""
-        found = self._instance.get_run_by_id(run.id)
-        if found is None or found.is_finished:
+        recorded = self._instance.get_run_by_id(run.id)
+        if recorded is None or recorded.is_finished:
             return
         if log_file(self._home, run.id).exists():
-            self._instance.report_run_canceling(found)
+            self._instance.report_run_canceling(recorded)
         else:  # launched by a webserver or daemon with the same home
             self._instance.run_coordinator.cancel_run(run.id)
 
@@ -255,6 +256,8 @@ class EmbeddedTarget:
         run = self._instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
             self._instance.report_run_failed(run, reason)
+        if error := unsupported_dagster(DagsterRunProcess, DagsterCancellation):
+            raise error
         raise RunNotStarted(f"{reason} See {log_file(self._home, run_id)}.")
 
     def _switch(self, file: Path, automation: Automation, change: Change) -> None:
@@ -268,21 +271,21 @@ class EmbeddedTarget:
             errors="replace",
         )
         if result.returncode != 0:
-            said = (result.stderr or result.stdout).strip().splitlines() or [""]
+            output = (result.stderr or result.stdout).strip().splitlines() or [""]
             raise NotSwitched(
-                f"`dagster {' '.join(words)}` has failed ({said[-1]}). Try it by hand:\n"
+                f"`dagster {' '.join(words)}` has failed ({output[-1]}). Try it by hand:\n"
                 f"    DAGSTER_HOME={shell_word(str(self._home))} dagster {shlex.join(words)} "
                 f"-f {shell_word(str(file))}"
             )
 
-    def _where(self, run_id: str, file: Path) -> Iterator[str]:
+    def _directions(self, run_id: str, file: Path) -> Iterator[str]:
         home = shell_word(str(self._home))
         yield f"Its history is in {self._home}; to see it in Dagster's UI:"
         yield f"    DAGSTER_HOME={home} dagster dev -f {shell_word(str(file))}"
         yield f"Dagster's messages: {log_file(self._home, run_id)}"
 
 
-def _opened(home: Path) -> DagsterInstance:
+def _open_instance(home: Path) -> DagsterInstance:
     """Dagster with a home, whose databases are there and can be read."""
     from dagster import DagsterInstance
 
@@ -302,13 +305,13 @@ def _configuration_errors() -> tuple[type[Exception], ...]:
     """The errors of opening a home, whose dagster.yaml names classes to import and to construct."""
     from alembic.util import CommandError
     from dagster import DagsterError
-    from dagster._check import CheckError
     from sqlalchemy.exc import SQLAlchemyError
     from yaml import YAMLError  # type: ignore[import-untyped]
 
     first = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError)
     others = (OSError, RuntimeError, SyntaxError, TypeError, ValueError)
-    return (*first, *others, CheckError, CommandError, DagsterError, SQLAlchemyError, YAMLError)
+    check_error: type[Exception] = DagsterHome.check_error.get()
+    return (*first, *others, check_error, CommandError, DagsterError, SQLAlchemyError, YAMLError)
 
 
 @contextmanager
@@ -352,8 +355,6 @@ def _dagster_run(record: Any) -> DagsterRun:
 
 
 def _events(event: DagsterEvent) -> Iterator[Event]:
-    from dagster._core.events import JobFailureData
-
     kind, key = event.event_type_value, event.step_key or ""
     if kind in _CHANGES:
         yield StepChanged(key, _CHANGES[kind])
@@ -364,8 +365,9 @@ def _events(event: DagsterEvent) -> Iterator[Event]:
         if items is not None:
             yield ItemsFound(key, int(str(items.value)))
     elif kind == "PIPELINE_FAILURE":
-        failed = event.event_specific_data  # None, where the run was recorded as failed
-        reason = chained_reason(_causes(failed.error)) if isinstance(failed, JobFailureData) else ""
+        # There is no data where the run was recorded as failed.
+        error = getattr(event.event_specific_data, "error", None)
+        reason = chained_reason(_causes(error)) if error else ""
         yield RunFailed("\n".join(filter(None, [event.message, reason])))
 
 
@@ -376,7 +378,7 @@ def _reason(event: DagsterEvent) -> str:
     return said or chained_reason(_causes(data.error))
 
 
-def _causes(error: SerializableErrorInfo | None) -> Iterator[tuple[str, str]]:
+def _causes(error: Any) -> Iterator[tuple[str, str]]:
     """Class and message of an error, and of what has caused it."""
     while error is not None:
         yield error.cls_name or "", error.message

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from metaflow.exception import MetaflowException
 
+from metaflow_dagster.internals.lookup import lacking_names
+
 
 class DagsterUnavailable(MetaflowException):
     """There is no Dagster to talk to: no usable home, no server, or a package is missing."""
@@ -95,6 +97,17 @@ def config_refused(reasons: Sequence[str]) -> RunNotStarted:
         + "\n".join(f"    {reason}" for reason in reasons)
         + "\nA parameter that is the key of a partition is given by --partition alone. If the flow "
         "has changed since, compile it again with `python FLOW.py dagster create`."
+    )
+
+
+def unsupported_dagster(*tables: type) -> RunNotStarted | None:
+    """The error for a Dagster that lacks a name of some tables; None if it has them all."""
+    missing = lacking_names(*tables)
+    if not missing:
+        return None
+    return RunNotStarted(
+        f"This release of metaflow-dagster does not support the installed Dagster, which has no "
+        f"{missing[0]} as it is used. Install a later metaflow-dagster, or an earlier Dagster."
     )
 
 

@@ -24,9 +24,9 @@ def find_run(target: Target, flow: str, run_id: str) -> DagsterRun | None:
     return next((run for run in latest if run.metaflow_run_id == run_id), None)
 
 
-def known_run(target: Target, flow: str, given: str) -> DagsterRun:
+def known_run(target: Target, flow: str, pathspec: str) -> DagsterRun:
     """The Dagster run that a user means; `RunNotFound` says what is wrong."""
-    flow_name, run_id = split_run_id(given, flow)
+    flow_name, run_id = split_run_id(pathspec, flow)
     if not is_run_id(run_id):
         raise RunNotFound(
             f"{run_id!r} is not a run of Dagster: ids of those are like {EXAMPLE_RUN_ID}. "
@@ -41,7 +41,7 @@ def known_run(target: Target, flow: str, given: str) -> DagsterRun:
     return run
 
 
-def split_run_id(given: str, flow: str) -> tuple[str, str]:
+def split_run_id(pathspec: str, flow: str) -> tuple[str, str]:
     """Flow and run id of a run, which may be given by its pathspec too."""
-    flow_name, _, run_id = given.rpartition("/")
+    flow_name, _, run_id = pathspec.rpartition("/")
     return flow_name or flow, run_id

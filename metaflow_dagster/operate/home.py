@@ -24,8 +24,8 @@ _OWN_CONFIGURATION = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
 
 def dagster_home(environment: Mapping[str, str] = os.environ) -> Path:
     """The home directory, which exists."""
-    given = environment.get("DAGSTER_HOME")
-    return _given_home(given) if given else _own_home(Path(os.path.expanduser(OWN_HOME)))
+    variable = environment.get("DAGSTER_HOME")
+    return _given_home(variable) if variable else _own_home(Path(os.path.expanduser(OWN_HOME)))
 
 
 @contextmanager

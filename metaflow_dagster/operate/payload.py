@@ -13,7 +13,7 @@ from metaflow_dagster.operate.errors import EventNotPublished
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
-# What JSON is read as.
+# The types that JSON is read as.
 Plain: TypeAlias = bool | int | float | str | list["Plain"] | dict[str, "Plain"] | None
 
 # Dagster recurses into what it stores, with several frames a level: it fails at some hundreds.

@@ -123,7 +123,7 @@ def _something_else(address: Address, why: str) -> DagsterUnavailable:
 def _reason(error: HTTPError) -> str:
     """The first line of the error in Dagster's JSON; the HTTP status if it is something else."""
     try:
-        said = json.loads(error.read(_MOST_BYTES))["error"]
+        message = json.loads(error.read(_MOST_BYTES))["error"]
     except (OSError, HTTPException, ValueError, TypeError, KeyError):
         return f"HTTP {error.code}."
-    return next(iter(str(said).strip().splitlines()), f"HTTP {error.code}.")
+    return next(iter(str(message).strip().splitlines()), f"HTTP {error.code}.")

@@ -13,6 +13,7 @@ from typing import Any
 
 from metaflow_dagster.frontend.parameters import parameter_kinds
 from metaflow_dagster.frontend.protocols import CliState
+from metaflow_dagster.internals.metaflow import MetaflowFlow, MetaflowRuns
 from metaflow_dagster.ir.flow import ParameterKind
 from metaflow_dagster.names import is_run_id
 from metaflow_dagster.operate.errors import RunNotResumed
@@ -32,6 +33,7 @@ from metaflow_dagster.operate.runs import (
 )
 from metaflow_dagster.operate.target import Target
 from metaflow_dagster.runtime.store import nearest_metadata
+from metaflow_dagster.runtime.tasks import PARAMETERS_STEP
 from metaflow_dagster.shell import shell_word
 
 
@@ -78,10 +80,12 @@ def resuming_launch(state: CliState, origin: Origin, step: str | None, job: JobC
     return Launch(state.flow.name, job, parameters, tags, settings, partition)
 
 
-def _run_id(flow: str, given: str) -> str:
-    flow_name, run_id = split_run_id(given, flow)
+def _run_id(flow: str, pathspec: str) -> str:
+    flow_name, run_id = split_run_id(pathspec, flow)
     if flow_name != flow:
-        raise RunNotResumed(f"{given} is not a run of {flow}. Resume it with the file of its flow.")
+        raise RunNotResumed(
+            f"{pathspec} is not a run of {flow}. Resume it with the file of its flow."
+        )
     if not is_run_id(run_id):
         raise RunNotResumed(
             f"{run_id!r} was not run by Dagster: the ids of its runs are like {EXAMPLE_RUN_ID}. "
@@ -126,13 +130,13 @@ def _check_metaflow_run(flow: str, run_id: str, run: Any, step: str | None) -> N
 
 def _metaflow_run(pathspec: str, stores: Sequence[str]) -> Any:
     """The run in the first store that has it; the client stays at that store."""
-    from metaflow import Run, metadata
+    from metaflow import metadata
     from metaflow.exception import MetaflowNotFound
 
     for store in stores:
         metadata(store)
         try:
-            return Run(pathspec, _namespace_check=False)
+            return MetaflowRuns.run(pathspec, MetaflowRuns.is_checked, None)
         except MetaflowNotFound:
             continue
     return None
@@ -148,9 +152,8 @@ def _parameters(state: CliState, run_id: str, run: DagsterRun | None) -> Mapping
 
 def _stored_partition(state: CliState, run_id: str) -> str | None:
     """The partition of a run, by its tags in Metaflow."""
-    from metaflow import Run
-
-    tags = Run(f"{state.flow.name}/{run_id}", _namespace_check=False).user_tags
+    pathspec = f"{state.flow.name}/{run_id}"
+    tags = MetaflowRuns.run(pathspec, MetaflowRuns.is_checked, None).user_tags
     given = (tag.partition(f"{METAFLOW_PARTITION_TAG}:") for tag in tags)
     return next((key for before, mark, key in given if mark and not before), None)
 
@@ -159,10 +162,9 @@ def _stored_parameters(
     state: CliState, run_id: str, kinds: Mapping[str, ParameterKind]
 ) -> Iterator[tuple[str, object]]:
     """The parameters as Metaflow has stored them, without reading any file."""
-    from metaflow import Step
-
-    task = Step(f"{state.flow.name}/{run_id}/_parameters", _namespace_check=False).task
-    for variable, parameter in state.flow._get_parameters():
+    pathspec = f"{state.flow.name}/{run_id}/{PARAMETERS_STEP}"
+    task = MetaflowRuns.step(pathspec, MetaflowRuns.is_checked).task
+    for variable, parameter in MetaflowFlow.parameters(state.flow)():
         if kinds.get(parameter.name) is ParameterKind.FILE:
             if parameter.kwargs.get("required"):
                 yield parameter.name, FILE_PLACEHOLDER

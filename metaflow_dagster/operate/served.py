@@ -167,9 +167,9 @@ def run_events(event: Any) -> Iterator[Event]:
     if kind in _CHANGES:
         yield StepChanged(key, _CHANGES[kind])
     elif kind == "ExecutionStepFailureEvent":
-        said = (event["failureMetadata"] or {}).get("description")
+        description = (event["failureMetadata"] or {}).get("description")
         reason = chained_reason(_causes(event["error"]))
-        yield StepChanged(key, StepChange.FAILED, said or reason)
+        yield StepChanged(key, StepChange.FAILED, description or reason)
     elif kind == "ExecutionStepOutputEvent":
         for entry in event["metadataEntries"]:
             if entry["label"] == FOREACH_ITEMS:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import assert_never
 
 from metaflow_dagster.events import asset_path
+from metaflow_dagster.internals.operation import DagsterClient
 from metaflow_dagster.operate.address import Address
 from metaflow_dagster.operate.answers import AnswerLost, looked_for, lost_answer
 from metaflow_dagster.operate.automations import Automation, Change, Kind
@@ -234,11 +235,14 @@ class ServerTarget:
         except AnswerLost as error:
             if looked_for(lambda: self._is_switched(automation, change, job)):
                 return
-            answer = {"__typename": "Error", "message": _lost(error.reason, "nothing has changed")}
+            answer = {
+                "__typename": "Error",
+                "message": _unanswered(error.reason, "nothing has changed"),
+            }
         if answer["__typename"].endswith("Error"):
-            said = answer.get("message") or answer["__typename"]
+            message = answer.get("message") or answer["__typename"]
             raise NotSwitched(
-                f"The Dagster at {self._url} does not {change.value} the {automation}: {said} "
+                f"The Dagster at {self._url} does not {change.value} the {automation}: {message} "
                 "See Automation in its UI."
             )
 
@@ -284,7 +288,7 @@ class ServerTarget:
         try:
             # Its public methods do not cover these questions, and it speaks to its transport as
             # each version of that has to be spoken to.
-            return client._execute(query, dict(variables))
+            return DagsterClient.execute(client, query, dict(variables))
         except DagsterGraphQLClientError as error:
             if (lost := lost_answer(error)) is not None:
                 raise AnswerLost(self._url, lost) from error
@@ -293,19 +297,19 @@ class ServerTarget:
     def _job(self, launch: Launch) -> ServedJob:
         answer = self._ask(JOBS, {})
         jobs = list(served_jobs(answer))
-        wanted = [job for job in jobs if _is_meant(job, launch)]
-        if len(wanted) == 1:
-            return wanted[0]
+        meant = [job for job in jobs if _is_match(job, launch)]
+        if len(meant) == 1:
+            return meant[0]
         what = f"job {launch.job.name}" if launch.job.name else "job"
-        if wanted:
+        if meant:
             raise RunNotStarted(
                 f"The Dagster at {self._url} has more than one {what} of the flow {launch.flow}. "
-                f"Choose one with --name and --location: {_listed(wanted)}."
+                f"Choose one with --name and --location: {_job_names(meant)}."
             )
         where = f" in the location {launch.job.location}" if launch.job.location else ""
         raise RunNotStarted(
             f"The Dagster at {self._url} has no {what} of the flow {launch.flow}{where}. "
-            + _what_it_has(launch.flow, jobs, answer)
+            + _jobs_or_errors(launch.flow, jobs, answer)
         )
 
 
@@ -350,7 +354,7 @@ def _not_launched(error: Exception, url: str) -> RunNotStarted:
             return RunNotStarted(f"The Dagster at {url} did not launch the run: {_reason(error)}")
 
 
-def _lost(reason: str, seen: str) -> str:
+def _unanswered(reason: str, seen: str) -> str:
     return f"its answer is lost ({reason}), and {seen}."
 
 
@@ -359,7 +363,7 @@ def _reason(error: Exception) -> str:
     return str(error.args[-1]).strip().splitlines()[0]
 
 
-def _is_meant(job: ServedJob, launch: Launch) -> bool:
+def _is_match(job: ServedJob, launch: Launch) -> bool:
     return (
         job.flow == launch.flow
         and launch.job.name in (None, job.name)
@@ -367,11 +371,11 @@ def _is_meant(job: ServedJob, launch: Launch) -> bool:
     )
 
 
-def _what_it_has(flow: str, jobs: Sequence[ServedJob], answer: Any) -> str:
+def _jobs_or_errors(flow: str, jobs: Sequence[ServedJob], answer: Any) -> str:
     """The hint to a user whose job was not found: the jobs or broken locations that there are."""
-    own = [job for job in jobs if job.flow == flow]
-    if own:
-        return f"Of this flow it has: {_listed(own)}. Choose with --name and --location."
+    of_flow = [job for job in jobs if job.flow == flow]
+    if of_flow:
+        return f"Of this flow it has: {_job_names(of_flow)}. Choose with --name and --location."
     broken = [
         entry["name"]
         for entry in answer["workspaceOrError"].get("locationEntries", ())
@@ -385,5 +389,5 @@ def _what_it_has(flow: str, jobs: Sequence[ServedJob], answer: Any) -> str:
     )
 
 
-def _listed(jobs: Sequence[ServedJob]) -> str:
+def _job_names(jobs: Sequence[ServedJob]) -> str:
     return ", ".join(sorted(f"{job.name} in {job.location}" for job in jobs))

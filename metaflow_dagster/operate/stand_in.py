@@ -47,7 +47,7 @@ _STEP = """\
 
 def write_stand_in(directory: Path, flow: ServedFlow) -> Path:
     """Write the flow file to a directory."""
-    # What a server says becomes Python here.
+    # The texts of a server become Python here.
     if not _is_name(flow.name):
         raise DeploymentNotFound(
             f"{flow.name!r} is not the name of a flow. Compile the flow again, and reload the "

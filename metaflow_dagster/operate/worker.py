@@ -1,6 +1,8 @@
 """The process that executes one run on the embedded Dagster, apart from whoever launched it.
 
-    python -c "from metaflow_dagster.operate.worker import main; main()" HOME DAGSTER_RUN_ID
+    python -c "from metaflow_dagster.internals.execution import DagsterEvents
+from metaflow_dagster.internals.operation import DagsterLoading, DagsterRunProcess
+from metaflow_dagster.operate.worker import main; main()" HOME DAGSTER_RUN_ID
 
 Dagster's own `dagster api execute_run` does the same, but does not notice when somebody
 terminates the run. While this process lives it holds a lock, by which others see that it has not
@@ -18,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaflow_dagster.internals.execution import DagsterEvents
+from metaflow_dagster.internals.operation import DagsterLoading, DagsterRunProcess
 from metaflow_dagster.operate.cancellation import interrupted_when_canceled
 
 if TYPE_CHECKING:
@@ -71,19 +75,18 @@ def _lock_file(home: Path, dagster_run_id: str) -> Path:
 def main() -> None:
     """Execute the run whose id is on the command line, to its end."""
     from dagster import DagsterInstance
-    from dagster._utils.interrupts import capture_interrupts
 
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     with (
-        _locked(home, run_id),
-        capture_interrupts(),
+        _lock_held(home, run_id),
+        DagsterRunProcess.capture_interrupts(),
         DagsterInstance.from_config(str(home)) as instance,
     ):
         _execute(instance, run_id)
 
 
 @contextmanager
-def _locked(home: Path, run_id: str) -> Iterator[None]:
+def _lock_held(home: Path, run_id: str) -> Iterator[None]:
     path = _lock_file(home, run_id)
     with open(path, "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -94,21 +97,19 @@ def _locked(home: Path, run_id: str) -> Iterator[None]:
 
 
 def _execute(instance: DagsterInstance, run_id: str) -> None:
-    from dagster._core.errors import DagsterExecutionInterruptedError
-    from dagster._core.events import EngineEventData
-    from dagster._grpc.impl import core_execute_run
-    from dagster._utils.hosted_user_process import recon_job_from_origin
+    from dagster import DagsterExecutionInterruptedError
 
     run = instance.get_run_by_id(run_id)
     assert run is not None, "the launcher has recorded the run"
     assert run.job_code_origin is not None, "and where its job comes from"
     started = f"Started process for run (pid: {os.getpid()})."
-    instance.report_engine_event(started, run, EngineEventData.in_process(os.getpid()))
-    job = recon_job_from_origin(run.job_code_origin)
+    instance.report_engine_event(started, run, DagsterEvents.in_process(os.getpid()))
+    job = DagsterLoading.job(run.job_code_origin)
+    has_variables = True  # those of its .env
     # Dagster has recorded an interruption before it passes it on.
     with (
         interrupted_when_canceled(instance, run_id),
         suppress(DagsterExecutionInterruptedError, KeyboardInterrupt),
     ):
-        for _ in core_execute_run(job, run, instance, inject_env_vars=True):
+        for _ in DagsterRunProcess.execute(job, run, instance, has_variables):
             pass

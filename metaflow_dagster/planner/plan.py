@@ -120,7 +120,7 @@ class _Planner:
             for source in sources(op_input.wire)
         )
         order = {source: index for index, source in enumerate(dict.fromkeys(used))}
-        return tuple(_closed(part, order) for part in self._root.content)
+        return tuple(_placement(part, order) for part in self._root.content)
 
     def _depth(self, step: Step) -> int:
         if not step.parents:
@@ -166,9 +166,9 @@ class _Planner:
                 for name, value in zip(names, values, strict=True)
             )
         if self._depths[step.name] == 0:
-            return self._root, (self._listed(_list_name(step), values),)
+            return self._root, (self._list_input(_list_name(step), values),)
         glue = Regroup(self._depths[step.name])
-        source = self._glue("regroup", step.name, glue, self._listed(PATHS, values))
+        source = self._glue("regroup", step.name, glue, self._list_input(PATHS, values))
         return self._open_lane(source), (Input(_list_name(step), Item(source), 1),)
 
     def _value(self, parent: str, step: Step) -> _Value:
@@ -206,18 +206,18 @@ class _Planner:
             lane = self._open_lane(values[0].source)
             return lane, (Input(input_names(step.parents)[0], Item(values[0].source)),)
         foreach = step.parents[0] if len(values) == 1 else step.name
-        source = self._glue("fan_out", foreach, FanOut(), self._listed(PATHS, values))
+        source = self._glue("fan_out", foreach, FanOut(), self._list_input(PATHS, values))
         return self._open_lane(source), (Input(_list_name(step), Item(source)),)
 
-    def _listed(self, name: str, values: Sequence[_Value]) -> Input:
+    def _list_input(self, name: str, values: Sequence[_Value]) -> Input:
         """An input in the root lane that takes all values there are, as a list."""
         if len(values) == 1 and values[0].lane is not self._root:
             return Input(name, Collected(values[0].source), values[0].nesting + 1)
-        gathered = [self._gathered(value) for value in values]
+        gathered = [self._in_root_lane(value) for value in values]
         nesting = max(value.nesting for value in gathered) + 1
         return Input(name, FanIn(tuple(value.source for value in gathered)), nesting)
 
-    def _gathered(self, value: _Value) -> _Value:
+    def _in_root_lane(self, value: _Value) -> _Value:
         if value.lane is self._root:
             return value
         collected = Input(PATHS, Collected(value.source), value.nesting + 1)
@@ -253,7 +253,7 @@ def _branches(output: Output) -> Mapping[str, str]:
     return dict(output.branches) if isinstance(output, (SplitOutputs, SwitchOutputs)) else {}
 
 
-def _closed(part: StepOp | GlueOp | _OpenLane, order: Mapping[Source, int]) -> Placement:
+def _placement(part: StepOp | GlueOp | _OpenLane, order: Mapping[Source, int]) -> Placement:
     """An op as it is; a lane with its ops, and its results in the order of their use."""
     if not isinstance(part, _OpenLane):
         return part

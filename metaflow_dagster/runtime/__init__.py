@@ -1,4 +1,4 @@
-"""What a generated definitions file does at run time.
+"""The runtime of generated definitions files.
 
 The functions that its ops call, and everything those use. A generated file holds a copy of what it
 needs, or imports it: from a copy beside it, or from here. So this is what runs in production, and
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
-# What generated files import, by the module that has it. It is imported when somebody asks for it,
+# The names that generated files import, by module. A module is imported when somebody asks for it,
 # as other parts of this package use modules of the runtime without Dagster.
 PUBLIC: Final[Mapping[str, str]] = {
     name: module
@@ -53,6 +53,7 @@ PUBLIC: Final[Mapping[str, str]] = {
             "ScheduledRuns",
             "scheduled_partitions",
         ],
+        "preload": ["PreloadedModules"],
         "release": ["require_runtime"],
         "settings": ["FlowSettings"],
         "siblings": ["definitions_of"],

@@ -52,31 +52,31 @@ class Stored:
 
 
 def read_cursor(text: str | None, names: Iterable[str], begin: float = LOADED_AT) -> Cursor:
-    """What a cursor says of the events of some names; those it does not know begin at a time."""
-    wanted = list(names)
+    """The positions that a cursor holds for some names; those it does not know begin at a time."""
+    event_names = list(names)
     try:
-        known = json.loads(text) if text else {"positions": {}, "waiting": {}}
-        positions = {name: read_position(one) for name, one in known["positions"].items()}
+        cursor = json.loads(text) if text else {"positions": {}, "waiting": {}}
+        positions = {name: read_position(stored) for name, stored in cursor["positions"].items()}
         waiting = {
-            name: event_number(known["waiting"][name])
-            for name in wanted
-            if name in known["waiting"]
+            name: event_number(cursor["waiting"][name])
+            for name in event_names
+            if name in cursor["waiting"]
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnusableCursor(
             "The cursor of this sensor is none that it has written. Delete it, and only events "
             "from then on count: `dagster sensor cursor --delete NAME`, or reset it in the UI."
         ) from error
-    return Cursor({name: positions.get(name, Position(begin)) for name in wanted}, waiting)
+    return Cursor({name: positions.get(name, Position(begin)) for name in event_names}, waiting)
 
 
-def read_position(one: Mapping[str, Any]) -> Position:
+def read_position(stored: Mapping[str, Any]) -> Position:
     """A position as it was written."""
-    numbers = [event_number(number) for number in one["dealt_with"]]
-    since = float(one["since"])
+    numbers = [event_number(number) for number in stored["dealt_with"]]
+    since = float(stored["since"])
     if not 0 <= since <= LATEST:
         raise ValueError(f"no time: {since}")
-    return Position(since, event_number(one["settled"]), event_number(one["latest"]), numbers)
+    return Position(since, event_number(stored["settled"]), event_number(stored["latest"]), numbers)
 
 
 def event_number(value: Any) -> int:
@@ -89,7 +89,7 @@ def event_number(value: Any) -> int:
 def written_cursor(cursor: Cursor, news: Sequence[Stored], waiting: Mapping[str, int]) -> str:
     """The cursor after a look at the event log."""
     positions = {
-        name: moved(position, [one.number for one in news if one.name == name])
+        name: moved(position, [entry.number for entry in news if entry.name == name])
         for name, position in cursor.positions.items()
     }
     return json.dumps(asdict(Cursor(positions, waiting)))
@@ -97,7 +97,7 @@ def written_cursor(cursor: Cursor, news: Sequence[Stored], waiting: Mapping[str,
 
 def moved(position: Position, numbers: Sequence[int]) -> Position:
     """The position after more events have been dealt with."""
-    recent = [one for one in (*position.dealt_with, *numbers) if one > position.latest]
+    recent = [number for number in (*position.dealt_with, *numbers) if number > position.latest]
     return Position(position.since, position.latest, max([position.latest, *recent]), recent)
 
 
@@ -108,65 +108,69 @@ def new_events(
 
     At most `most_events`, in equal parts by name.
     """
-    found: list[Stored] = []
+    unsettled_events: list[Stored] = []
     ends = []
     share = max(1, most_events // len(cursor.positions))
     for name, position in cursor.positions.items():
-        most = share + len(position.dealt_with)
-        unsettled = events_after(instance, name, position, most)
-        if len(unsettled) == most:
+        limit = share + len(position.dealt_with)
+        unsettled = events_after(instance, name, position, limit)
+        if len(unsettled) == limit:
             ends.append(unsettled[-1].number)
-        found += [one for one in unsettled if one.number not in position.dealt_with]
-    # What comes after events that were not read now has to wait until they are.
+        unsettled_events += [
+            entry for entry in unsettled if entry.number not in position.dealt_with
+        ]
+    # Events after some that were not read now have to wait until these are.
     last = min(ends, default=None)
-    in_turn = [one for one in found if last is None or one.number <= last]
-    return sorted(in_turn, key=lambda one: one.number)
+    in_turn = [entry for entry in unsettled_events if last is None or entry.number <= last]
+    return sorted(in_turn, key=lambda entry: entry.number)
 
 
 def events_after(
-    instance: DagsterInstance, name: str, position: Position, most: int
+    instance: DagsterInstance, name: str, position: Position, limit: int
 ) -> list[Stored]:
     """The first events that are not settled. Until one is, the time says where they begin."""
     since = None if position.settled else position.since
-    wanted = AssetRecordsFilter(
+    records_filter = AssetRecordsFilter(
         event_asset(name), after_timestamp=since, after_storage_id=position.settled
     )
-    found = stored_events(instance, name, wanted, most)
-    if found is None:
+    events = stored_events(instance, name, records_filter, limit)
+    if events is None:
         end = instance.event_log_storage.get_maximum_record_id() or 0
-        found = readable_events(instance, name, wanted._replace(before_storage_id=end + 1), most)
-    return found
+        events = readable_events(
+            instance, name, records_filter._replace(before_storage_id=end + 1), limit
+        )
+    return events
 
 
 def stored_events(
-    instance: DagsterInstance, name: str, wanted: AssetRecordsFilter, most: int
+    instance: DagsterInstance, name: str, records_filter: AssetRecordsFilter, limit: int
 ) -> list[Stored] | None:
     """The first events that are wanted; None if Dagster cannot read one of them."""
     try:
-        records = instance.fetch_materializations(wanted, most, ascending=True).records
+        records = instance.fetch_materializations(records_filter, limit, ascending=True).records
     except Exception as error:
         if cannot_be_read(error):
             return None
         raise
-    return [Stored(name, one.storage_id, one) for one in records]
+    return [Stored(name, record.storage_id, record) for record in records]
 
 
 def readable_events(
-    instance: DagsterInstance, name: str, wanted: AssetRecordsFilter, most: int
+    instance: DagsterInstance, name: str, records_filter: AssetRecordsFilter, limit: int
 ) -> list[Stored]:
     """The same without the records that Dagster cannot read, which halving singles out."""
-    found = stored_events(instance, name, wanted, most)
-    if found is not None:
-        return found
-    after, before = wanted.after_storage_id or 0, wanted.before_storage_id or 0
+    events = stored_events(instance, name, records_filter, limit)
+    if events is not None:
+        return events
+    after, before = records_filter.after_storage_id or 0, records_filter.before_storage_id or 0
     if before - after == 2:
         return [Stored(name, after + 1, None)]
     middle = (after + before + 1) // 2
     halves = (
-        wanted._replace(before_storage_id=middle),
-        wanted._replace(after_storage_id=middle - 1),
+        records_filter._replace(before_storage_id=middle),
+        records_filter._replace(after_storage_id=middle - 1),
     )
-    return [one for half in halves for one in readable_events(instance, name, half, most)][:most]
+    return [one for half in halves for one in readable_events(instance, name, half, limit)][:limit]
 
 
 def cannot_be_read(error: Exception) -> bool:
@@ -175,4 +179,4 @@ def cannot_be_read(error: Exception) -> bool:
     Anybody can store what it takes for an object of its own, and it raises anything at that.
     """
     frames = (frame for frame, _line in walk_tb(error.__traceback__))
-    return any(str(one.f_globals.get("__name__")).endswith("serdes.serdes") for one in frames)
+    return any(str(frame.f_globals.get("__name__")).endswith("serdes.serdes") for frame in frames)

@@ -121,7 +121,7 @@ def end_metadata(
         "flow_name": flow.name,
         "run_id": run_id,
     }
-    table = {name: one for name, one in task.metadata.items() if name == "artifacts"}
+    table = {name: value for name, value in task.metadata.items() if name == "artifacts"}
     return {**payload, **table, **job_link(context)}
 
 
@@ -134,7 +134,7 @@ def job_link(context: OpExecutionContext) -> dict[str, Any]:
     return {"job": MetadataValue.job(context.job_name, location)}
 
 
-def happened(
+def event_of_record(
     kind: str,
     fields: Mapping[str, str],
     config: StartConfig | None,
@@ -144,7 +144,7 @@ def happened(
     """An event of the event log, given the payload's field by parameter; `UnusablePayload`."""
     materialization = record.asset_materialization
     assert materialization is not None
-    payload = {key: one.value for key, one in materialization.metadata.items()}
+    payload = {key: entry.value for key, entry in materialization.metadata.items()}
     return Happened(
         name,
         record.storage_id,
@@ -173,7 +173,7 @@ def event_id(kind: str, payload: Mapping[str, Any], number: int) -> str:
 def parameter_values(
     fields: Mapping[str, str], config: StartConfig | None, payload: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a payload gives to the flow's parameters, in their types."""
+    """The values that a payload gives to the flow's parameters, in their types."""
     if config is None:
         return {}
     types = config.fields.model_fields if config.fields else {}

@@ -19,8 +19,9 @@ from dagster import (
     multiprocess_executor,
 )
 
+from metaflow_dagster.internals.execution import DagsterOpProcesses
 from metaflow_dagster.runtime.command import adopt_settings
-from metaflow_dagster.runtime.internals import (
+from metaflow_dagster.runtime.execution import (
     executor_options,
     missing_internals,
     retry_mode,
@@ -98,7 +99,7 @@ def processes_executor(
         given: Any = context.executor_config
         create: Any = multiprocess_executor.executor_creation_fn
         if "start_method" not in given:
-            modules = [*preloaded_modules(), *(modules_of_metaflow(flow) if flow else [])]
+            modules = [*DagsterOpProcesses.modules, *(modules_of_metaflow(flow) if flow else [])]
             given = {**given, "start_method": {"forkserver": {"preload_modules": modules}}}
         own: Executor = create(context._replace(executor_config=given))
         return own
@@ -114,19 +115,6 @@ def limited_executor(whole: ExecutorDefinition, max_concurrent: int | None) -> E
 
     schema: Any = whole.config_schema
     return whole.configured(effective, config_schema=schema)
-
-
-def preloaded_modules() -> list[str]:
-    """What the process of each op would import otherwise; those that are missing do not matter."""
-    return [
-        "dagster._cli",
-        "dagster._core.execution.run_metrics_thread",
-        "dagster._core.storage.local_compute_log_manager",
-        "dagster._core.storage.sqlite_storage",
-        "requests",
-        "upath",
-        "upath.core",
-    ]
 
 
 def modules_of_metaflow(flow: FlowSettings) -> list[str]:

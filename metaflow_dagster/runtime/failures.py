@@ -1,4 +1,4 @@
-"""What Dagster shows of a step that failed: the user's error, not the stack of the op."""
+"""The failure of a step as Dagster shows it: the user's error, not the stack of the op."""
 
 import linecache
 import pickle
@@ -12,6 +12,7 @@ from typing import Any
 
 from dagster import Failure, OpExecutionContext, RetryRequested
 
+from metaflow_dagster.internals.execution import DagsterErrors
 from metaflow_dagster.runtime.tasks import Task
 
 ERROR_LINES = 200  # in which an error is looked for, and how many are shown of one
@@ -21,7 +22,7 @@ METAFLOW_REPORTS = re.compile(r"<flow \S+ step .*> failed:|.*\)> failed:")
 TRACEBACK = re.compile(r"[\s+|]*(Exception Group )?Traceback \(most recent call last\):")
 FRAME = re.compile(r'[\s|]*File "(?P<file>.+)", line (?P<line>\d+)')
 CALL_OF_STEP = re.compile(r'[\s|]*File ".*[/\\]metaflow[/\\]task\.py", line \d+, in _?\w+_step')
-# What reading and unpickling can raise of which something is damaged (the pickle module's page).
+# The errors of reading and unpickling something that is damaged (the pickle module's page).
 UNREADABLE = (
     ArithmeticError,
     AttributeError,
@@ -38,9 +39,9 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class StepError:
-    """What a failed step has said, and the line of it that names an exception, if one does."""
+    """The output of a failed step, and its line that names an exception, if there is one."""
 
-    said: str
+    text: str
     exception: str = ""
 
 
@@ -113,27 +114,26 @@ def final_failure(
     description: str, error: StepError | None = None, metadata: Mapping[str, Any] | None = None
 ) -> Failure:
     """A failure that no retry follows, shown with the error of a step if there is one."""
-    said = f"{description}\n{error.said}" if error else description
-    failure = Failure(said, metadata=metadata, allow_retries=False)
+    message = f"{description}\n{error.text}" if error else description
+    failure = Failure(message, metadata=metadata, allow_retries=False)
     try:
-        from dagster._core.errors import DagsterUserCodeProcessError
-        from dagster._utils.error import SerializableErrorInfo
-    except ImportError:
+        shown_as: Any = DagsterErrors.of_process.get()
+    except (ImportError, AttributeError):
         return failure  # a Dagster to come, which may show the stack of the op, too
 
-    class StepFailure(Failure, DagsterUserCodeProcessError):
+    class StepFailure(Failure, shown_as):  # type: ignore[misc]
         """As of an error in another process, Dagster shows what that says and not its own stack.
 
         dagster/_utils/error.py: serializable_error_info_from_exc_info
         """
 
         def __init__(self) -> None:
-            Exception.__init__(self, said)
-            vars(self).update(vars(failure))
-            shown, stack = said, []
+            Exception.__init__(self, message)
+            self.__dict__.update(vars(failure))
+            shown, stack = message, []
             if error and error.exception:
-                shown, stack = f"{description}\n{error.exception}", [f"{error.said}\n"]
-            info = SerializableErrorInfo(f"{shown}\n", stack, Failure.__name__)
+                shown, stack = f"{description}\n{error.exception}", [f"{error.text}\n"]
+            info = DagsterErrors.info(f"{shown}\n", stack, Failure.__name__)
             self.user_code_process_error_infos = [info]
 
     return StepFailure()
@@ -142,7 +142,7 @@ def final_failure(
 def retry_request(
     context: OpExecutionContext, description: str, error: StepError, metadata: Mapping[str, Any]
 ) -> RetryRequested | None:
-    """What asks for the retry of an op, if it has a retry policy, with the error of the step.
+    """The request to retry an op, if it has a retry policy, with the error of the step.
 
     Dagster would ask for it by itself, but with the stack of the op.
     """
@@ -150,7 +150,7 @@ def retry_request(
     if policy is None:
         return None
     request = RetryRequested(policy.max_retries, policy.calculate_delay(context.retry_number + 1))
-    request.__cause__ = Failure(f"{description}\n{error.said}", metadata=metadata)
+    request.__cause__ = Failure(f"{description}\n{error.text}", metadata=metadata)
     return request
 
 

@@ -109,8 +109,8 @@ def local_store(flow: FlowSettings) -> str | None:
 def claim_directory(directory: Path) -> None:
     """Make a directory of one's own among everybody's temporary files, with nobody's code in it."""
     directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    status = directory.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         reason = f"Others can write to {directory}, so the code in it may not be the flow's."
         raise final_failure(f"{reason} Remove it.")
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
+from metaflow_dagster.internals.execution import DagsterOpProcesses
+
 PROCESS_VARIABLE = "METAFLOW_DAGSTER_PROCESS"  # marks a process and all it starts
 SECONDS_TO_STOP = 5.0
 SECONDS_BETWEEN_CHECKS = 0.5  # whether a guard is wanted still
-OPS_OF_A_RUN = "dagster._core.executor.child_process_executor"
 GUARD_LOCK = threading.Lock()
 END_OF_WATCH = "end"  # the last line that a guard gets which has done its work
 
@@ -77,7 +78,7 @@ class Guard:
     def start(self) -> None:
         """Start the processes that do the work."""
         parts = (guard, watched_at_end, stop_processes, members, is_member)
-        source = "\n".join(inspect.getsource(one) for one in parts)
+        source = "\n".join(inspect.getsource(part) for part in parts)
         inputs, pipes = zip(os.pipe(), os.pipe(), strict=True)
         call = f"{guard.__name__}({[*inputs]}, {SECONDS_TO_STOP}, {END_OF_WATCH!r})"
         try:
@@ -168,7 +169,7 @@ def end_with_parent() -> None:
     """
     target = getattr(multiprocessing.current_process(), "_target", None)
     parent = multiprocessing.parent_process()
-    if parent is not None and getattr(target, "__module__", "") == OPS_OF_A_RUN:
+    if parent is not None and getattr(target, "__module__", "") == DagsterOpProcesses.main.module:
         parent.join()
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(SECONDS_TO_STOP + 3)
@@ -176,7 +177,7 @@ def end_with_parent() -> None:
 
 
 def guard(inputs: list[int], seconds: float, end: str) -> None:
-    """What the guard does: wait for the end of its input, then end what the last line names.
+    """The program of the guard: wait for the end of the input, then end what its last line names.
 
     If that is `end`, its work is done.
 
@@ -207,14 +208,14 @@ def guard(inputs: list[int], seconds: float, end: str) -> None:
 
 
 def watched_at_end(input_file: int, end: str) -> dict[str, int]:
-    """What is watched when an input ends; nothing if its last line is `end`."""
+    """The processes that are watched when an input ends; none if its last line is `end`."""
     line = ""
     with open(input_file) as lines:
         for latest in lines:
             if latest.strip() == end:
                 return {}
             line = latest
-    pairs = (one.split(":", 1) for one in line.split())
+    pairs = (word.split(":", 1) for word in line.split())
     return {marker: int(session) for session, marker in pairs}
 
 

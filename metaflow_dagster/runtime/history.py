@@ -1,4 +1,4 @@
-"""What has happened to a task before: in an earlier attempt, or in a run that is continued."""
+"""The history of a task: earlier attempts, and the run that is continued."""
 
 import re
 import threading
@@ -9,6 +9,7 @@ from typing import Any
 
 from dagster import OpExecutionContext
 
+from metaflow_dagster.internals.metaflow import MetaflowArtifacts
 from metaflow_dagster.runtime.failures import final_failure, readable
 from metaflow_dagster.runtime.settings import ORIGIN_TAG, RUN_ID_TAG, FlowSettings
 from metaflow_dagster.runtime.store import next_attempt, task_datastore
@@ -37,8 +38,8 @@ def run_id_of(context: OpExecutionContext) -> str:
     if parent_id is None or not is_selected(context) or begins_anew(context, parent_id):
         return metaflow_run_id(context.run_id)
     parent = context.instance.get_run_by_id(parent_id)
-    known = (tagged_run_id(run.tags) for run in (parent, context.run) if run is not None)
-    return next(filter(None, known), metaflow_run_id(context.run_id))
+    run_ids = (tagged_run_id(run.tags) for run in (parent, context.run) if run is not None)
+    return next(filter(None, run_ids), metaflow_run_id(context.run_id))
 
 
 def begins_anew(context: OpExecutionContext, parent_id: str) -> bool:
@@ -66,8 +67,8 @@ def is_first(definition: Any) -> bool:
 
 def tagged_run_id(tags: Mapping[str, str]) -> str | None:
     """The Metaflow run that tags name; anybody can write some, and what is no run's id is none."""
-    known = tags.get(RUN_ID_TAG, "")
-    return known if re.fullmatch(RUN_ID, known) else None
+    run_id = tags.get(RUN_ID_TAG, "")
+    return run_id if re.fullmatch(RUN_ID, run_id) else None
 
 
 def name_run(context: OpExecutionContext, run_id: str) -> None:
@@ -167,7 +168,7 @@ def is_task_ok(flow: FlowSettings, task: Task, attempt: int) -> bool:
     """Whether an attempt of a task has succeeded, in Metaflow's eyes."""
     datastore = stored_attempt(flow, task, attempt)
     with readable(task):
-        return datastore is not None and bool(datastore.get("_task_ok"))
+        return datastore is not None and bool(datastore.get(MetaflowArtifacts.is_finished))
 
 
 def has_finished(

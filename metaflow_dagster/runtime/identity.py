@@ -7,9 +7,8 @@ from functools import cache, lru_cache
 from dagster import OpExecutionContext
 
 from metaflow_dagster.runtime.failures import final_failure
-from metaflow_dagster.runtime.identities import read_identity
+from metaflow_dagster.runtime.identities import identity_path, stored_identity
 from metaflow_dagster.runtime.settings import (
-    DEPLOYMENTS,
     LAUNCH_TAGS_TAG,
     TRIGGERS_TAG,
     FlowSettings,
@@ -36,11 +35,16 @@ def task_environment(flow: FlowSettings, context: OpExecutionContext) -> dict[st
     return {
         **not_set(deployed_identity(flow, context.run_id)),
         "METAFLOW_DAGSTER_RUN_ID": context.run_id,
-        "METAFLOW_DAGSTER_JOB_NAME": flow.job_name,
+        "METAFLOW_DAGSTER_JOB_NAME": named_job(flow, context),
         "METAFLOW_DAGSTER_OP": str(context.op_handle),
         "METAFLOW_DAGSTER_TRIGGERS": context.run.tags.get(TRIGGERS_TAG, ""),
         **dagster_variables(context),
     }
+
+
+def named_job(flow: FlowSettings, context: OpExecutionContext) -> str:
+    """The job that a run is of; what Dagster materializes assets by has no name of its own."""
+    return flow.job_name if context.job_name.startswith("__ASSET_JOB") else context.job_name
 
 
 def not_set(variables: dict[str, str]) -> dict[str, str]:
@@ -49,7 +53,7 @@ def not_set(variables: dict[str, str]) -> dict[str, str]:
 
 
 def dagster_variables(context: OpExecutionContext) -> dict[str, str]:
-    """What lets a step publish events to the Dagster that runs it.
+    """The variables that let a step publish events to the Dagster that runs it.
 
     `dagster dev` without DAGSTER_HOME keeps its history where the environment does not say so.
     """
@@ -68,17 +72,16 @@ def deployed_identity(flow: FlowSettings, dagster_run_id: str) -> dict[str, str]
     Whoever has the token may deploy the job, so it is handed on in the environment only.
     """
     store = store_of(flow)
-    path = f"{DEPLOYMENTS}/{flow.job_name}"
-    content = store.read(path)
-    if content is None:
-        return {}
     try:
-        owner, token = read_identity(content)
+        identity = stored_identity(store, flow.job_name)
     except ValueError as error:
         raise final_failure(
-            f"{path} in {store.root} does not say who deployed this job. "
+            f"{identity_path(flow.job_name)} in {store.root} does not say who deployed this job. "
             "Remove it, and compile the flow anew by `dagster create`."
         ) from error
+    if identity is None:
+        return {}
+    owner, token = identity
     return {"METAFLOW_OWNER": owner, "METAFLOW_PRODUCTION_TOKEN": token}
 
 
@@ -87,5 +90,5 @@ def internal_decorators() -> tuple[str, ...]:
     """The decorator that tells Metaflow what Dagster knows of a task, where it is installed."""
     from metaflow.plugins import STEP_DECORATORS
 
-    known = any(decorator.name == INTERNAL_DECORATOR for decorator in STEP_DECORATORS)
-    return (INTERNAL_DECORATOR,) if known else ()
+    is_installed = any(decorator.name == INTERNAL_DECORATOR for decorator in STEP_DECORATORS)
+    return (INTERNAL_DECORATOR,) if is_installed else ()

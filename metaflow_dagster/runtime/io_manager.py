@@ -1,4 +1,4 @@
-"""What ops pass to each other, paths of tasks, in Metaflow's datastore.
+"""The values that ops pass to each other, paths of tasks, in Metaflow's datastore.
 
 All ops reach that, wherever they run; what Dagster would take by itself is a local directory.
 """
@@ -60,7 +60,7 @@ def output_paths(identifier: Sequence[str]) -> tuple[str, str]:
 
 
 def stored_output(flow: FlowSettings, *paths: str) -> Any:
-    """What the first of some paths in the datastore holds that is there."""
+    """The content of the first of some paths that is there in the datastore."""
     store = store_of(flow)
     for path in dict.fromkeys(paths):
         content = store.read(path)
@@ -73,7 +73,7 @@ def stored_output(flow: FlowSettings, *paths: str) -> Any:
 
 
 def read_output(path: str, content: bytes) -> Any:
-    """What an op has stored; `Failure` if it is damaged."""
+    """The value that an op has stored; `Failure` if it is damaged."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -27,8 +27,8 @@ def limit_of(context: OpExecutionContext, timeout: float | None) -> Limit | None
 
     `dagster.Failure` if it need not be started.
     """
-    limits = [one for one in (step_limit(timeout), run_limit(context)) if one]
-    limit = min(limits, key=lambda one: one.seconds, default=None)
+    limits = [given for given in (step_limit(timeout), run_limit(context)) if given]
+    limit = min(limits, key=lambda given: given.seconds, default=None)
     if limit and limit.seconds <= 0:
         raise final_failure(f"Nothing was started: {limit.reason}")
     return limit
@@ -46,7 +46,7 @@ def step_limit(timeout: float | None) -> Limit | None:
 
 
 def run_limit(context: OpExecutionContext) -> Limit | None:
-    """What is left of the time a run may take, which is a tag of the run.
+    """The remaining time of a run, by the limit that is a tag of the run.
 
     Dagster's daemon enforces it as well, but only where the instance has run monitoring on.
     """

@@ -1,4 +1,4 @@
-"""What tells people that a run has ended, by a webhook."""
+"""Notices to people, by a webhook, that a run has ended."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def notify_of_success(flow: FlowSettings, context: RunStatusSensorContext) -> No
 
 
 def notice(flow: FlowSettings, context: RunStatusSensorContext, ending: str) -> dict[str, str]:
-    """What is sent: a text, as chat services want it, and the facts in it one by one."""
+    """The notice: a text, as chat services want it, and the facts in it one by one."""
     run = context.dagster_run
     run_id = run.tags.get(RUN_ID_TAG, "")
     return {

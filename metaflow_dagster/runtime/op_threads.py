@@ -1,4 +1,4 @@
-"""What an op has for itself where several run in threads of one process.
+"""The context of an op where several run in threads of one process.
 
 Elsewhere an op has a process of its own, in which a signal interrupts it and whose output Dagster
 captures.
@@ -33,8 +33,8 @@ class Interruption:
         """Interrupt everybody, who waits now or will."""
         with self.lock:
             self.happened = True
-            for one in self.waiting:
-                one.set()
+            for event in self.waiting:
+                event.set()
 
     def wait(self, event: threading.Event, seconds: float | None) -> bool:
         """Whether an event has come in time; `DagsterExecutionInterruptedError` if interrupted."""

@@ -11,17 +11,17 @@ FILES_OF_AN_OP = 10
 FILES_OF_A_RUN = 24  # guard, step server, Dagster's databases, the datastore
 
 
-def affordable_ops(context: Any, wanted: int) -> int:
+def affordable_ops(context: Any, max_ops: int) -> int:
     """How many ops may run at once in this process, with a warning if they are fewer than wanted.
 
     If the files it may have open do not suffice, it is allowed as many as it can allow itself.
     """
-    needed = open_files() + FILES_OF_A_RUN + wanted * FILES_OF_AN_OP
+    needed = open_files() + FILES_OF_A_RUN + max_ops * FILES_OF_AN_OP
     allowed = raised_limit(needed)
-    ops = max(1, wanted - ceil(max(0, needed - allowed) / FILES_OF_AN_OP))
-    if ops < wanted:
+    ops = max(1, max_ops - ceil(max(0, needed - allowed) / FILES_OF_AN_OP))
+    if ops < max_ops:
         context.log.warning(
-            f"At most {ops} ops run at once instead of {wanted}, since this process may have no "
+            f"At most {ops} ops run at once instead of {max_ops}, since this process may have no "
             f"more than {allowed} files open. Raise that limit where it is started: "
             f"`ulimit -n {needed}`."
         )

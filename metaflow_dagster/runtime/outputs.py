@@ -1,4 +1,4 @@
-"""What an op gives to the ops after it, and how glue ops lead it on."""
+"""The outputs that an op gives to the ops after it, and how glue ops lead them on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

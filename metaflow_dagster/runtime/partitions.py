@@ -18,6 +18,7 @@ from dagster import (
     TimeWindowPartitionsDefinition,
 )
 
+from metaflow_dagster.internals.execution import DagsterTimes
 from metaflow_dagster.runtime.failures import final_failure
 from metaflow_dagster.runtime.settings import METAFLOW_PARTITION_TAG
 
@@ -171,12 +172,10 @@ def combined_keys(found: Mapping[str, Sequence[str]]) -> list[str]:
 
 def time_before(now: datetime, cron: str, zone: str) -> datetime:
     """The time of a schedule that precedes another of its times."""
-    from dagster._utils.schedules import cron_string_iterator
-
     for days in LONGEST_PAUSES:
         begin = (now - timedelta(days=days)).timestamp()
         earlier = begin
-        for moment in cron_string_iterator(begin, cron, zone):
+        for moment in DagsterTimes.after(begin, cron, zone):
             if moment >= now:
                 break
             earlier = moment.timestamp()

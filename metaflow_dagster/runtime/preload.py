@@ -5,19 +5,80 @@ These functions run in the Python of the server, from their source, as those of 
 
 import atexit
 import importlib
+import inspect
 import json
 import os
 import select
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+from dagster import get_dagster_logger
+
 SECONDS_TO_IMPORT = 60  # in which a module has to be imported
+PRELOAD_IMPORTS = """\
+import atexit
+import shutil
+import signal
+import threading
+import time
+import weakref
+
+SECONDS_TO_IMPORT = {seconds}
+"""
+
+
+@dataclass(frozen=True)
+class PreloadedModules:
+    """Modules that a step server imports for all tasks, by name."""
+
+    names: Sequence[str]
+
+    def program(self, file: str) -> str:
+        """The part of the server's program that imports them, for a flow's file."""
+        functions: tuple[Any, ...] = (
+            preload_modules,
+            import_modules,
+            outcome,
+            is_wanted,
+            end_group,
+            become_parent,
+            fault_of_import,
+            lasting_threads,
+            other_threads,
+            has_children,
+            import_noting_exits,
+            removes_files,
+            open_descriptors,
+            shared_memory,
+        )
+        imports = PRELOAD_IMPORTS.format(seconds=SECONDS_TO_IMPORT)
+        call = f"preload_modules({list(self.names)!r}, {file!r}, control)"
+        return "\n".join([imports, *map(inspect.getsource, functions), call])
+
+    def report(self, control: socket.socket) -> None:
+        """Wait until they have been imported, and say in the run's log which were left out."""
+        with suppress(OSError):
+            length = int.from_bytes(control.recv(8, socket.MSG_WAITALL), "big")
+            text = control.recv(length, socket.MSG_WAITALL)
+            if len(text) == length > 0:
+                log_left_out(json.loads(text))
+
+
+def log_left_out(left_out: dict[str, str]) -> None:
+    """Say in the run's log which modules are not imported for all tasks, and why."""
+    for name, reason in left_out.items():
+        get_dagster_logger().warning(
+            f"--preload {name} is left out, so each task imports that itself: {reason}."
+        )
 
 
 def preload_modules(names: list[str], file: str, control: Any) -> None:
@@ -27,16 +88,14 @@ def preload_modules(names: list[str], file: str, control: Any) -> None:
     ends, with whatever the module has done to it, and the others are tried in another one: so each
     is imported but once where none is left out.
     """
-    if not names:
-        return
     sys.argv = [file]
     left_out: dict[str, str] = {}
-    while wanted := [name for name in names if name not in left_out]:
+    while remaining := [name for name in names if name not in left_out]:
         reading, writing = os.pipe()
         if (pid := os.fork()) == 0:
             os.close(reading)
             os.setpgid(0, 0)  # with what the modules start, to be ended together
-            import_modules(wanted, writing)
+            import_modules(remaining, writing)
             os.close(writing)
             break
         os.close(writing)
@@ -128,7 +187,7 @@ def fault_of_import(name: str) -> str:
     except BaseException as error:
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     imported = sys.modules.keys() - modules
-    if any(one == "metaflow.cli" or one.startswith("metaflow.cli_c") for one in imported):
+    if any(name == "metaflow.cli" or name.startswith("metaflow.cli_c") for name in imported):
         return "it imports Metaflow's command line, which has to know the flow first"
     if threads := lasting_threads():
         return f"it has started {threads} thread{'s' * (threads > 1)}, which a fork would lose"
@@ -158,13 +217,16 @@ def import_noting_exits(name: str) -> list[Any]:
     finally:
         atexit.register = register
     finalizers: dict[Any, Any] = getattr(weakref.finalize, "_registry", {})
-    return [*noted, *(one.func for one in finalizers.values())]
+    return [*noted, *(finalizer.func for finalizer in finalizers.values())]
 
 
 def removes_files(functions: list[Any]) -> bool:
     """Whether some functions remove files, as those of a temporary directory do."""
     removing = (shutil.rmtree, os.remove, os.unlink, os.rmdir)
-    return any(one in removing or getattr(one, "__module__", "") == "tempfile" for one in functions)
+    return any(
+        function in removing or getattr(function, "__module__", "") == "tempfile"
+        for function in functions
+    )
 
 
 def lasting_threads() -> int:
@@ -189,11 +251,11 @@ def other_threads() -> int:
     jemalloc, which comes with pyarrow, holds its locks during a fork and does without those threads
     in the new process (jemalloc's background_thread.c: background_thread_postfork_child).
     """
-    found = -1
-    for one in os.listdir("/proc/self/task"):
-        with suppress(OSError), open(f"/proc/self/task/{one}/comm") as shown:
-            found += shown.read() != "jemalloc_bg_thd\n"
-    return found
+    count = -1
+    for entry in os.listdir("/proc/self/task"):
+        with suppress(OSError), open(f"/proc/self/task/{entry}/comm") as command:
+            count += command.read() != "jemalloc_bg_thd\n"
+    return count
 
 
 def has_children() -> bool:
@@ -205,14 +267,14 @@ def has_children() -> bool:
 
 
 def open_descriptors() -> set[tuple[str, str]]:
-    """What this process has open, by number, where /proc shows it; without what has no state."""
-    found: set[tuple[str, str]] = set()
+    """The open files of this process that have a state, by number, where /proc shows them."""
+    descriptors: set[tuple[str, str]] = set()
     with suppress(OSError):
-        for one in os.listdir("/proc/self/fd"):
+        for entry in os.listdir("/proc/self/fd"):
             with suppress(OSError):  # that of the listing itself is closed by now
-                found.add((one, os.readlink(f"/proc/self/fd/{one}")))
+                descriptors.add((entry, os.readlink(f"/proc/self/fd/{entry}")))
     stateless = {"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"}
-    return {(number, target) for number, target in found if target not in stateless}
+    return {(number, target) for number, target in descriptors if target not in stateless}
 
 
 def shared_memory() -> set[str]:
@@ -220,9 +282,3 @@ def shared_memory() -> set[str]:
     with suppress(OSError), open("/proc/self/maps") as lines:
         return {place for place, kind, *_ in map(str.split, lines) if kind.startswith("rw-s")}
     return set()
-
-
-def renew_random_numbers() -> None:
-    """Give a task random numbers of its own in numpy, as Python does it in each forked process."""
-    if numpy_random := sys.modules.get("numpy.random"):
-        numpy_random.seed()

@@ -106,7 +106,7 @@ class CapturedProcess:
         if self.limit:
             return f": {self.limit.reason}"
         if self.returncode < 0:
-            names = {one.value: one.name for one in signal.Signals}
+            names = {known.value: known.name for known in signal.Signals}
             name = names.get(-self.returncode, f"signal {-self.returncode}")
             return f": its process was ended by {name}."
         return f" with exit code {self.returncode}."
@@ -179,16 +179,16 @@ def step_failure(
     may_retry: bool,
     metadata: Mapping[str, Any],
 ) -> Exception:
-    """What ends an op whose process has failed: its failure, or the request for a retry."""
+    """The error that ends an op whose process has failed: a failure, or a request for a retry."""
     is_final = process.limit.is_final if process.limit else False
     error = step_error(process.stderr.last_lines())
-    said = f"{description}{process.ending()}"
-    shown = {**metadata, "exit code": process.returncode}
+    message = f"{description}{process.ending()}"
+    details = {**metadata, "exit code": process.returncode}
     if may_retry and not is_final and process.returncode != EXIT_DISALLOW_RETRY:
-        request = retry_request(context, said, error, shown)
+        request = retry_request(context, message, error, details)
         if request is not None:
             return request
-    return final_failure(said, error, shown)
+    return final_failure(message, error, details)
 
 
 def keep_logs(
@@ -234,7 +234,7 @@ def save_logs(flow: FlowSettings, task: Task, attempt: int, process: CapturedPro
 
 
 def ending_line(returncode: int) -> bytes:
-    """What Metaflow's own runtime adds to the errors of a task that has failed.
+    """The lines that Metaflow's own runtime adds to the errors of a task that has failed.
 
     metaflow/runtime.py: Worker.terminate
     """

@@ -4,6 +4,8 @@ from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
+from metaflow_dagster.internals.execution import DagsterReexecution
+
 
 def completed(context: Any) -> tuple[Any, DagsterRun]:
     """The plan and the run, with the mapped ops that Dagster leaves out of a re-execution.
@@ -12,38 +14,34 @@ def completed(context: Any) -> tuple[Any, DagsterRun]:
     them may have failed before it (dagster/_core/execution/plan/state.py:
     _derive_state_of_past_run).
     """
-    from dagster._core.system_config.objects import ResolvedRunConfig
-
     plan, run = context.execution_plan, context.dagster_run
     left_out = ops_left_out(context)
     if not left_out:
         return plan, run
     job = context.job.get_definition()
-    config = ResolvedRunConfig.build(job, context.run_config)
+    config = DagsterReexecution.run_config(job, context.run_config)
     keys = [*plan.step_keys_to_execute, *left_out]
     # Dagster enters what it resolves, and goes on to use the plan that it has made itself.
-    own = plan._replace(
-        step_dict=dict(plan.step_dict), step_dict_by_key=dict(plan.step_dict_by_key)
-    )
+    own = DagsterReexecution.with_steps(plan, dict(plan.step_dict), dict(plan.step_dict_by_key))
     # By the keys of its run, an op knows whose outputs to take: those of this run or an earlier.
-    return own.build_subset_plan(keys, job, config), run._replace(step_keys_to_execute=keys)
+    subset = DagsterReexecution.subset(own, keys, job, config)
+    return subset, DagsterReexecution.with_keys(run, keys)
 
 
 def ops_left_out(context: Any) -> list[str]:
     """The mapped ops that no run has come to, of those that are to carry on one which failed."""
-    from dagster._core.execution.plan.handle import ResolvedFromDynamicStepHandle
-
     plan = context.execution_plan
     earlier = earlier_runs(context)
     if not earlier:
         return []
+    mapped = DagsterReexecution.mapped_handle.get()
     done = {*plan.step_keys_to_execute, *keys_with_outputs(plan.known_state.parent_state)}
     for run in earlier:
         done |= skipped_in(context.instance, run.run_id)
     return [
         key
         for key, step in plan.step_dict_by_key.items()
-        if isinstance(step.handle, ResolvedFromDynamicStepHandle) and key not in done
+        if isinstance(step.handle, mapped) and key not in done
     ]
 
 
@@ -62,11 +60,9 @@ def earlier_runs(context: Any) -> list[DagsterRun]:
 
 def carries_on(instance: DagsterInstance, run: DagsterRun, parent: DagsterRun) -> bool:
     """Whether a run has the ops that Dagster chooses to re-execute another from its failure."""
-    from dagster._core.execution.plan.state import KnownExecutionState
-
     if parent.status not in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED):
         return False
-    chosen, _ = KnownExecutionState.build_resume_retry_reexecution(instance, parent)
+    chosen, _ = DagsterReexecution.from_failure(instance, parent)
     return set(chosen) == set(run.step_keys_to_execute or ())
 
 

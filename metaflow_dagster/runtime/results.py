@@ -1,4 +1,4 @@
-"""What a task that succeeded has left, for the job and for whoever looks at it."""
+"""The results of a task that succeeded, for the job and for whoever looks at it."""
 
 import re
 import shlex
@@ -15,6 +15,7 @@ from dagster import (
     TableSchema,
 )
 
+from metaflow_dagster.internals.metaflow import MetaflowArtifacts
 from metaflow_dagster.runtime.failures import final_failure, readable
 from metaflow_dagster.runtime.history import stored_attempt
 from metaflow_dagster.runtime.process import CapturedProcess
@@ -29,13 +30,6 @@ UNORDERED = {  # types that a foreach should not go over, and what makes a list 
     **dict.fromkeys(("reversed", "list_iterator", "tuple_iterator", "range_iterator"), "list"),
     **dict.fromkeys(("set_iterator", "str_iterator", "itertools.chain"), "list"),
 }
-RESULT_ARTIFACTS = (
-    "_control_mapper_tasks",
-    "_foreach_num_splits",
-    "_foreach_var",
-    "_task_ok",  # not set where the step has ended the process before Metaflow's task was over
-    "_transition",
-)
 
 
 def finished_task(
@@ -53,15 +47,17 @@ def finished_task(
     if datastore is None:
         raise no_result(task)
     with readable(task):
-        left = dict(datastore.load_artifacts([one for one in RESULT_ARTIFACTS if one in datastore]))
-    chosen = next_steps(left.get("_transition"))
-    if left.get("_task_ok"):
+        # Not all are set where the step has ended the process before Metaflow's task was over.
+        names = [name for name in MetaflowArtifacts.of_results if name in datastore]
+        left = dict(datastore.load_artifacts(names))
+    chosen = next_steps(left.get(MetaflowArtifacts.transition))
+    if left.get(MetaflowArtifacts.is_finished):
         refuse_other_steps(flow, task, chosen)
     elif chosen in flow.next_steps.get(task.step, [chosen]):
         context.log.warning(early_exit(task))
     else:
         raise no_transition(task)
-    num_splits = left.get("_foreach_num_splits") or 0
+    num_splits = left.get(MetaflowArtifacts.splits) or 0
     metadata: dict[str, Any] = {
         **task_metadata(flow, task, attempt),
         **(execution or {}),
@@ -70,7 +66,7 @@ def finished_task(
     }
     if flow.cards:
         metadata.update(flow.cards.links(flow, task))
-    warning = unordered_foreach(task, datastore, left.get("_foreach_var"))
+    warning = unordered_foreach(task, datastore, left.get(MetaflowArtifacts.foreach_variable))
     if warning:
         context.log.warning(warning)
     if num_splits:
@@ -79,7 +75,7 @@ def finished_task(
         path=str(task),
         num_splits=num_splits,
         target=chosen[0] if chosen else "",
-        nodes=own_nodes(task, left.get("_control_mapper_tasks") or []),
+        nodes=own_nodes(task, left.get(MetaflowArtifacts.control_tasks) or []),
         metadata=metadata,
     )
 
@@ -221,7 +217,7 @@ def retrieval_snippet(flow: FlowSettings, task: Task, datastore: Any) -> str:
 
 
 def metadata_provider(flow: FlowSettings) -> str | None:
-    """What Metaflow's `metadata` takes to find the runs; None for what its settings say."""
+    """The argument of Metaflow's `metadata` to find the runs; None for that of its settings."""
     if flow.metadata == "local":
         return f"local@{local_sysroot(flow)}"
     # Not from the environment, where it is if there is a password in it.

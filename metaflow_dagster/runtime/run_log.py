@@ -11,7 +11,8 @@ from typing import Any
 
 from dagster import DagsterEventType
 
-from metaflow_dagster.runtime.internals import missing
+from metaflow_dagster.internals.execution import DagsterEventLog
+from metaflow_dagster.internals.lookup import lacking_names
 
 SECONDS_BETWEEN_NEWS = 0.5  # that those get who watch a run
 SECONDS_UNTIL_ASKED = 5  # since a connection to a server was used last
@@ -71,7 +72,7 @@ def can_have_pool(storage: Any) -> bool:
     """Whether a storage has an engine that connects to a server anew each time."""
     from sqlalchemy.pool import NullPool
 
-    engine = vars(storage).get("_engine")
+    engine = vars(storage).get(DagsterEventLog.engine.attribute)
     return isinstance(getattr(engine, "pool", None), NullPool) and engine.dialect.name in SERVERS
 
 
@@ -85,7 +86,7 @@ def pooled(storage: Any) -> Iterator[None]:
     from sqlalchemy import create_engine, event
     from sqlalchemy.exc import DisconnectionError
 
-    own = storage._engine
+    own = DagsterEventLog.engine(storage)
 
     def connect() -> Any:
         connection = own.raw_connection()
@@ -110,11 +111,11 @@ def pooled(storage: Any) -> Iterator[None]:
     def note(_connection: Any, record: Any) -> None:
         record.info["used"] = time.monotonic()
 
-    storage._engine = keeping
+    setattr(storage, DagsterEventLog.engine.attribute, keeping)
     try:
         yield
     finally:
-        storage._engine = own
+        setattr(storage, DagsterEventLog.engine.attribute, own)
         keeping.dispose()
 
 
@@ -138,24 +139,12 @@ def is_good(connection: Any, used: float, dialect: Any) -> bool:
         return False
 
 
-def wanted_for_one_connection() -> dict[str, dict[str, str]]:
-    """What is used of Dagster for it; without, a connection is made for each event."""
-    return {
-        "dagster._core.storage.event_log": {
-            "SqliteEventLogStorage._connect": "self shard",
-            "SqliteEventLogStorage._event_to_row": "self event",
-            "SqliteEventLogStorage.conn_string_for_shard": "self shard_name",
-            "SqliteEventLogStorage.store_event": "self event",
-        },
-    }
-
-
 def can_have_one_connection(storage: Any) -> bool:
     """Whether a storage is of the kind that is known here; another run in this process has it."""
-    from dagster._core.storage.event_log import SqliteEventLogStorage
-
-    is_known = type(storage) is SqliteEventLogStorage and not missing(wanted_for_one_connection())
-    return is_known and "_db_lock" in vars(storage) and "_connect" not in vars(storage)
+    if lacking_names(DagsterEventLog) or type(storage) is not DagsterEventLog.storage.get():
+        return False
+    own = vars(storage)
+    return DagsterEventLog.lock.attribute in own and DagsterEventLog.connect.attribute not in own
 
 
 @contextmanager
@@ -179,26 +168,29 @@ def one_connection(storage: Any, run_id: str) -> Iterator[None]:
     from sqlalchemy.pool import StaticPool
 
     engine = create_engine(
-        storage.conn_string_for_shard(run_id),
+        DagsterEventLog.address(storage, run_id),
         poolclass=StaticPool,
         connect_args={"timeout": SECONDS_TO_WAIT, "check_same_thread": False},
     )
     with storage.run_connection(run_id):
         pass  # so that it makes the tables, if there are none yet
     connection = engine.connect()
-    storage._connect = connect_by(connection, run_id, storage._connect, storage._db_lock)
-    storage.store_event = store_by(connection, storage, run_id)
+    connect, store = DagsterEventLog.connect.attribute, DagsterEventLog.store.attribute
+    others, lock = getattr(storage, connect), DagsterEventLog.lock(storage)
+    setattr(storage, connect, connect_by(connection, run_id, others, lock))
+    setattr(storage, store, store_by(connection, storage, run_id))
     try:
         yield
     finally:
         # Which lets those of the class be seen again.
-        del storage._connect, storage.store_event
+        delattr(storage, connect)
+        delattr(storage, store)
         connection.close()
         engine.dispose()
 
 
 def connect_by(connection: Any, run_id: str, others: Connect, lock: threading.Lock) -> Connect:
-    """What gives a connection to the events of a run, and connects to `others` as before."""
+    """A function that gives a connection to the events of a run, and connects to `others`."""
 
     @contextmanager
     def connected() -> Iterator[Any]:
@@ -213,16 +205,14 @@ def store_by(connection: Any, storage: Any, run_id: str) -> Callable[[Any], None
 
     The statement is always the same, so that SQLAlchemy need not look at it each time.
     """
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-
-    statement = SqlEventLogStorageTable.insert()
-    lock, others = storage._db_lock, storage.store_event
+    statement = DagsterEventLog.table.get().insert()
+    lock, others = DagsterEventLog.lock(storage), storage.store_event
 
     def store(event: Any) -> None:
         if event.run_id != run_id or not is_of_run_alone(event):
             others(event)
             return
-        row = storage._event_to_row(event)
+        row = DagsterEventLog.row(storage, event)
         with lock, connection.begin():
             connection.execute(statement, row)
 

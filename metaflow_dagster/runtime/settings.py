@@ -1,4 +1,4 @@
-"""What a generated file knows of its flow, and names that leave the process."""
+"""The settings of a flow in its generated file, and names that leave the process."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class StepCards(Protocol):
     """The steps that have cards."""
 
     def links(self, flow: "FlowSettings", task: Any) -> Mapping[str, Any]:
-        """What Dagster shows of the cards of a task."""
+        """The metadata by which Dagster shows the cards of a task."""
 
 
 class ConfigValues(Protocol):
@@ -58,7 +58,7 @@ class RunPartitions(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FlowSettings:
-    """What a generated file knows of its flow, and hands to the helpers.
+    """The facts of a flow that its generated file holds, and hands to the helpers.
 
     Attributes
     ----------

@@ -12,14 +12,14 @@ from metaflow_dagster.runtime.settings import FlowSettings
 
 
 def flow_description(flow: FlowSettings) -> str:
-    """What Dagster says of the job: what the flow says of itself, and where that is."""
+    """The description of the job: that of the flow, and where it is."""
     file = flow_file(flow)
     place = named_place(flow, file, source_lines(file).get(flow.name))
     return f"{flow.description.rstrip()}\n\nFlow {flow.name}, {place}".lstrip()
 
 
 def step_description(flow: FlowSettings, step: str, text: str = "") -> str:
-    """What Dagster says of an op: what its step says of itself, and where that is."""
+    """The description of an op: that of its step, and where it is."""
     place = named_place(flow, *step_source(flow, step))
     return f"{text.rstrip()}\n\nStep {step}, {place}".lstrip()
 
@@ -30,7 +30,7 @@ def named_place(flow: FlowSettings, file: str, line: int | None) -> str:
 
 
 def code_references(flow: FlowSettings) -> CodeReferencesMetadataValue:
-    """What lets Dagster's UI open the code of the steps in an editor."""
+    """The metadata by which Dagster's UI opens the code of the steps in an editor."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dagster has called this beta since 1.9
         return CodeReferencesMetadataValue(
@@ -39,7 +39,7 @@ def code_references(flow: FlowSettings) -> CodeReferencesMetadataValue:
 
 
 def code_reference(flow: FlowSettings, step: str) -> LocalFileCodeReference:
-    """What lets Dagster's UI open the code of a step."""
+    """The metadata by which Dagster's UI opens the code of a step."""
     file, line = step_source(flow, step)
     return LocalFileCodeReference(file_path=os.path.abspath(file), line_number=line, label=step)
 
@@ -52,7 +52,7 @@ def step_source(flow: FlowSettings, step: str) -> tuple[str, int | None]:
 
 @cache
 def source_lines(file: str) -> dict[str, int]:
-    """The line of each class and method in a file, by its qualified name."""
+    """The line of statement class and method in a file, by its qualified name."""
     try:
         with open(file, "rb") as source, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the flow itself is warned of
@@ -63,9 +63,9 @@ def source_lines(file: str) -> dict[str, int]:
     pending: list[tuple[str, list[ast.stmt]]] = [("", tree.body)]
     while pending:
         prefix, body = pending.pop()
-        for one in body:
-            if isinstance(one, (ast.ClassDef, ast.FunctionDef)):
-                lines[prefix + one.name] = one.lineno
-            if isinstance(one, ast.ClassDef):
-                pending.append((f"{prefix}{one.name}.", one.body))
+        for statement in body:
+            if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
+                lines[prefix + statement.name] = statement.lineno
+            if isinstance(statement, ast.ClassDef):
+                pending.append((f"{prefix}{statement.name}.", statement.body))
     return lines

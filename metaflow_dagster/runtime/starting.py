@@ -1,4 +1,4 @@
-"""What starts the processes of Metaflow: each with a Python of its own, unless told otherwise."""
+"""The start of Metaflow's processes: each with a Python of its own, unless told otherwise."""
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ class StepProcess(Protocol):
 
 
 class StartProcess(Protocol):
-    """What starts a command in a directory, with the variables that are its environment."""
+    """A function that starts a command in a directory, with the variables of its environment."""
 
     def __call__(
         self, command: Sequence[str], environment: Mapping[str, str], directory: str

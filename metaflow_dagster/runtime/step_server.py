@@ -1,4 +1,4 @@
-"""What a step server does: have Metaflow imported, and fork a process for each task.
+"""The program of a step server, which has Metaflow imported and forks a process for each task.
 
 These functions run in a Python of their own, from their source. In the process of a task everything
 is to be as if `python flow.py` had started it; nothing of the flow is imported before that.
@@ -161,7 +161,7 @@ def execute_file(arguments: list[str], module: Any) -> None:
     code = code_of(module)
     try:
         exec(code, vars(module))
-    # What the user's code lets through, as Python shows it: without the lines around that code.
+    # An error of the user's code, as Python shows it: without the lines around that code.
     except Exception as error:
         error.__traceback__ = lines = error.__traceback__ and error.__traceback__.tb_next
         sys.excepthook(type(error), error, lines)
@@ -186,9 +186,9 @@ def new_main(file: str) -> Any:
     import types
     from importlib.machinery import SourceFileLoader
 
-    given = vars(sys.modules["__main__"])
+    attributes = vars(sys.modules["__main__"])
     module = types.ModuleType("__main__")
-    vars(module).update({name: given[name] for name in given if name.startswith("__")})
+    vars(module).update({name: attributes[name] for name in attributes if name.startswith("__")})
     vars(module).update(
         __file__=file, __cached__=None, __loader__=SourceFileLoader("__main__", file)
     )
@@ -205,3 +205,9 @@ def renewed(main: Any) -> Any:
     vars(module).update(vars(main))
     sys.modules["__main__"] = module
     return module
+
+
+def renew_random_numbers() -> None:
+    """Give a task random numbers of its own in numpy, as Python does it in each forked process."""
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()

@@ -1,4 +1,4 @@
-"""What an op does: run a task of its step."""
+"""The work of an op: to run a task of its step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,7 +48,7 @@ def start_run(
         return str(task)
     if flow.partitions and origin is None:
         parameters = {**parameters, **flow.partitions.values(context)}
-    # What is added to every step belongs to the description of the flow that is stored.
+    # Decorators of all steps belong to the description of the flow that is stored.
     decorators = [f"--with={spec}" for spec in flow.flow_decorators]
     begin = resume_command(context, task, origin) if origin else init_command(task)
     partition = flow.partitions.tags(context) if flow.partitions else []
@@ -65,12 +65,12 @@ def start_run(
 
 
 def init_command(task: Task) -> list[str]:
-    """What creates a run, with the parameters that the environment holds."""
+    """The command that creates a run, with the parameters that the environment holds."""
     return ["init", f"--run-id={task.run_id}", f"--task-id={task.id}"]
 
 
 def resume_command(context: OpExecutionContext, task: Task, origin: str) -> list[str]:
-    """What creates a run as another one was: its parameters, and clones of its finished tasks.
+    """The command that creates a run as another was: its parameters, and clones of its tasks.
 
     Where Metaflow lets several processes resume one run, the clones have the ids of their origins,
     so that the ops find them (metaflow/runtime.py: Task.__init__, `reentrant`).
@@ -117,12 +117,12 @@ def run_step(
         context.log.info(f"Task {task} has finished already and is not run again.")
         return finished_task(flow, context, task, attempt - 1)
     refuse_more_attempts(task, attempt)
-    # What earlier runs have used up of the retries, this one has got anew.
+    # The retries that earlier runs have used up, this one has got anew.
     last_of_user = max(0, attempt - context.retry_number) + user_retries
     limit = limit_of(context, timeout if attempt <= last_of_user else None)
     with input_options(input_paths) as inputs:
         retries = [f"--retry-count={attempt}", f"--max-user-code-retries={last_of_user}"]
-        origin = [f"--clone-run-id={one}" for one in [origin_run_id(flow, context)] if one]
+        origin = [f"--clone-run-id={run_id}" for run_id in [origin_run_id(flow, context)] if run_id]
         command = step_command(flow, task, [*inputs, *options, *retries, *origin])
         identity = {"METAFLOW_RUN_ID": task.run_id, **task_environment(flow, context)}
         variables = {**identity, **(environment or {})}
@@ -139,7 +139,7 @@ def run_step(
 
 
 def step_command(flow: FlowSettings, task: Task, options: Sequence[str]) -> list[str]:
-    """What runs a task, decorators that the flow's source does not hold included."""
+    """The command that runs a task, with the decorators that the flow's source does not hold."""
     specs = [*flow.step_decorators.get(task.step, []), *internal_decorators()]
     decorators = [f"--with={spec}" for spec in specs]
     namespace = [f"--namespace={flow.namespace}"] if flow.namespace is not None else []
@@ -199,5 +199,5 @@ def last_started(flow: FlowSettings, context: OpExecutionContext, step: str) -> 
 
 
 def foreach_options(context: OpExecutionContext) -> list[str]:
-    """What tells a task which item of the innermost foreach around it is its."""
+    """The option that tells a task its item of the innermost foreach around it."""
     return [f"--split-index={(context.get_mapping_key() or '').split('_')[-1]}"]

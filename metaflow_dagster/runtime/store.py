@@ -62,7 +62,7 @@ class Store:
         self.storage.save_bytes([(path, BytesIO(content))], overwrite=True)
 
     def of_flow(self, name: str) -> Any:
-        """What it holds of a flow (metaflow/datastore/flow_datastore.py)."""
+        """The part of a flow in it (metaflow/datastore/flow_datastore.py)."""
         from metaflow.datastore import FlowDataStore
 
         return FlowDataStore(name, None, storage_impl=self.implementation, ds_root=self.root)
@@ -110,7 +110,9 @@ def default_sysroot(file: str) -> str:
 
 def nearest_sysroot(file: str) -> Path | None:
     """The nearest directory with a `.metaflow`, from that of a flow's file upwards."""
-    return next((one for one in Path(file).parents if (one / LOCAL_DIRECTORY).is_dir()), None)
+    return next(
+        (parent for parent in Path(file).parents if (parent / LOCAL_DIRECTORY).is_dir()), None
+    )
 
 
 def nearest_metadata(given: str, file: str) -> list[str]:

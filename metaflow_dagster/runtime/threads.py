@@ -18,8 +18,8 @@ from typing import Any
 
 from dagster import DagsterEvent, DagsterExecutionInterruptedError, Executor
 
-from metaflow_dagster.runtime.guard import only_guard
-from metaflow_dagster.runtime.internals import (
+from metaflow_dagster.internals.execution import DagsterExecution
+from metaflow_dagster.runtime.execution import (
     active_execution,
     engine_event,
     log_streams,
@@ -27,6 +27,7 @@ from metaflow_dagster.runtime.internals import (
     step_events,
     with_resources,
 )
+from metaflow_dagster.runtime.guard import only_guard
 from metaflow_dagster.runtime.op_threads import (
     Interruption,
     OpThread,
@@ -138,7 +139,7 @@ class RunningOps:
         """Run ops until there are no more, or until the run is interrupted."""
         try:
             while self.goes_on():
-                if self.active.check_for_interrupts():
+                if DagsterExecution.check_for_interrupts(self.active):
                     yield from self.interrupt()
                 yield from self.start_ready()
                 yield from self.follow()
@@ -154,13 +155,13 @@ class RunningOps:
         """Whether there is anything to do or to wait for."""
         if self.interruption.happened:
             return bool(self.threads) and time.monotonic() < self.deadline
-        return bool(self.threads) or not self.active.is_complete
+        return bool(self.threads) or not DagsterExecution.is_complete(self.active)
 
     def interrupt(self) -> Iterator[DagsterEvent]:
         """Let the ops end and start no others."""
         message = "Received a signal to end the run, and interrupt its ops"
         yield engine_event(self.context, message, *self.threads)
-        self.active.mark_interrupted()
+        DagsterExecution.mark_interrupted(self.active)
         self.deadline = min(self.deadline, time.monotonic() + self.seconds_to_interrupt)
         self.interruption.happen()
 
@@ -179,7 +180,8 @@ class RunningOps:
         if len(self.ready) < free:
             yield from self.look_for(free)
         for step in [self.ready.popleft() for _ in range(min(free, len(self.ready)))]:
-            context = self.context.for_step(step, self.active.get_known_state())
+            state = DagsterExecution.known_state(self.active)
+            context = DagsterExecution.for_step(self.context, step, state)
             # If an op cannot be interrupted, at least it does not keep the process from its end.
             thread = threading.Thread(target=self.run, args=[context], name=step.key, daemon=True)
             self.threads[step.key] = thread
@@ -191,12 +193,12 @@ class RunningOps:
         if time.monotonic() < self.next_look:
             return
         self.next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
-        wanted = free + self.ahead - len(self.ready)
-        self.ready.extend(self.active.get_steps_to_execute(limit=wanted))
-        yield from self.active.concurrency_event_iterator(self.context)
+        number = free + self.ahead - len(self.ready)
+        self.ready.extend(DagsterExecution.steps_to_execute(self.active, number))
+        yield from DagsterExecution.concurrency_events(self.active, self.context)
 
     def run(self, context: Any) -> None:
-        """What the thread of an op does."""
+        """Execute an op, in a thread of its own."""
         error = None
         try:
             with log_streams(self.context, context.step.key, self.news.put) as (stdout, stderr):
@@ -213,25 +215,25 @@ class RunningOps:
 
     def follow(self) -> Iterator[DagsterEvent]:
         """Take in what has happened, and skip the ops that this leaves without an input."""
-        for one in self.latest():
-            if isinstance(one, Ended):
-                self.finish(one)
+        for event in self.latest():
+            if isinstance(event, Ended):
+                self.finish(event)
                 continue
-            yield one
-            if one.is_step_up_for_retry:
-                self.to_retry[str(one.step_key)] = one
+            yield event
+            if event.is_step_up_for_retry:
+                self.to_retry[str(event.step_key)] = event
                 continue
-            self.active.handle_event(one)
-            self.may_skip = self.may_skip or one.is_step_success or one.is_step_failure
-            if one.is_successful_output:
-                self.leave_place(str(one.step_key))
+            DagsterExecution.handle_event(self.active, event)
+            self.may_skip = self.may_skip or event.is_step_success or event.is_step_failure
+            if event.is_successful_output:
+                self.leave_place(str(event.step_key))
         if self.may_skip and len(self.threads) < self.max_concurrent:
             yield from self.skip()
 
     def skip(self) -> Iterator[DagsterEvent]:
         """Skip the ops without an input, and those that would have run once an item of theirs."""
         self.may_skip = False
-        for event in self.active.plan_events_iterator(self.context):
+        for event in DagsterExecution.plan_events(self.active, self.context):
             yield event
             if event.is_step_skipped:
                 yield from mapped_skips(self.context, str(event.step_key))
@@ -248,14 +250,15 @@ class RunningOps:
         self.next_look = 0.0
         self.may_skip = True
         if retry := self.to_retry.pop(ended.step_key, None):
-            self.active.handle_event(retry)
+            DagsterExecution.handle_event(self.active, retry)
         if ended.error:
             self.errors.append(ended.error)
-        self.active.verify_complete(self.context, ended.step_key)
+        DagsterExecution.verify_complete(self.active, self.context, ended.step_key)
 
     def latest(self) -> Iterator[DagsterEvent | Ended]:
         """Events from the op threads; waits up to SECONDS_BETWEEN_LOOKS for the first."""
-        seconds = SECONDS_BETWEEN_LOOKS if self.threads or not self.active.is_complete else 0
+        may_come = self.threads or not DagsterExecution.is_complete(self.active)
+        seconds = SECONDS_BETWEEN_LOOKS if may_come else 0
         try:
             yield self.news.get(timeout=seconds)
             while True:

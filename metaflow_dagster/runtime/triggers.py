@@ -20,6 +20,7 @@ from dagster import (
     SensorResult,
 )
 
+from metaflow_dagster.internals.execution import DagsterTimes
 from metaflow_dagster.runtime.event_log import (
     LOADED_AT,
     MOST_EVENTS,
@@ -36,7 +37,7 @@ from metaflow_dagster.runtime.events import (
     StartConfig,
     UnusablePayload,
     event_asset,
-    happened,
+    event_of_record,
 )
 from metaflow_dagster.runtime.settings import TRIGGERS_TAG
 
@@ -64,7 +65,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Look:
-    """What comes of some news: sets of events that start a run each, in their order.
+    """The result of some news: sets of events that start a run each, in their order.
 
     `waiting` are the events that wait for others then, `problems` says why some events count for
     nothing.
@@ -93,13 +94,13 @@ def triggered_runs(
     earlier = usable_events(trigger, config, waiting_events(context.instance, cursor), most)[0]
     news = new_events(context.instance, cursor, most_events)
     look = look_at(trigger, config, earlier, news, most)
-    requests = [run_request(trigger, config, one) for one in look.complete]
+    requests = [run_request(trigger, config, events) for events in look.complete]
     if left_over := look.complete[number_that_fits(requests) :]:
         news = news_before(look.news, left_over[0])
         look = look_at(trigger, config, earlier, news, most)
     for problem in look.problems:
         context.log.warning(problem)
-    waiting = {name: one.number for name, one in look.waiting.items()}
+    waiting = {name: event.number for name, event in look.waiting.items()}
     return SensorResult(
         run_requests=requests[: len(look.complete)],
         skip_reason=None if look.complete else skip_reason(trigger, look),
@@ -126,18 +127,19 @@ def look_at(
     config: StartConfig | None,
     earlier: Sequence[Happened],
     news: Sequence[Stored],
-    most: float,
+    max_bytes: float,
 ) -> Look:
-    """What comes of some news, given the events that wait for others since an earlier look."""
-    events, problems = usable_events(trigger, config, news, most)
+    """The result of some news, given the events that wait for others since an earlier look."""
+    events, problems = usable_events(trigger, config, news, max_bytes)
     complete, waiting = complete_sets(trigger, earlier, events)
     fitting = []
-    for one in complete:
-        if problem := disagreement(config, one) or oversize(trigger, config, one, most):
-            which = " and ".join(f"{event.name}, no. {event.number}" for event in one)
+    for batch in complete:
+        problem = disagreement(config, batch) or oversize(trigger, config, batch, max_bytes)
+        if problem:
+            which = " and ".join(f"{event.name}, no. {event.number}" for event in batch)
             problems.append(f"Events {which} of the event log, start no run: {problem}.")
         else:
-            fitting.append(one)
+            fitting.append(batch)
     return Look(news, fitting, waiting, problems)
 
 
@@ -158,15 +160,15 @@ def most_bytes(instance: DagsterInstance) -> float:
 
 
 def oversize(
-    trigger: Trigger, config: StartConfig | None, events: Sequence[Happened], most: float
+    trigger: Trigger, config: StartConfig | None, events: Sequence[Happened], max_bytes: float
 ) -> str:
     """Why no run can be requested for some events; empty if it can."""
     size = request_size(run_request(trigger, config, events))
-    if size <= most:
+    if size <= max_bytes:
         return ""
     return (
-        f"they make a request of {size} bytes, and {most} is the most of one that Dagster can keep "
-        "in MySQL"
+        f"they make a request of {size} bytes, and {max_bytes} is the most of one that Dagster can "
+        "keep in MySQL"
     )
 
 
@@ -184,14 +186,14 @@ def number_that_fits(requests: Sequence[RunRequest]) -> int:
 
 def news_before(news: Sequence[Stored], events: Sequence[Happened]) -> list[Stored]:
     """The news before that which has completed a set of events."""
-    numbers = {one.number for one in events}
-    last = max(index for index, one in enumerate(news) if one.number in numbers)
+    numbers = {event.number for event in events}
+    last = max(index for index, entry in enumerate(news) if entry.number in numbers)
     return list(news[:last])
 
 
 def skip_reason(trigger: Trigger, look: Look) -> str:
     """Why nothing starts: problems, as far as a tick should hold them, and what is lacking."""
-    ends = accumulate(len(json.dumps(one)) for one in look.problems)
+    ends = accumulate(len(json.dumps(problem)) for problem in look.problems)
     told = sum(end <= PROBLEM_BYTES for end in ends)
     others = len(look.problems) - told
     note = [f"The log of this tick has {others} more like that."] if others else []
@@ -200,29 +202,29 @@ def skip_reason(trigger: Trigger, look: Look) -> str:
 
 def waiting_events(instance: DagsterInstance, cursor: Cursor) -> list[Stored]:
     """The events that wait for others since an earlier look."""
-    found: list[Stored] = []
+    events: list[Stored] = []
     for name, number in cursor.waiting.items():
-        wanted = AssetRecordsFilter(event_asset(name), storage_ids=[number])
-        found += stored_events(instance, name, wanted, 1) or []
-    return found
+        records_filter = AssetRecordsFilter(event_asset(name), storage_ids=[number])
+        events += stored_events(instance, name, records_filter, 1) or []
+    return events
 
 
 def usable_events(
-    trigger: Trigger, config: StartConfig | None, stored: Sequence[Stored], most: float
+    trigger: Trigger, config: StartConfig | None, stored: Sequence[Stored], max_bytes: float
 ) -> tuple[list[Happened], list[str]]:
     """The events that may start a run, and what is wrong with the others."""
     events, problems = [], []
-    for one in stored:
+    for entry in stored:
         try:
-            if one.record is None:
+            if entry.record is None:
                 raise UnusablePayload("has a payload that Dagster cannot read")
-            fields = trigger.events[one.name]
-            event = happened(trigger.kind, fields, config, one.name, one.record)
-            if problem := oversize(trigger, config, [event], most):
+            fields = trigger.events[entry.name]
+            event = event_of_record(trigger.kind, fields, config, entry.name, entry.record)
+            if problem := oversize(trigger, config, [event], max_bytes):
                 raise UnusablePayload(f"is too big: {problem}")
             events.append(event)
         except UnusablePayload as problem:
-            problems.append(f"Event {one.name}, no. {one.number} of the event log, {problem}.")
+            problems.append(f"Event {entry.name}, no. {entry.number} of the event log, {problem}.")
     return events, problems
 
 
@@ -236,7 +238,11 @@ def complete_sets(
     complete = []
     left = {event.name: event for event in waiting}
     for event in events:
-        left = {name: one for name, one in left.items() if not is_forgotten(trigger, one, event)}
+        left = {
+            name: earlier
+            for name, earlier in left.items()
+            if not is_forgotten(trigger, earlier, event)
+        }
         left[event.name] = event
         if len(left) == len(trigger.events):
             complete.append([left[name] for name in trigger.events])
@@ -248,10 +254,9 @@ def is_forgotten(trigger: Trigger, earlier: Happened, event: Happened) -> bool:
     """Whether an event does not count any more when another one happens."""
     if trigger.reset_cron is None:
         return False
-    from dagster._utils.schedules import cron_string_iterator
-
-    resets = cron_string_iterator(earlier.timestamp, trigger.reset_cron, trigger.reset_timezone)
-    return next(resets).timestamp() <= event.timestamp
+    resets = DagsterTimes.after(earlier.timestamp, trigger.reset_cron, trigger.reset_timezone)
+    reset: float = next(resets).timestamp()
+    return reset <= event.timestamp
 
 
 def run_request(
@@ -262,13 +267,18 @@ def run_request(
     for event in events:
         values.update(event.values)
     known = [
-        {"name": one.name, "id": one.id, "timestamp": int(one.timestamp), "type": trigger.kind}
-        for one in events
+        {
+            "name": event.name,
+            "id": event.id,
+            "timestamp": int(event.timestamp),
+            "type": trigger.kind,
+        }
+        for event in events
     ]
     partitions = config.partitions if config else None
     keys = {name: values.pop(name) for name in partitions.names} if partitions else {}
     return RunRequest(
-        run_key=" ".join(run_key(trigger, one) for one in events),
+        run_key=" ".join(run_key(trigger, event) for event in events),
         run_config={"ops": {config.op: {"config": values}}} if config and values else {},
         tags={TRIGGERS_TAG: json.dumps(known)},
         partition_key=partitions.partition(keys) if partitions else None,
@@ -276,11 +286,11 @@ def run_request(
 
 
 def run_key(trigger: Trigger, event: Happened) -> str:
-    """What tells events apart. The end of a run, which a retry may publish again, is one event."""
+    """A key of an event. The end of a run, which a retry may publish again, is one event."""
     return event.id if trigger.kind == RUN_EVENT else f"{event.name}#{event.number}"
 
 
 def lacking(trigger: Trigger, waiting: Mapping[str, Happened]) -> str:
-    """What has to happen for a run to start."""
+    """The events that have to happen for a run to start."""
     missing = [name for name in trigger.events if name not in waiting]
     return f"Waiting for {' and '.join(missing)}."

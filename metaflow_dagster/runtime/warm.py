@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-from dagster import Failure, get_dagster_logger
+from dagster import Failure
 
 from metaflow_dagster.runtime.command import (
     adopt_settings,
@@ -25,24 +25,6 @@ from metaflow_dagster.runtime.command import (
 from metaflow_dagster.runtime.flow_code import provide_code
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, SECONDS_TO_STOP, stop_processes
 from metaflow_dagster.runtime.op_threads import current_op_thread
-from metaflow_dagster.runtime.preload import (
-    SECONDS_TO_IMPORT,
-    become_parent,
-    end_group,
-    fault_of_import,
-    has_children,
-    import_modules,
-    import_noting_exits,
-    is_wanted,
-    lasting_threads,
-    open_descriptors,
-    other_threads,
-    outcome,
-    preload_modules,
-    removes_files,
-    renew_random_numbers,
-    shared_memory,
-)
 from metaflow_dagster.runtime.process import write_text
 from metaflow_dagster.runtime.settings import FRESH_PYTHON, FlowSettings
 from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
@@ -57,6 +39,7 @@ from metaflow_dagster.runtime.step_server import (
     new_main,
     next_request,
     reap,
+    renew_random_numbers,
     renewed,
     serve_steps,
     share_memory,
@@ -90,18 +73,11 @@ import importlib
 import io
 import json
 import os
-import select
-import shutil
-import signal
 import socket
 import sys
 import threading
-import time
-import weakref
 from contextlib import suppress
 from typing import Any
-
-SECONDS_TO_IMPORT = {seconds}
 """
 SERVER_BODY = """
 shared = {{}}
@@ -109,7 +85,7 @@ atexit.register(leave_shared, shared)
 main = new_main({file!r})
 before = dict(os.environ)
 import_metaflow({directory!r})
-preload_modules({preload!r}, {file!r}, control)
+{preload}
 share_memory(shared)
 variables = changed_variables(before)
 request, files = serve_steps(control)
@@ -120,12 +96,24 @@ execute_file(request["arguments"], renewed(main))
 """
 
 
-def warm_processes(
-    flow: FlowSettings, preload: Sequence[str] = ()
-) -> Callable[[], AbstractContextManager[StartProcess]]:
-    """What the executor enters for a run, so that a step server starts the run's processes.
+class Preload(Protocol):
+    """The modules that a step server imports for all tasks (`preload.py`)."""
 
-    `preload` names modules that the server imports for all of them.
+    def program(self, file: str) -> str:
+        """The part of the server's program that imports them, for a flow's file."""
+        ...
+
+    def report(self, control: socket.socket) -> None:
+        """Wait until they have been imported, and say in the run's log which were left out."""
+        ...
+
+
+def warm_processes(
+    flow: FlowSettings, preload: Preload | None = None
+) -> Callable[[], AbstractContextManager[StartProcess]]:
+    """A context that the executor enters for a run, so that a step server starts its processes.
+
+    `preload` has the modules that the server imports for all of them.
     """
     return partial(ServedProcesses, flow, preload)
 
@@ -138,7 +126,7 @@ class ServedProcesses(AbstractContextManager[StartProcess]):
     a fork.
     """
 
-    def __init__(self, flow: FlowSettings, preload: Sequence[str]) -> None:
+    def __init__(self, flow: FlowSettings, preload: Preload | None) -> None:
         self.flow = flow
         self.preload = preload
         self.server = self.started() if os.path.exists(flow_file(flow)) else None
@@ -176,14 +164,14 @@ class StepServer:
         file: str,
         directory: str,
         environment: Mapping[str, str],
-        preload: Sequence[str] = (),
+        preload: Preload | None = None,
     ) -> None:
         self.environment = environment
         self.told: set[str] = set()
         self.preload = preload
         self.lock = threading.Lock()
         self.hearing = threading.Lock()
-        self.has_heard = not preload
+        self.has_heard = False
         self.control, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -242,9 +230,9 @@ class StepServer:
         try:
             self.send(json.dumps(request).encode(), writing)
         finally:
-            for one in writing:
-                os.close(one)
-        files = [os.fdopen(one, "rb") for one in reading]
+            for end in writing:
+                os.close(end)
+        files = [os.fdopen(end, "rb") for end in reading]
         if pid := int(files[-1].readline() or 0):
             return ForkedProcess(pid, environment[PROCESS_VARIABLE], files)
         for file in files:
@@ -254,14 +242,9 @@ class StepServer:
     def hear(self) -> None:
         """Wait until modules have been imported, and say in the run's log which were left out."""
         with self.hearing:
-            if self.has_heard:
-                return
-            self.has_heard = True
-            with suppress(OSError):
-                length = int.from_bytes(self.control.recv(8, socket.MSG_WAITALL), "big")
-                text = self.control.recv(length, socket.MSG_WAITALL)
-                if len(text) == length > 0:
-                    log_left_out(json.loads(text))
+            if self.preload and not self.has_heard:
+                self.has_heard = True
+                self.preload.report(self.control)
 
     def close(self) -> None:
         """Let the server end, by force if it does not even come to see that it should."""
@@ -307,36 +290,13 @@ class ForkedProcess:
         return -signal.SIGKILL
 
 
-def log_left_out(left_out: Mapping[str, str]) -> None:
-    """Say in the run's log which modules are not imported for all tasks, and why."""
-    for name, reason in left_out.items():
-        get_dagster_logger().warning(
-            f"--preload {name} is left out, so each task imports that itself: {reason}."
-        )
-
-
-def server_program(file: str, preload: Sequence[str] = ()) -> str:
+def server_program(file: str, preload: Preload | None = None) -> str:
     """The program of a step server for a flow's file, which has its end of a socket as `control`.
 
-    `preload` names the modules that it imports. It is made of the source of functions, after what
-    they import.
+    It is made of the source of functions, after what they import.
     """
     functions: tuple[Any, ...] = (
         import_metaflow,
-        preload_modules,
-        import_modules,
-        outcome,
-        is_wanted,
-        end_group,
-        become_parent,
-        fault_of_import,
-        lasting_threads,
-        other_threads,
-        has_children,
-        import_noting_exits,
-        removes_files,
-        open_descriptors,
-        shared_memory,
         share_memory,
         changed_variables,
         leave_shared,
@@ -352,16 +312,17 @@ def server_program(file: str, preload: Sequence[str] = ()) -> str:
         new_main,
         renewed,
     )
-    directory = os.path.dirname(os.path.realpath(file))
     body = SERVER_BODY.format(
-        file=file, directory=directory, preload=list(preload), marker=PROCESS_VARIABLE
+        file=file,
+        directory=os.path.dirname(os.path.realpath(file)),
+        preload=preload.program(file) if preload else "",
+        marker=PROCESS_VARIABLE,
     )
-    imports = SERVER_IMPORTS.format(seconds=SECONDS_TO_IMPORT)
-    return "\n".join([imports, *map(inspect.getsource, functions), body])
+    return "\n".join([SERVER_IMPORTS, *map(inspect.getsource, functions), body])
 
 
 def read_too_early(
-    server: Mapping[str, str], task: Mapping[str, str], preload: Sequence[str] = ()
+    server: Mapping[str, str], task: Mapping[str, str], preload: Preload | None = None
 ) -> list[str]:
     """The variables that differ for a task from those that a server has read already.
 

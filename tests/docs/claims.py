@@ -41,7 +41,7 @@ def _name(call: ast.Call) -> str:
 
 
 def _texts(call: ast.Call) -> list[str]:
-    values = (one.value for one in call.args if isinstance(one, ast.Constant))
+    values = (arg.value for arg in call.args if isinstance(arg, ast.Constant))
     return [value for value in values if isinstance(value, str)]
 
 
@@ -65,6 +65,6 @@ def problem(block: Block, before: Block | None, others: list[Block]) -> str | No
     name = block.title or "".join(block.said("file"))
     if name:
         stem = name.rpartition("/")[2].partition(".")[0]
-        named = any(stem in one.text for one in others if one.place != block.place)
+        named = any(stem in other.text for other in others if other.place != block.place)
         return None if named else f"is a file, {name}, which no other block names"
     return None if block.language in _RUN else "is neither run nor a file"

@@ -71,7 +71,7 @@ def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
             comments.append(match.group(1))
         elif match := _FENCE.match(line.strip()):
             indent = len(line) - len(line.lstrip())
-            text = "".join(f"{one[indent:]}\n" for one in _inside(numbered))
+            text = "".join(f"{each[indent:]}\n" for each in _inside(numbered))
             yield Block(page, number, heading, match.group(1), text, tuple(comments))
             comments.clear()
         else:
@@ -97,7 +97,9 @@ def block_of(page: str, heading: str, language: str) -> Block:
 
 def blocks_of(page: str, heading: str, language: str) -> list[Block]:
     """The blocks of a language under a heading, for a test that runs them; see `block_of`."""
-    found = [one for one in blocks(page) if (one.heading, one.language) == (heading, language)]
+    found = [
+        block for block in blocks(page) if (block.heading, block.language) == (heading, language)
+    ]
     assert found, f"{page} has no block of {language} below {heading}"
     return found
 

@@ -48,13 +48,13 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 def test_blocks_of_a_page() -> None:
     found = parts(PAGE)
-    assert [(one.line, one.heading, one.language) for one in found] == [
+    assert [(each.line, each.heading, each.language) for each in found] == [
         (3, "A page", "sh"),
         (7, "A page", "text"),
         (14, "Below", "python"),
         (18, "Below", "yaml"),
     ]
-    assert [one.comments for one in found] == [(), (), ("in made.txt",), ()]
+    assert [each.comments for each in found] == [(), (), ("in made.txt",), ()]
 
 
 @pytest.mark.parametrize("fence", ["- ```sh", "```sh title", "````sh", "~~~", "<pre>"])
@@ -87,7 +87,7 @@ def test_files_have_to_be_named() -> None:
 def test_claims_are_found_where_tests_take_blocks() -> None:
     (block,) = pages.blocks_of("docs/semantics.md", "Carrying on after a failure", "sh")
     assert block.place in claimed()
-    readme = {one.place for one in pages.blocks("README.md")}
+    readme = {each.place for each in pages.blocks("README.md")}
     assert not readme & claimed()
 
 

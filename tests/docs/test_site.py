@@ -48,7 +48,7 @@ def test_links_to_the_repository_lead_to_files(site: Path) -> None:
 
 def test_graphs_are_drawn(site: Path) -> None:
     shapes = (site / "graph-shapes" / "index.html").read_text(encoding="utf-8")
-    drawn = [one for one in blocks("docs/graph-shapes.md") if one.language == "mermaid"]
+    drawn = [block for block in blocks("docs/graph-shapes.md") if block.language == "mermaid"]
     assert shapes.count('<pre class="mermaid">') == len(drawn) > 0
 
 

@@ -61,13 +61,13 @@ def test_tables_of_options_are_current() -> None:
 
 def options(command: Any) -> set[str]:
     """The long names of a command's options."""
-    shown = [one for one in command.params if not getattr(one, "hidden", False)]
-    names = (name for one in shown for name in (*one.opts, *one.secondary_opts))
+    shown = [param for param in command.params if not getattr(param, "hidden", False)]
+    names = (name for each in shown for name in (*each.opts, *each.secondary_opts))
     return {name for name in names if name.startswith("--")}
 
 
 def test_page_has_all_options_of_the_commands_for_runs() -> None:
-    found = set().union(*(options(one) for one in OPERATING))
+    found = set().union(*(options(each) for each in OPERATING))
     assert len(found) > 10
     assert found - options_in("operate.md") - options_in("assets.md") == set()
 

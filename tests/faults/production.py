@@ -84,7 +84,7 @@ if __name__ == "__main__":
 """
 
 SETTINGS = block_of("docs/reliability.md", "In production", "yaml").text
-PARTS, RESUME = (one.text for one in blocks_of("docs/reliability.md", "In production", "sh"))
+PARTS, RESUME = (each.text for each in blocks_of("docs/reliability.md", "In production", "sh"))
 
 # What a run waits for is not the same in any two runs.
 LEFT_OUT = ("go",)
@@ -138,8 +138,8 @@ class Part:
         """
         assert self.process is not None
         children = psutil.Process(self.process.pid).children()
-        for one in (self.process, *children):
-            one.kill()
+        for child in (self.process, *children):
+            child.kill()
         self.process.wait()
         psutil.wait_procs(children, 10)
         self.process = None
@@ -172,7 +172,7 @@ class Waiting:
 
     def is_gone(self) -> bool:
         """Whether nothing is left of all that it consisted of when it began to wait."""
-        return not any(is_running(one) for one in self.processes)
+        return not any(is_running(process) for process in self.processes)
 
 
 @dataclass
@@ -255,14 +255,14 @@ class Production:
         found = Waiting(run_id, go, worker)
         process = psutil.Process(worker)
         found.processes = [process, *process.children(recursive=True)]
-        assert found.step in [one.pid for one in found.processes]
+        assert found.step in [each.pid for each in found.processes]
         return found
 
     def _others_are_done(self, dagster_run_id: str) -> bool:
         """Whether nothing else is left that would write to the database."""
         others = ["op_work[0]", "op_work[1]"]
         stats = self.instance.get_run_step_stats(dagster_run_id, others)
-        return [one.status and one.status.value for one in stats] == ["SUCCESS"] * 2
+        return [stat.status and stat.status.value for stat in stats] == ["SUCCESS"] * 2
 
     def dagster_runs(self, run_id: str) -> list[Any]:
         """The Dagster runs of a Metaflow run, the first one first."""

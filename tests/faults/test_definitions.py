@@ -47,7 +47,7 @@ def test_flow_gets_another_step(tmp_path: Path) -> None:
         run.let_go()
         assert run.ended() != 0
     failed = project.dagster_run()
-    assert any("esume the run" in one for one in failed.failures), failed.failures
+    assert any("esume the run" in failure for failure in failed.failures), failed.failures
     use_client(tmp_path)
     assert not Run(f"WaitingFlow/{failed.metaflow_run_id}").successful
     command = ["dagster", "resume", f"--run-id={failed.metaflow_run_id}", "--wait"]

@@ -83,7 +83,7 @@ class Container:
     @property
     def processes(self) -> list[psutil.Process]:
         """All that runs in it, also in sessions of their own."""
-        return [one for one in psutil.process_iter() if self._is_inside(one)]
+        return [process for process in psutil.process_iter() if self._is_inside(process)]
 
     def _is_inside(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error):

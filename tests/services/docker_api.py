@@ -59,9 +59,9 @@ class DockerApi(WebServer):
             try:
                 yield
             finally:
-                for one in self.created:
-                    if one.container is not None:
-                        one.container.stop()
+                for each in self.created:
+                    if each.container is not None:
+                        each.container.stop()
 
     @property
     def access(self) -> Mapping[str, str]:
@@ -88,45 +88,50 @@ class DockerApi(WebServer):
         name = request.query["name"]
         if self._found(name) is not None:
             return Reply({"message": f"The name {name} is in use"}, 409)
-        one = Created(f"{next(self._numbers):064x}", name, request.body)
-        self.created.append(one)
-        return Reply({"Id": one.id, "Warnings": []}, 201)
+        created = Created(f"{next(self._numbers):064x}", name, request.body)
+        self.created.append(created)
+        return Reply({"Id": created.id, "Warnings": []}, 201)
 
     @route("GET", f"{ONE}/json")
     def inspect(self, request: Request) -> Reply:
-        one = self._found(request.names[1])
-        return Reply(one.description) if one else self._missing(request)
+        created = self._found(request.names[1])
+        return Reply(created.description) if created else self._missing(request)
 
     @route("POST", f"{ONE}/start")
     def start(self, request: Request) -> Reply:
-        one = self._found(request.names[1])
-        if one is None:
+        created = self._found(request.names[1])
+        if created is None:
             return self._missing(request)
-        variables = dict(variable.split("=", 1) for variable in one.body["Env"])
-        directory = self._directory / one.name
-        one.container = Container(directory, one.body, one.body["Cmd"], variables, self._image)
+        variables = dict(variable.split("=", 1) for variable in created.body["Env"])
+        directory = self._directory / created.name
+        created.container = Container(
+            directory, created.body, created.body["Cmd"], variables, self._image
+        )
         return NOTHING
 
     @route("POST", f"{ONE}/wait")
     def wait(self, request: Request) -> Reply:
         """Tell how a container has ended; whoever asks knows that it has."""
-        one = self._found(request.names[1])
+        created = self._found(request.names[1])
         return (
-            Reply({"StatusCode": one.description["State"]["ExitCode"]})
-            if one
+            Reply({"StatusCode": created.description["State"]["ExitCode"]})
+            if created
             else (self._missing(request))
         )
 
     @route("POST", f"{ONE}/stop")
     def stop(self, request: Request) -> Reply:
-        one = self._found(request.names[1])
-        if one is None or one.container is None:
+        created = self._found(request.names[1])
+        if created is None or created.container is None:
             return self._missing(request)
-        one.container.ask_to_end()
+        created.container.ask_to_end()
         return NOTHING
 
     def _found(self, name: str) -> Created | None:
-        return next((one for one in self.created if name in (one.id, one.name)), None)
+        return next(
+            (container for container in self.created if name in (container.id, container.name)),
+            None,
+        )
 
     def _missing(self, request: Request) -> Reply:
         return Reply({"message": f"No such container: {request.names[1]}"}, 404)

@@ -40,8 +40,8 @@ class Gate:
             _end(self._listening)
         self._listening = None
         with self._lock:
-            for one in self._connections:
-                _end(one)
+            for connection in self._connections:
+                _end(connection)
             self._connections.clear()
 
     def _accept(self, listening: socket.socket) -> None:
@@ -58,17 +58,17 @@ class Gate:
         with suppress(OSError):
             while data := source.recv(65536):
                 target.sendall(data)
-        for one in (source, target):
-            _end(one)
+        for each in (source, target):
+            _end(each)
         with self._lock:
             self._connections -= {source, target}
 
 
-def _end(one: socket.socket) -> None:
+def _end(connection: socket.socket) -> None:
     # To close it alone would not wake up the thread that waits for it.
     with suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
-    one.close()
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
 
 
 @contextmanager

@@ -115,11 +115,11 @@ class KubernetesApi(WebServer):
 
     def _secret_variables(self, container: Mapping[str, Any]) -> dict[str, str]:
         """The variables of a container that are not in its description."""
-        names = [one["secretRef"]["name"] for one in container.get("envFrom", ())]
+        names = [each["secretRef"]["name"] for each in container.get("envFrom", ())]
         return {key: value for name in names for key, value in self._secrets[name].items()}
 
     def _job(self, name: str) -> Job | None:
-        return next((one for one in self.jobs if one.name == name and not one.is_deleted), None)
+        return next((job for job in self.jobs if job.name == name and not job.is_deleted), None)
 
     @route("GET", f"{JOBS}/{{name}}", f"{JOBS}/{{name}}/status")
     def read_job(self, request: Request) -> Reply:

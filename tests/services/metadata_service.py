@@ -189,9 +189,9 @@ class MetadataService(WebServer):
 
     def _below(self, path: Path, length: int) -> Iterator[Path]:
         """The newest first, as the service gives them."""
-        for one in reversed(self.objects):
-            if len(one) == length and one[: len(path)] == path:
-                yield one
+        for each in reversed(self.objects):
+            if len(each) == length and each[: len(path)] == path:
+                yield each
 
     def _latest(self, rows: Sequence[Row]) -> list[Row]:
         last = max((int(row["attempt_id"]) for row in rows), default=0)

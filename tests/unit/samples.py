@@ -36,17 +36,17 @@ def flow_of(
     """A flow whose steps, in topological order, have these transitions and close these splits."""
     steps = tuple(
         Step(
-            name=one,
+            name=name,
             transition=transition,
             parents=tuple(
                 parent
                 for parent, way in transitions.items()
-                if one in targets(way) and parent != one
+                if name in targets(way) and parent != name
             ),
             location=Location(FLOW_FILE, line),
-            joins=(joins or {}).get(one),
+            joins=(joins or {}).get(name),
         )
-        for line, (one, transition) in enumerate(transitions.items(), 1)
+        for line, (name, transition) in enumerate(transitions.items(), 1)
     )
     return Flow(name=name, file=FLOW_FILE, steps=steps, **others)
 
@@ -91,7 +91,7 @@ def loaded(text: str, file: str | Path = "/project/my_flow_dagster.py") -> Modul
 
 def definitions_of(module: ModuleType) -> Definitions:
     """The definitions of a generated module, whatever they are called."""
-    (definitions,) = [one for one in vars(module).values() if isinstance(one, Definitions)]
+    (definitions,) = [value for value in vars(module).values() if isinstance(value, Definitions)]
     return definitions
 
 

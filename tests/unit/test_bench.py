@@ -242,7 +242,7 @@ class TestFlows:
             node for node in ast.walk(ast.parse(flow.source)) if isinstance(node, ast.ClassDef)
         ]
         assert found.name == flow.name
-        assert len({one.name for one in found.body if isinstance(one, ast.FunctionDef)}) == steps
+        assert len({each.name for each in found.body if isinstance(each, ast.FunctionDef)}) == steps
 
     def test_tasks(self) -> None:
         assert flows.foreach(8).tasks == 11
@@ -297,7 +297,7 @@ class TestExecution:
         command = _command(tmp_path, code)
         with pytest.raises(RunFailed):
             seconds(command)
-        assert not [one for one in psutil.process_iter() if _is_below(one, tmp_path)]
+        assert not [process for process in psutil.process_iter() if _is_below(process, tmp_path)]
 
 
 @ON_LINUX

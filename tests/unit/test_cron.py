@@ -63,8 +63,8 @@ def numbers(text: str, wheel: list[int], names: list[str]) -> set[int]:
     """The numbers of a field without L, W and #, read off a wheel with all of them."""
     values = {str(number): number for number in wheel} | dict(zip(names, wheel, strict=False))
     found: set[int] = set()
-    for one in text.split(","):
-        span, _, step = one.partition("/")
+    for word in text.split(","):
+        span, _, step = word.partition("/")
         if span in ("*", "?"):
             run = wheel
         elif "-" in span:
@@ -81,9 +81,9 @@ def days(month: str, day: str, weekday: str, year: int) -> set[dt.date]:
     months = numbers(month, list(range(1, 13)), MONTHS)
     return {
         date
-        for one in months
-        for date in (dt.date(year, one, 1) + dt.timedelta(n) for n in range(31))
-        if date.month == one and is_day(date, day) and is_weekday(date, weekday)
+        for each in months
+        for date in (dt.date(year, each, 1) + dt.timedelta(n) for n in range(31))
+        if date.month == each and is_day(date, day) and is_weekday(date, weekday)
     }
 
 
@@ -155,7 +155,7 @@ def test_days_are_those_of_eventbridge(fields: tuple[str, str], month: str, year
     converted = converted_or_refused(f"0 0 {day} {month} {weekday} *")
     if isinstance(converted, UnsupportedCron):
         assert "never has a day" in converted.message
-        assert not any(days(month, day, weekday, one) for one in YEARS)
+        assert not any(days(month, day, weekday, each) for each in YEARS)
     else:
         assert days_in_dagster(converted, year) == days(month, day, weekday, year)
 
@@ -172,7 +172,7 @@ def test_times_of_day_are_those_of_the_expression(minute: str, hour: str, rest: 
 def days_of_unix(month: str, day: str, weekday: str, year: int) -> set[dt.date]:
     """The days of a year in Unix cron: those that match either field, unless one has a star."""
     weekdays = numbers(weekday, list(range(7)), WEEKDAYS)
-    by_weekday = {one for one in days(month, "*", "*", year) if one.isoweekday() % 7 in weekdays}
+    by_weekday = {each for each in days(month, "*", "*", year) if each.isoweekday() % 7 in weekdays}
     by_day = days(month, day, "*", year)
     return by_weekday & by_day if "*" in day + weekday else by_weekday | by_day
 
@@ -188,7 +188,7 @@ def test_days_of_five_fields_are_those_of_unix(
     if not isinstance(converted, UnsupportedCron):
         assert days_in_dagster(converted, year) == days_of_unix(month, day, weekday, year)
     elif "never has a day" in converted.message:
-        assert not any(days(month, day, "*", one) for one in YEARS)
+        assert not any(days(month, day, "*", each) for each in YEARS)
     else:
         assert "are both restricted" in converted.message
         assert "*" not in (day, weekday)

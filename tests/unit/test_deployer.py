@@ -63,7 +63,7 @@ def test_what_a_compiled_file_says(file: Path) -> None:
     assert compiled is not None
     assert compiled.flow_file.is_file()
     flows = ast.parse(compiled.flow_file.read_text("utf-8")).body
-    assert compiled.record.flow in {one.name for one in flows if isinstance(one, ast.ClassDef)}
+    assert compiled.record.flow in {each.name for each in flows if isinstance(each, ast.ClassDef)}
     assert f'    name="{compiled.record.job}",' in file.read_text("utf-8")
     assert compiled.is_generated
 
@@ -106,7 +106,7 @@ def test_notes(tmp_path: Path) -> None:
 def test_finding_a_deployment(tmp_path: Path) -> None:
     file = compiled_file(tmp_path)
     near = DeployedJob("PricesFlow", "Prices", file)
-    here, there = (DeployedJob("PricesFlow", "Prices", location=one) for one in ("a.py", "b.py"))
+    here, there = (DeployedJob("PricesFlow", "Prices", location=name) for name in ("a.py", "b.py"))
     other = DeployedJob("OtherFlow", "Other", location="a.py")
     assert job_in_file(near.identifier) == near
     assert job_in_file(f"{file}:Other") is None
@@ -157,14 +157,14 @@ def test_stand_in_holds_what_a_server_says_as_values(tmp_path: Path) -> None:
     nasty = "'''); import os; os.abort() #\n"
     parameters = [ServedParameter("my-count", "Int", True), ServedParameter(nasty, nasty, False)]
     file = stand_in.write_stand_in(tmp_path, ServedFlow("PricesFlow", tuple(parameters), STEPS))
-    flow = next(one for one in ast.parse(file.read_text()).body if isinstance(one, ast.ClassDef))
-    given = [ast.unparse(one.value) for one in flow.body if isinstance(one, ast.Assign)]
+    flow = next(node for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef))
+    given = [ast.unparse(node.value) for node in flow.body if isinstance(node, ast.Assign)]
     assert flow.name == "PricesFlow"
     assert given == [
         "Parameter('my-count', type=int, required=True)",
         f"Parameter({nasty!r}, type=JSONType, required=False)",
     ]
-    names = [one.name for one in flow.body if isinstance(one, ast.FunctionDef)]
+    names = [node.name for node in flow.body if isinstance(node, ast.FunctionDef)]
     assert names == ["start", "load", "city", "end"]
     with pytest.raises(DeploymentNotFound, match="is not the name of a flow"):
         stand_in.write_stand_in(tmp_path, ServedFlow(nasty, (), ()))
@@ -174,8 +174,8 @@ def test_stand_in_calls_parameters_as_metaflow_stores_them(tmp_path: Path) -> No
     names = ["size", "my-count", "next", "city", "class"]
     parameters = tuple(ServedParameter(name, "Int", False) for name in names)
     file = stand_in.write_stand_in(tmp_path, ServedFlow("PricesFlow", parameters, STEPS))
-    flow = next(one for one in ast.parse(file.read_text()).body if isinstance(one, ast.ClassDef))
-    assigned = [ast.unparse(one.targets[0]) for one in flow.body if isinstance(one, ast.Assign)]
+    flow = next(node for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef))
+    assigned = [ast.unparse(node.targets[0]) for node in flow.body if isinstance(node, ast.Assign)]
     assert assigned == ["size", "parameter_1", "parameter_2", "parameter_3", "parameter_4"]
 
 
@@ -208,7 +208,7 @@ def test_attributes_of_a_triggered_run(triggered: DagsterTriggeredRun) -> None:
 def test_values_of_parameters_that_are_called_as_options() -> None:
     assert deployer._text({"a": [1]}) == '{"a": [1]}'
     assert deployer._text([1, None]) == "[1, null]"
-    assert [deployer._text(one) for one in (True, 1.5, "x=y")] == ["True", "1.5", "x=y"]
+    assert [deployer._text(each) for each in (True, 1.5, "x=y")] == ["True", "1.5", "x=y"]
     assert {"name", "url", "wait", "run_params"} <= deployer._OPTIONS
 
 

@@ -149,9 +149,9 @@ def test_generated_tokens_are_new_ones(project: Project | None) -> None:
     seen = [following(None, project=project)]
     for _ in range(3):
         seen.append(following(seen[-1], TokenOptions(generate_new_token=True), project))
-    assert len({one.production_token for one in seen}) == 4
+    assert len({each.production_token for each in seen}) == 4
     prefix = token_prefix("MyJob", project)
-    assert [one.production_token[: len(prefix) + 3] for one in seen] == [
+    assert [each.production_token[: len(prefix) + 3] for each in seen] == [
         f"{prefix}-{i}-" for i in range(4)
     ]
 

@@ -78,8 +78,8 @@ def test_what_was_written_by_hand_is_kept(text: str, is_kept: bool, tmp_path: Pa
     file = tmp_path / "out.py"
     assert list(check_replaced(file)) == []
     file.write_bytes(text.encode())
-    said = [str(one) for one in check_replaced(file)]
-    assert [("out.py was not written by this command" in one) for one in said] == [True] * is_kept
+    said = [str(each) for each in check_replaced(file)]
+    assert [("out.py was not written by this command" in each) for each in said] == [True] * is_kept
 
 
 def test_files_of_earlier_versions_are_generated() -> None:
@@ -110,7 +110,7 @@ def test_module_is_not_shadowed(name: str, why: str | None, tmp_path: Path) -> N
         "import json, helpers.more as more\nfrom .part import b\ndef f():\n    import lazily\n"
     )
     found = list(check_module_name(tmp_path / f"{name}.py", str(flow_file), "workers"))
-    assert [why in str(one) for one in found if why] == [True] * bool(why)
+    assert [why in str(each) for each in found if why] == [True] * bool(why)
     assert bool(found) == bool(why)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from metaflow_dagster import CompileError, synthesize
 from metaflow_dagster.frontend.json_values import DEEPEST
-from metaflow_dagster.frontend.texts import shown
+from metaflow_dagster.frontend.texts import without_surrogates
 from tests.flowgen import examples
 from tests.hostile import EVALUATED, code_of, encodable, json_values, nothing_evaluated, texts
 from tests.unit.flows import flow_class, flow_source
@@ -60,12 +60,12 @@ def odd_texts_come_back(directory: Path, one: str, other: str, value: Any) -> No
     source = flow_source(start, body=body).replace("        pass\n", f"        {other!a}\n")
     module = compiled(directory, source)
     said, _, _place = module.op_end.description.rpartition("Step end, ")
-    assert said.rstrip("\n") == shown(other.strip()).rstrip("\n")
+    assert said.rstrip("\n") == without_surrogates(other.strip()).rstrip("\n")
     assert defaults(module) == {"text": one, "data": {"x": value}}
     assert module.FLOW.configs.values["c"][0] == {"x": value}
     said, _, _place = job_of(module).description.rpartition("Flow MyFlow, ")
     assert said.rstrip("\n") == one.strip().rstrip("\n")
-    assert (module.MyFlowConfig.model_fields["text"].description or "") == shown(other)
+    assert (module.MyFlowConfig.model_fields["text"].description or "") == without_surrogates(other)
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def split(size: int) -> Flow:
     """A split of many branches."""
     branches = tuple(Name(f"s{index}") for index in range(size))
     transitions: dict[str, Transition] = {Name("start"): Split(branches)}
-    transitions |= {one: Linear(Name("join")) for one in branches}
+    transitions |= {branch: Linear(Name("join")) for branch in branches}
     return flow_of(
         {**transitions, Name("join"): Linear(Name("end")), Name("end"): End()}, {"join": "start"}
     )

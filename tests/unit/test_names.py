@@ -119,7 +119,7 @@ _project_flows = st.builds("{}.{}.{}".format, _part, _branch, _flow)
 def test_jobs_of_projects_are_distinct(flow: str, other: str) -> None:
     # The same letters with other separators, which is where names could come together.
     separators = iter(other)
-    twin = "".join(next(separators, one) if one in "._-@" else one for one in flow)
+    twin = "".join(next(separators, each) if each in "._-@" else each for each in flow)
     assert (project_job_name(twin) == project_job_name(flow)) == (twin == flow)
     assert is_dagster_name(project_job_name(flow))
 

@@ -61,14 +61,15 @@ def test_without_a_timezone_the_schedule_has_that_of_dagster() -> None:
 def test_sensors_are_on_and_say_what_they_do() -> None:
     flow = replace(linear_flow(), triggers=(ORDERS, UPSTREAM), parameters=(SIZE,))
     sensors = {
-        one.name: one for one in definitions(emitted(flow, Options(name="nightly"))).sensors or ()
+        sensor.name: sensor
+        for sensor in definitions(emitted(flow, Options(name="nightly"))).sensors or ()
     }
-    assert {name: one.description for name, one in sensors.items()} == {
+    assert {name: sensor.description for name, sensor in sensors.items()} == {
         "nightly_trigger": "Runs MyFlow when event orders is published.",
         "nightly_trigger_on_finish": "Runs MyFlow when a run of Up and one of Other has succeeded.",
     }
-    assert {one.default_status for one in sensors.values()} == {DefaultSensorStatus.RUNNING}
-    assert [one.job_name for one in sensors.values()] == ["nightly", "nightly"]
+    assert {sensor.default_status for sensor in sensors.values()} == {DefaultSensorStatus.RUNNING}
+    assert [sensor.job_name for sensor in sensors.values()] == ["nightly", "nightly"]
 
 
 def test_only_a_trigger_with_parameters_knows_their_config() -> None:
@@ -95,7 +96,7 @@ def test_end_of_a_run_is_an_asset_downstream_of_what_triggers_the_flow() -> None
     assert isinstance(spec, AssetSpec)
     assert (event.key, event.kinds) == (AssetKey(["sales", "eu"]), {"event"})
     assert spec.key == AssetKey(["metaflow.ads.test.x.MyFlow.end"])
-    assert [one.asset_key for one in spec.deps] == [
+    assert [dep.asset_key for dep in spec.deps] == [
         AssetKey(["sales", "eu"]),
         AssetKey(["metaflow.Up.end"]),
         AssetKey(["metaflow.Other.end"]),
@@ -123,8 +124,11 @@ def test_flows_with_the_same_events_can_be_merged() -> None:
 def test_notices_are_sent_for_the_runs_of_the_job() -> None:
     options = Options(notify_on_error=True, notify_on_success=True)
     sensors = definitions(emitted(linear_flow(), options)).sensors or ()
-    assert [one.name for one in sensors] == ["MyFlow_notify_on_error", "MyFlow_notify_on_success"]
-    assert {one.default_status for one in sensors} == {DefaultSensorStatus.RUNNING}
+    assert [sensor.name for sensor in sensors] == [
+        "MyFlow_notify_on_error",
+        "MyFlow_notify_on_success",
+    ]
+    assert {sensor.default_status for sensor in sensors} == {DefaultSensorStatus.RUNNING}
 
 
 def test_without_notices_there_is_nothing_of_them() -> None:

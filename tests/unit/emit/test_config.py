@@ -136,8 +136,8 @@ def expected(parameter: Parameter, value: Any) -> Any:
 @given(parameters_with_values())
 def test_parameters_arrive_under_their_own_names(drawn: list[tuple[Parameter, Any]]) -> None:
     module = module_of([parameter for parameter, _ in drawn])
-    given_values = {one.name: value for one, value in drawn if value is not None}
-    everything = {one.name: expected(one, value) for one, value in drawn}
+    given_values = {parameter.name: value for parameter, value in drawn if value is not None}
+    everything = {parameter.name: expected(parameter, value) for parameter, value in drawn}
     left = {name: value for name, value in everything.items() if value is not None}
     assert received(module, given_values) == left
 
@@ -162,7 +162,7 @@ def test_parameters_with_like_names_are_not_mixed_up(names: tuple[str, ...], ord
 @pytest.mark.parametrize("kind", [INT, JSON], ids=["int", "json"])
 def test_every_member_of_the_base_class_can_be_a_parameter(kind: ParameterKind) -> None:
     usable = {same_to_click(name): name for name in [*MEMBERS, *AWKWARD] if name != "self"}
-    names = [name for one, name in usable.items() if one.isidentifier()]
+    names = [name for alias, name in usable.items() if alias.isidentifier()]
     given_values = {name: index for index, name in enumerate(names)}
     module = module_of([Parameter(name, kind, Required()) for name in names])
     assert received(module, given_values) == given_values

@@ -105,11 +105,13 @@ def test_processes_of_steps(warm_steps: bool | None, is_warm: bool) -> None:
     ("preload", "imports", "shown"),
     [
         pytest.param(("auto",), (), "warm_processes(FLOW)", id="none"),
-        pytest.param(("b",), ("a",), 'warm_processes(FLOW, preload=("b",))', id="one"),
+        pytest.param(
+            ("b",), ("a",), 'warm_processes(FLOW, preload=PreloadedModules(("b",)))', id="one"
+        ),
         pytest.param(
             ("b", "auto", "a"),
             ("a", "b"),
-            'warm_processes(FLOW, preload=("b", "a"))',
+            'warm_processes(FLOW, preload=PreloadedModules(("b", "a")))',
             id="those of the flow among them",
         ),
     ],
@@ -119,7 +121,8 @@ def test_modules_to_import_once(
 ) -> None:
     flow = linear_flow(imports=imports)
     text = emitted(flow, Options(warm_steps=True, preload=preload))
-    assert f"threads_executor(processes={shown})" in text
+    assert f"processes={shown}" in text
+    assert hasattr(loaded(text), "import_modules") == ("preload" in shown)
     assert job_of(loaded(text)).executor_def.name == "threads"
 
 
@@ -129,7 +132,7 @@ def test_limit_can_be_overridden(executor: str | None) -> None:
     job = job_of(loaded(emitted(linear_flow(), options)))
     configs = ({}, {"execution": {"config": {"max_concurrent": 5}}})
     resolved = (ResolvedRunConfig.build(job, config) for config in configs)
-    limits = [one.execution.execution_engine_config["max_concurrent"] for one in resolved]
+    limits = [each.execution.execution_engine_config["max_concurrent"] for each in resolved]
     assert limits == [2, 5]
 
 
@@ -141,7 +144,7 @@ def test_jobs_can_be_merged() -> None:
         Options(name="two", max_workers=2),
         Options(name="three"),
     )
-    modules = [loaded(emitted(linear_flow(), one)) for one in options]
+    modules = [loaded(emitted(linear_flow(), option)) for option in options]
     merged = Definitions.merge(*(module.defs for module in modules))
     Definitions.validate_loadable(merged)
     assert len(list(merged.jobs)) == 3
@@ -239,7 +242,7 @@ def test_runs_have_metaflows_tags(tags: list[str]) -> None:
             assert dict(run_tags(options)).items() <= run.tags.items()
             found = instance.get_runs(RunsFilter(tags=run.tags))
     assert run.tags["metaflow/flow"] == "MyFlow"
-    assert [one.run_id for one in found] == [run.run_id]
+    assert [each.run_id for each in found] == [run.run_id]
 
 
 @pytest.mark.parametrize(

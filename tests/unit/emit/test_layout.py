@@ -27,7 +27,7 @@ def code(statement: cst.BaseStatement) -> str:
 
 
 def laid(source: str) -> str:
-    return cst.Module([laid_out(one) for one in cst.parse_module(dedent(source)).body]).code
+    return cst.Module([laid_out(node) for node in cst.parse_module(dedent(source)).body]).code
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def definitions(text: str) -> dict[str, str]:
 
 
 def _first_line(node: ast.FunctionDef | ast.ClassDef) -> int:
-    return min([node.lineno, *(one.lineno for one in node.decorator_list)])
+    return min([node.lineno, *(each.lineno for each in node.decorator_list)])
 
 
 def ruff(*texts: str, directory: Path) -> str:
@@ -208,17 +208,12 @@ def ruff(*texts: str, directory: Path) -> str:
 
 
 @pytest.mark.parametrize("flow", SHAPED)
-def test_loads_in_dagster(flow: Flow) -> None:
-    module = loaded(emitted(flow))
+def test_loads_with_everything(flow: Flow) -> None:
+    module = loaded(emitted(with_everything(flow), NOTICES))
     Definitions.validate_loadable(module.defs)
     job = job_of(module)
     assert job.name == "MyFlow"
     assert {f"op_{step.name}" for step in flow.steps} <= {node.name for node in job.nodes}
-
-
-@pytest.mark.parametrize("flow", SHAPED)
-def test_loads_with_everything(flow: Flow) -> None:
-    Definitions.validate_loadable(loaded(emitted(with_everything(flow), NOTICES)).defs)
 
 
 @pytest.mark.parametrize("flow", SHAPED)
@@ -260,7 +255,7 @@ def test_shared_runtime_has_all_that_files_import(tmp_path: Path) -> None:
 
 def test_comments_of_constants_are_kept() -> None:
     assert "\nSECONDS_TO_STOP = 5.0\n" in emitted(linear_flow())
-    line = next(one for one in RUNTIME.splitlines() if one.startswith("PARAMETERS_STEP"))
+    line = next(each for each in RUNTIME.splitlines() if each.startswith("PARAMETERS_STEP"))
     assert "#" in line
     assert line in emitted(linear_flow()).splitlines()
 
@@ -374,15 +369,15 @@ def test_any_names_together(
 def renamed_targets(way: Transition, names: Mapping[str, str]) -> Transition:
     match way:
         case Split(several):
-            return Split(tuple(names.get(one, one) for one in several))
+            return Split(tuple(names.get(each, each) for each in several))
         case Switch(several, condition):
-            return Switch(tuple(names.get(one, one) for one in several), condition)
-        case Linear(one):
-            return Linear(names.get(one, one))
-        case Foreach(one, artifact):
-            return Foreach(names.get(one, one), artifact)
-        case Parallel(one):
-            return Parallel(names.get(one, one))
+            return Switch(tuple(names.get(each, each) for each in several), condition)
+        case Linear(target):
+            return Linear(names.get(target, target))
+        case Foreach(target, artifact):
+            return Foreach(names.get(target, target), artifact)
+        case Parallel(target):
+            return Parallel(names.get(target, target))
         case End():
             return way
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from metaflow_dagster.emit.op import POD_TAG, pod_config
-from metaflow_dagster.ir.flow import Pod
+from metaflow_dagster.ir.flow import End, Location, Pod, Step
 
 # What the executor is configured with, for those who do not ask for anything else.
 DAGSTER_IMAGE = "registry/with-dagster:1"
@@ -32,18 +32,21 @@ def decorators(
         found.append(ResourcesDecorator(attributes=dict(resources), statically_defined=True))
     if kubernetes is not None:
         found.append(KubernetesDecorator(attributes=dict(kubernetes), statically_defined=True))
-    for one in found:
-        one.external_init()
-    for one in found:
-        one.step_init(None, None, "fit", found, None, SimpleNamespace(TYPE="s3"), None)
+    for each in found:
+        each.external_init()
+    for each in found:
+        each.step_init(None, None, "fit", found, None, SimpleNamespace(TYPE="s3"), None)
     return found
 
 
 def pod_of(found: list[Any], is_parallel: bool = False) -> Pod:
     """What the frontend makes of the decorators of a step."""
-    from metaflow_dagster.frontend.pods import read_pod
+    from metaflow_dagster.frontend.decorators import decorated_step
 
-    pod = read_pod(SimpleNamespace(decorators=found, parallel_step=is_parallel))
+    node: Any = SimpleNamespace(
+        decorators=found, wrappers=[], config_decorators=[], parallel_step=is_parallel
+    )
+    pod = decorated_step(node, Step("fit", End(), (), Location("flow.py", 1))).pod
     assert pod is not None
     return pod
 
@@ -106,7 +109,7 @@ def _command_line(found: list[Any]) -> list[str]:
     """The arguments by which Metaflow's runtime starts `kubernetes step`."""
     from metaflow.util import dict_to_cli_options
 
-    (decorator,) = [one for one in found if one.name == "kubernetes"]
+    (decorator,) = [each for each in found if each.name == "kubernetes"]
     decorator.package_metadata = decorator.package_sha = decorator.package_url = "package"
     line = SimpleNamespace(commands=[], command_args=["fit"], command_options={}, entrypoint=[""])
     decorator.runtime_step_cli(line, 0, 0, None)
@@ -144,7 +147,7 @@ def parts(job: Mapping[str, Any], labels: set[str]) -> dict[str, Any]:
     return {
         **{
             f"{kind} of {what}": amount
-            and {name: parse_quantity(one) for name, one in amount.items()}
+            and {name: parse_quantity(value) for name, value in amount.items()}
             for kind in ("requests", "limits")
             for what, amount in [("the container", resources.get(kind) or {})]
         },
@@ -172,7 +175,7 @@ def _chosen(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
 def different(kubernetes: Mapping[str, Any], resources: Mapping[str, Any] | None) -> Iterator[str]:
     """How the pod of Dagster's differs from that of Metaflow's own."""
     found = decorators(kubernetes, resources)
-    (decorator,) = [one for one in found if one.name == "kubernetes"]
+    (decorator,) = [each for each in found if each.name == "kubernetes"]
     pod = pod_of(found)
     names = {*decorator.attributes["labels"], *decorator.attributes["annotations"]}
     metaflows, dagsters = parts(by_metaflow(found), names), parts(by_dagster(pod), names)

@@ -47,12 +47,12 @@ VALUES = [
 ]
 
 STEP = sorted(
-    (one.name, attribute)
-    for one in STEP_DECORATORS
-    for attribute in one.defaults
-    if not one.name.endswith("_internal")
+    (each.name, attribute)
+    for each in STEP_DECORATORS
+    for attribute in each.defaults
+    if not each.name.endswith("_internal")
 )
-FLOW = sorted((one.name, attribute) for one in FLOW_DECORATORS for attribute in one.defaults)
+FLOW = sorted((each.name, attribute) for each in FLOW_DECORATORS for attribute in each.defaults)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def compiled(directory: Path, source: str) -> Flow | None:
     for step in without_pods(flow).steps:
         assert step.pod is None
         assert step.timeout is None or type(step.timeout) is int
-        assert {type(one) for one in (step.retries.user_code, step.retries.error)} == {int}
+        assert {type(each) for each in (step.retries.user_code, step.retries.error)} == {int}
         literal(list(step.environment))
     return flow
 
@@ -87,7 +87,7 @@ def test_attribute_of_a_step(decorator: str, attribute: str, tmp_path: Path) -> 
         pod = flow.step("start").pod if flow else None
         if flow and pod:
             faults = list(check_pods(flow))
-            assert {one.step for one in faults} <= {"start"}
+            assert {fault.step for fault in faults} <= {"start"}
             assert len(faults) >= len(pod.faults)
             for pairs in (pod.container, pod.spec, pod.metadata):
                 literal(list(pairs))  # as the file would hold it

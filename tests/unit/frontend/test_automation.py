@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from metaflow import current
 
+from metaflow_dagster import CompileError, synthesize
+from metaflow_dagster.automation import check_automation
 from metaflow_dagster.frontend import library_session
 from metaflow_dagster.ir.flow import Event, Schedule, Trigger, TriggerKind
 from tests.unit.flows import flow_class, flow_source, read, refused
@@ -31,7 +33,8 @@ def events(directory: Path, decorator: str, body: str = PARAMETERS) -> tuple[Eve
 
 def reasons(directory: Path, decorators: str, body: str = "") -> list[str]:
     return [
-        str(one) for one in refused(flow_class(directory, flow_source(flow=decorators, body=body)))
+        str(each)
+        for each in refused(flow_class(directory, flow_source(flow=decorators, body=body)))
     ]
 
 
@@ -71,10 +74,23 @@ def test_schedule_that_dagster_cannot_keep(decorator: str, part: str, tmp_path: 
     assert part in reason
 
 
+def lacking(directory: Path, decorator: str, body: str) -> list[str]:
+    """What runs of a flow would lack that something else starts."""
+    flow = read(flow_class(directory, flow_source(flow=decorator, body=body)))
+    return [str(problem) for problem in check_automation(flow)]
+
+
 def test_schedule_gives_no_value_to_a_required_parameter(tmp_path: Path) -> None:
-    (reason,) = reasons(tmp_path, "@schedule(daily=True)", REQUIRED)
+    (reason,) = lacking(tmp_path, "@schedule(daily=True)", REQUIRED)
     assert reason.startswith("@schedule starts runs without parameters, and size is required.")
-    assert read(flow_class(tmp_path, flow_source(flow="@schedule(daily=False)", body=REQUIRED)))
+    assert lacking(tmp_path, "@schedule(daily=False)", REQUIRED) == []
+
+
+def test_partition_gives_a_required_parameter_its_value(tmp_path: Path) -> None:
+    flow = flow_class(tmp_path, flow_source(flow="@schedule(daily=True)", body=REQUIRED))
+    with pytest.raises(CompileError, match="size is required"):
+        synthesize(flow)
+    assert "scheduled_partitions(" in synthesize(flow, partitions=["size=static:1,2"])
 
 
 @pytest.mark.parametrize(
@@ -175,7 +191,7 @@ def test_events_that_are_refused(decorator: str, part: str, tmp_path: Path) -> N
 )
 def test_required_parameter_needs_a_value_from_an_event(decorator: str, tmp_path: Path) -> None:
     body = f"{REQUIRED}\nother = Parameter('other', default=1)"
-    (reason,) = reasons(tmp_path, decorator, body)
+    (reason,) = lacking(tmp_path, decorator, body)
     name = decorator.partition("(")[0]
     assert reason.startswith(f"{name} gives no value to parameter size, which is required.")
 
@@ -255,7 +271,7 @@ def test_project_of_another_flow_in_the_process_is_not_that_of_this_one(tmp_path
 
 def test_both_decorators_are_two_triggers(tmp_path: Path) -> None:
     decorators = "@trigger(event='a')\n@trigger_on_finish(flow='Up')"
-    assert [one.kind.value for one in triggers(tmp_path, decorators)] == ["event", "run"]
+    assert [trigger.kind.value for trigger in triggers(tmp_path, decorators)] == ["event", "run"]
 
 
 def test_options_for_a_test_by_hand_are_not_baked(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from metaflow.plugins.aws.batch.batch_decorator import BatchDecorator
@@ -11,9 +14,11 @@ from metaflow.plugins.pypi.conda_decorator import CondaStepDecorator
 from metaflow.plugins.retry_decorator import RetryDecorator
 
 from metaflow_dagster import synthesize
+from metaflow_dagster.cli.report import report_flow
 from metaflow_dagster.diagnostics import CompileError
-from metaflow_dagster.frontend.decorators import _is_hooked
-from metaflow_dagster.ir.flow import Retries
+from metaflow_dagster.frontend import decorators
+from metaflow_dagster.frontend.decorators import decorated_step
+from metaflow_dagster.ir.flow import End, Location, Retries, Step
 from tests.unit.flows import flow_class, flow_source, read, refused
 
 
@@ -38,7 +43,14 @@ def test_decorator_that_metaflow_does_not_take_here_is_named(
     ],
 )
 def test_decorators_with_hooks(kind: type, hooked: bool) -> None:
-    assert _is_hooked(kind()) is hooked
+    node: Any = SimpleNamespace(
+        decorators=[kind(statically_defined=True)],
+        wrappers=[],
+        config_decorators=[],
+        parallel_step=False,
+    )
+    step = decorated_step(node, Step("fit", End(), (), Location("flow.py", 1)))
+    assert bool(step.hooks) is hooked
 
 
 SANDBOX = """
@@ -71,6 +83,49 @@ def test_step_with_hooks(hook: str, hooked: bool, tmp_path: Path) -> None:
     source = source.replace("    @step\n    def start", "    @sandbox\n    @step\n    def start")
     flow = read(flow_class(tmp_path, source))
     assert [bool(step.hooks) for step in flow.steps] == [hooked, False]
+
+
+# A module as those in `frontend/decorators`, for the decorator above.
+OF_SANDBOX = """
+from dataclasses import replace
+from metaflow_dagster.frontend.decorators.handling import StepHandling, at_step
+
+def check(node):
+    yield at_step(node, "No sandbox is large enough.", "Take it off.")
+
+HANDLING = StepHandling(
+    "sandbox",
+    tell=lambda step: f"{{step.name}} is closed",
+    read=lambda node, step: replace(step, timeout=7),
+    {check}
+)
+"""
+
+
+@pytest.mark.parametrize("check", ["", "check=check"], ids=["read and told", "refused"])
+def test_a_new_decorator_is_a_new_file(
+    check: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "sandbox.py").write_text(OF_SANDBOX.format(check=check))
+    monkeypatch.setattr(decorators, "__path__", [*decorators.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, f"{decorators.__name__}.sandbox", raising=False)
+    source = flow_source().replace("class MyFlow(", SANDBOX.format(hook="task_pre_step"))
+    source = source.replace("    @step\n    def start", "    @sandbox\n    @step\n    def start")
+    flow = flow_class(tmp_path, source)
+    decorators.handlings.cache_clear()
+    try:
+        if check:
+            (diagnostic,) = refused(flow)
+            assert diagnostic.message == "No sandbox is large enough."
+        else:
+            assert [step.timeout for step in read(flow).steps] == [7, None]
+            report_flow(read(flow))
+            assert "@sandbox  start: start is closed" in capsys.readouterr().out
+    finally:
+        decorators.handlings.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -217,7 +272,7 @@ def test_credential_of_the_command_line_is_refused(
 def test_environment_that_is_no_dictionary(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match="--with 'environment:vars=") as raised:
         read(flow_class(tmp_path, flow_source()), ["environment:vars={'A':'1'}"])
-    assert {one.step for one in raised.value.diagnostics} == {"start", "end"}
+    assert {diagnostic.step for diagnostic in raised.value.diagnostics} == {"start", "end"}
 
 
 def test_environment(tmp_path: Path) -> None:
@@ -258,7 +313,7 @@ def test_decospecs(
     decospecs: tuple[str, ...], start: tuple[str, ...], end: tuple[str, ...], tmp_path: Path
 ) -> None:
     flow = read(flow_class(tmp_path, flow_source(start="@catch(var='x')")), decospecs)
-    assert [_names(flow.step(one).decorators) for one in ("start", "end")] == [
+    assert [_names(flow.step(name).decorators) for name in ("start", "end")] == [
         _names(start),
         _names(end),
     ]

@@ -43,7 +43,9 @@ KUBERNETES = st.fixed_dictionaries(
         "secrets": NAMES | st.lists(NAMES, max_size=2),
         "service_account": NAMES,
         "node_selector": SELECTORS
-        | SELECTORS.map(lambda one: ",".join(f"{key}={value}" for key, value in one.items())),
+        | SELECTORS.map(
+            lambda selector: ",".join(f"{key}={value}" for key, value in selector.items())
+        ),
         "compute_pool": NAMES,
         "tolerations": st.lists(TOLERATIONS, max_size=2),
         "labels": LABELS,
@@ -116,8 +118,8 @@ def test_the_comparison_can_fail() -> None:
     from tests.unit.frontend import pods
 
     ours, theirs = (
-        pods.parts(one, set())
-        for one in (pods.by_dagster(pod_of(found)), pods.by_metaflow(decorators({"cpu": 3}, None)))
+        pods.parts(each, set())
+        for each in (pods.by_dagster(pod_of(found)), pods.by_metaflow(decorators({"cpu": 3}, None)))
     )
     assert ours["requests of the container"] != theirs["requests of the container"]
 
@@ -221,8 +223,8 @@ def test_compilation(start: str, said: list[str], tmp_path: Path) -> None:
     (tmp_path / "asking_flow.py").write_text(FLOW.replace("{start}", start))
     output = checked([sys.executable, "-c", COMPILE, "k8s"], tmp_path, **S3)
     assert len([line for line in output.splitlines() if "cannot be had" in line]) == len(said)
-    for one in said:
-        assert one in output
+    for each in said:
+        assert each in output
     assert ("asking_flow.py" in output and "start" in output) == bool(said)
     # Any other executor leaves pods to Metaflow.
     assert "cannot be had" not in checked([sys.executable, "-c", COMPILE, "docker"], tmp_path, **S3)

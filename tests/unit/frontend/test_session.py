@@ -27,7 +27,7 @@ def state(flow: Any) -> dict[str, Any]:
     """All that a compilation could change of a flow class, in a form that can be compared."""
     steps = {
         name: {
-            kind: [(id(one), dict(vars(one))) for one in getattr(step, kind)]
+            kind: [(id(each), dict(vars(each))) for each in getattr(step, kind)]
             for kind in ("decorators", "wrappers", "config_decorators")
         }
         for name, step in vars(flow).items()
@@ -60,7 +60,7 @@ def test_one_compilation_does_not_change_the_next(tmp_path: Path) -> None:
         {},
     ]
     output = tmp_path / "out.py"
-    together = [synthesize(flow, output=output, **one) for one in options]
+    together = [synthesize(flow, output=output, **option) for option in options]
     assert together[0] == together[3]
     assert len(set(together)) == 3
     alone = synthesize(again, output=output, **options[1])

@@ -62,7 +62,7 @@ def test_definitions_come_last(tmp_path: Path, jobs: dict[str, str]) -> None:
         "definitions.py",
     ]
     assert location.definitions == tmp_path / "definitions.py"
-    assert [one.job_name for one in location.compilations] == ["A", "B"]
+    assert [each.job_name for each in location.compilations] == ["A", "B"]
     assert list(tmp_path.iterdir()) == []
 
 

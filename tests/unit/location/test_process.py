@@ -28,4 +28,4 @@ def test_no_compilation(source: str, said: str, tmp_path: Path) -> None:
     assert first == f"{file} is not compiled:"
     assert said in "\n".join(rest)
     assert all(line.startswith("    ") for line in rest)
-    assert [one.name for one in tmp_path.iterdir()] == ["flow.py"]
+    assert [path.name for path in tmp_path.iterdir()] == ["flow.py"]

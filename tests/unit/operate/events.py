@@ -61,7 +61,7 @@ def recorded(home: Path, event: str) -> dict[str, Any]:
     with DagsterInstance.from_config(str(home)) as instance:
         (record,) = instance.fetch_materializations(AssetKey(asset_path(event)), limit=1).records
     assert record.asset_materialization is not None
-    return {key: one.value for key, one in record.asset_materialization.metadata.items()}
+    return {key: entry.value for key, entry in record.asset_materialization.metadata.items()}
 
 
 def exactly(payload: Mapping[str, Any]) -> dict[str, tuple[object, str]]:

@@ -30,13 +30,13 @@ class Runs:
         raise NotImplementedError
 
     def run(self, dagster_run_id: str) -> DagsterRun:
-        return next(one for one in self.all if one.id == dagster_run_id)
+        return next(each for each in self.all if each.id == dagster_run_id)
 
     def events(self, dagster_run_id: str, cursor: str | None) -> tuple[Sequence[Event], str | None]:
         return [], cursor
 
     def runs_tagged(self, key: str, value: str, limit: int) -> Sequence[DagsterRun]:
-        return [one for one in self.all if one.tags.get(key) == value][:limit]
+        return [each for each in self.all if each.tags.get(key) == value][:limit]
 
     def terminate(self, run: DagsterRun) -> None:
         raise NotImplementedError

@@ -49,7 +49,7 @@ def test_automations_of_a_file(tmp_path: Path) -> None:
     file.write_text(SOURCE)
     found = load_automations(file, "ours")
     assert found == [Automation(Kind.SCHEDULE, "nightly"), Automation(Kind.SENSOR, "both")]
-    assert [str(one) for one in found] == ["schedule nightly", "sensor both"]
+    assert [str(each) for each in found] == ["schedule nightly", "sensor both"]
     assert load_automations(file, "none") == []
 
 

@@ -235,7 +235,9 @@ def test_file_whose_name_dagster_cannot_store(tmp_path: Path, compiled: str) -> 
         load_job(file, "MyFlow", None)
     (tmp_path / "home").mkdir()
     note_deployment(tmp_path / "home", DeployedJob("MyFlow", "MyFlow", file))
-    assert [one.definitions_file for one in noted_deployments(tmp_path / "home")] == [file]
+    assert [deployment.definitions_file for deployment in noted_deployments(tmp_path / "home")] == [
+        file
+    ]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +355,7 @@ def test_what_a_server_says_becomes_no_code(
         tmp_path,
         ServedFlow(
             "MyFlow",
-            tuple(ServedParameter(*one) for one in said),
+            tuple(ServedParameter(*each) for each in said),
             tuple(name for name, _, _ in said),
         ),
     )

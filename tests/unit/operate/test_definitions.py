@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from dagster._core.workspace import autodiscovery
 
 from metaflow_dagster import synthesize
 from metaflow_dagster.operate.definitions import load_job, start_op
@@ -65,6 +66,13 @@ def test_refused(text: str, name: str | None, message: str, tmp_path: Path) -> N
     with pytest.raises(RunNotStarted) as caught:
         load_job(file, "MyFlow", name)
     assert message in str(caught.value)
+
+
+def test_dagster_that_lacks_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(autodiscovery, "loadable_targets_from_python_file")
+    reason = "Dagster, which has no dagster._core.workspace.autodiscovery.loadable_targets_from_"
+    with pytest.raises(RunNotStarted, match=reason):
+        load_job(tmp_path / "none.py", "MyFlow", None)
 
 
 def test_missing_file(tmp_path: Path) -> None:

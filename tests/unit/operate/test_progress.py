@@ -36,7 +36,7 @@ def lines(*events: Event) -> list[str]:
     ],
 )
 def test_step(changes: list[StepChange], text: str) -> None:
-    assert lines(*(StepChanged("op_end", one) for one in changes)) == [f"end: {text}"]
+    assert lines(*(StepChanged("op_end", change) for change in changes)) == [f"end: {text}"]
 
 
 def test_items_of_a_foreach_are_counted() -> None:

@@ -72,9 +72,9 @@ def test_accepted(pod: Pod | None, hooks: tuple[str, ...]) -> None:
 )
 def test_refused(pod: Pod, hooks: tuple[str, ...], named: list[str]) -> None:
     found = list(check_pods(flow_with(pod, *hooks)))
-    assert [one.message.split(" cannot ")[0] for one in found] == named
-    for one in found:
-        assert one.step == "start"
-        assert one.location is not None
-        assert (one.location.file, one.location.line) == (FLOW_FILE, 1)
-        assert "--executor threads" in str(one)
+    assert [each.message.split(" cannot ")[0] for each in found] == named
+    for each in found:
+        assert each.step == "start"
+        assert each.location is not None
+        assert (each.location.file, each.location.line) == (FLOW_FILE, 1)
+        assert "--executor threads" in str(each)

@@ -46,7 +46,7 @@ def test_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A", "inherited")
     monkeypatch.setenv("C", "inherited")
     environment = process_environment(flow, {"B": "step"})
-    assert [environment[one] for one in "ABC"] == ["baked", "step", "inherited"]
+    assert [environment[each] for each in "ABC"] == ["baked", "step", "inherited"]
     assert environment["METAFLOW_RUNTIME_NAME"] == "dagster"
     assert environment["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable)
 
@@ -64,8 +64,8 @@ def test_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_user(
     variable: str, user: str, metaflow_user: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for one in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"):
-        monkeypatch.delenv(one, raising=False)
+    for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("metaflow.metaflow_config.USER", None)
     monkeypatch.setenv(variable, user)
     assert process_environment(settings_of(), {}).get("METAFLOW_USER") == metaflow_user

@@ -81,8 +81,8 @@ def in_group(text: str) -> str:
 )
 def test_step_error(stderr: str, expected: StepError) -> None:
     error = step_error(stderr.split("\n"))
-    assert StepError(error.said.strip("\n"), error.exception) == StepError(
-        expected.said.strip("\n"), expected.exception
+    assert StepError(error.text.strip("\n"), error.exception) == StepError(
+        expected.text.strip("\n"), expected.exception
     )
 
 
@@ -96,7 +96,7 @@ def test_step_error(stderr: str, expected: StepError) -> None:
 )
 def test_report_of_a_foreach(report: str) -> None:
     stderr = f"{report}\n    Internal error\n{HEAD}{METAFLOW}{USERS}KeyError: 'x'"
-    assert step_error(stderr.split("\n")).said == f"{HEAD}{USERS}KeyError: 'x'"
+    assert step_error(stderr.split("\n")).text == f"{HEAD}{USERS}KeyError: 'x'"
 
 
 def test_asterisks_of_the_source_are_shown(tmp_path: Path) -> None:
@@ -108,11 +108,11 @@ def test_asterisks_of_the_source_are_shown(tmp_path: Path) -> None:
     )
     whole = f"{HEAD}{frames}    {lines[2].strip()}\n    ^^^^^\nValueError: bad"
     told = f"{REPORT}{whole.replace('*', '')}"
-    assert step_error(told.split("\n")).said == whole
+    assert step_error(told.split("\n")).text == whole
 
 
 def test_of_other_output_the_end_is_shown() -> None:
-    assert step_error(list(map(str, range(100)))).said.split("\n") == [
+    assert step_error(list(map(str, range(100)))).text.split("\n") == [
         str(index) for index in range(100 - DIGEST_LINES, 100)
     ]
 
@@ -143,26 +143,26 @@ def test_final_failure_shows_the_error_of_the_step(policy: RetryPolicy | None) -
     data = event.step_failure_data
     assert data.error is not None
     assert data.error.message == "It failed.\nKeyError: 'x'\n"
-    assert data.error.stack == [f"{ERROR.said}\n"]
+    assert data.error.stack == [f"{ERROR.text}\n"]
     assert data.error.cause is None
     assert data.user_failure_data is not None
-    assert data.user_failure_data.description == f"It failed.\n{ERROR.said}"
+    assert data.user_failure_data.description == f"It failed.\n{ERROR.text}"
     assert data.user_failure_data.metadata["attempt"].value == 0
 
 
 def test_retries_show_the_error_of_the_step() -> None:
     result = result_of(RetryPolicy(max_retries=2), is_final=False)
-    retries = [one for one in result.all_events if one.is_step_up_for_retry]
+    retries = [event for event in result.all_events if event.is_step_up_for_retry]
     (failure,) = result.get_step_failure_events()
     assert len(retries) == 2
-    for one in (
+    for each in (
         *(retry.step_retry_data.error for retry in retries),
         failure.step_failure_data.error,
     ):
-        assert one is not None
-        assert one.cause is not None
-        assert ERROR.said in one.cause.message
-        assert one.cause.stack == []
+        assert each is not None
+        assert each.cause is not None
+        assert ERROR.text in each.cause.message
+        assert each.cause.stack == []
 
 
 def test_is_a_failure_of_dagsters_for_hooks_and_callers() -> None:

@@ -83,7 +83,7 @@ def family(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 @pytest.mark.parametrize(
     "family",
     [

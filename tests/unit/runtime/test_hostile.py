@@ -88,7 +88,7 @@ def test_values_that_a_run_can_be_given(values: dict[str, Any]) -> None:
     try:
         variables = parameter_variables(values)
     except Failure:
-        assert any(isinstance(one, str) and unfit(one) for one in values.values())
+        assert any(isinstance(each, str) and unfit(each) for each in values.values())
         return
     for name, value in values.items():
         text = variables[{"city": "METAFLOW_INIT_CITY", "my-size": "METAFLOW_INIT_MY_SIZE"}[name]]
@@ -155,9 +155,9 @@ def test_limit_that_is_none(text: str) -> None:
 def test_cursor_is_one_that_was_written_or_refused(text: str, data: st.DataObject) -> None:
     whole = written_cursor(read_cursor(None, ["a", "b"]), [], {"a": 5})
     place = data.draw(st.integers(0, len(whole)))
-    for one in (text, whole[:place] + text + whole[place:], whole[:place]):
+    for each in (text, whole[:place] + text + whole[place:], whole[:place]):
         try:
-            cursor = read_cursor(one, ["a", "b"])
+            cursor = read_cursor(each, ["a", "b"])
         except UnusableCursor as refusal:
             said = str(refusal)
             assert "dagster sensor cursor --delete" in said

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from dagster import DagsterInstance, Failure, OpExecutionContext
 
-from metaflow_dagster.deployment import DEPLOYMENTS, Deployment, deployments
+from metaflow_dagster.deployment import Deployment, deployments
 from metaflow_dagster.ir.flow import Backend
 from metaflow_dagster.runtime import identity
 from metaflow_dagster.runtime.identity import (
@@ -15,7 +15,7 @@ from metaflow_dagster.runtime.identity import (
     internal_decorators,
     task_environment,
 )
-from metaflow_dagster.runtime.settings import FlowSettings
+from metaflow_dagster.runtime.settings import DEPLOYMENTS, FlowSettings
 from tests.unit.samples import settings_of
 
 
@@ -51,10 +51,6 @@ def test_blob_of_somebody_else(blob: str, flow: FlowSettings, tmp_path: Path) ->
     (tmp_path / DEPLOYMENTS / flow.job_name).write_text(blob)
     with pytest.raises(Failure, match="does not say who deployed this job"):
         deployed_identity(flow, "run")
-
-
-def test_both_look_in_the_same_directory() -> None:
-    assert identity.DEPLOYMENTS == DEPLOYMENTS
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class LocalStore:
     def texts(self) -> Mapping[str, str]:
         """What is stored, by path."""
         files = (file for file in self.root.rglob("*") if file.is_file())
-        return {str(one.relative_to(self.root)): one.read_text("utf-8") for one in files}
+        return {str(each.relative_to(self.root)): each.read_text("utf-8") for each in files}
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -123,8 +123,8 @@ def test_same_value_of_all_mapping_keys_is_stored_once(store: LocalStore) -> Non
         for index in range(1, 100):
             put(manager, PATH, str(index))
     assert set(store.texts()) == {f"{OUTPUTS}/run/op_a/out"}
-    for one in (manager, DatastoreIOManager(store.flow)):
-        assert [got(one, str(index)) for index in range(100)] == [PATH] * 100
+    for each in (manager, DatastoreIOManager(store.flow)):
+        assert [got(each, str(index)) for index in range(100)] == [PATH] * 100
 
 
 def test_other_values_are_stored_apart(store: LocalStore) -> None:
@@ -137,8 +137,8 @@ def test_other_values_are_stored_apart(store: LocalStore) -> None:
         f"{OUTPUTS}/run/op_a/out.1",
         f"{OUTPUTS}/run/op_a/out.3",
     }
-    for one in (manager, DatastoreIOManager(store.flow)):
-        assert {key: got(one, key) for key in values} == values
+    for each in (manager, DatastoreIOManager(store.flow)):
+        assert {key: got(each, key) for key in values} == values
 
 
 def test_values_that_python_takes_for_the_same_are_stored_apart(store: LocalStore) -> None:
@@ -146,8 +146,8 @@ def test_values_that_python_takes_for_the_same_are_stored_apart(store: LocalStor
     values = {"0": 1, "1": True, "2": 1.0}
     for key, value in values.items():
         put(manager, value, key)
-    for one in (manager, DatastoreIOManager(store.flow)):
-        assert {key: repr(got(one, key)) for key in values} == {"0": "1", "1": "True", "2": "1.0"}
+    for each in (manager, DatastoreIOManager(store.flow)):
+        assert {key: repr(got(each, key)) for key in values} == {"0": "1", "1": "True", "2": "1.0"}
 
 
 def test_value_is_as_it_was_stored(store: LocalStore) -> None:
@@ -163,8 +163,8 @@ def test_outputs_of_runs_and_ops_are_apart(store: LocalStore) -> None:
     places = [("run", "op_a"), ("run", "op_b"), ("other", "op_a"), ("run", "op_a[0]")]
     for run_id, step in places:
         put(manager, f"{run_id} {step}", None, run_id, step)
-    for one in (manager, DatastoreIOManager(store.flow)):
-        assert [got(one, None, *place) for place in places] == [" ".join(one) for one in places]
+    for each in (manager, DatastoreIOManager(store.flow)):
+        assert [got(each, None, *place) for place in places] == [" ".join(each) for each in places]
 
 
 def test_retried_op_stores_again(store: LocalStore) -> None:
@@ -174,8 +174,8 @@ def test_retried_op_stores_again(store: LocalStore) -> None:
         put(manager, attempt, step="op_b")
         put(manager, attempt, "0")
         put(manager, attempt, "1")
-    for one in (manager, DatastoreIOManager(store.flow)):
-        assert [got(one), got(one, step="op_b"), got(one, "0"), got(one, "1")] == ["second"] * 4
+    for each in (manager, DatastoreIOManager(store.flow)):
+        assert [got(each), got(each, step="op_b"), got(each, "0"), got(each, "1")] == ["second"] * 4
 
 
 def test_retry_in_another_process_stores_again(store: LocalStore) -> None:
@@ -220,7 +220,7 @@ def test_whatever_is_stored_last_is_had_again(
     for key, value in outputs:
         latest[(key or "k") if is_dynamic else None] = value
         put(manager, value, (key or "k") if is_dynamic else None, run_id)
-    for one in (manager, DatastoreIOManager(module_store.flow)):
-        assert {key: repr(got(one, key, run_id)) for key in latest} == {
+    for each in (manager, DatastoreIOManager(module_store.flow)):
+        assert {key: repr(got(each, key, run_id)) for key in latest} == {
             key: repr(value) for key, value in latest.items()
         }

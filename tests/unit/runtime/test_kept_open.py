@@ -88,7 +88,7 @@ def test_other_storage_is_left_alone() -> None:
 def files() -> set[str]:
     """The files that this process has open."""
     directory = Path("/proc/self/fd")
-    paths = (os.path.realpath(one) for one in directory.iterdir()) if directory.exists() else ()
+    paths = (os.path.realpath(each) for each in directory.iterdir()) if directory.exists() else ()
     return {path for path in paths if not path.startswith("/proc/")}
 
 

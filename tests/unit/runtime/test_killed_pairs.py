@@ -125,7 +125,7 @@ class Sleeping:
 
     def found(self, words: str) -> list[int]:
         """The processes of the run with some words in their command lines."""
-        return [one.pid for one in self.processes() if words in " ".join(one.cmdline())]
+        return [process.pid for process in self.processes() if words in " ".join(process.cmdline())]
 
     def guards(self) -> list[int]:
         return self.found("stop_processes")
@@ -144,7 +144,7 @@ class Sleeping:
 
     def remember(self) -> None:
         """Note what there is, before something is killed."""
-        self.pids |= {self.run, *self.step, *(one.pid for one in self.processes())}
+        self.pids |= {self.run, *self.step, *(process.pid for process in self.processes())}
 
     def kill(self, pid: int) -> None:
         self.remember()
@@ -173,22 +173,22 @@ def sleeping(directory: Path, parts: Sequence[str], special: str = "") -> list[S
 
 def assert_nothing_is_left(runs: Sequence[Sleeping], seconds: float) -> None:
     """Kill one part of each run, after some seconds the other, and at last what should go on."""
-    assert comes_true(lambda: all((one.directory / "step").exists() for one in runs), 100)
-    assert comes_true(lambda: all(len(one.guards()) == 2 for one in runs), 10)
-    targets = [[one.pid(part) for part in one.killed] for one in runs]
-    for one, (first, _) in zip(runs, targets, strict=True):
-        one.kill(first)
+    assert comes_true(lambda: all((each.directory / "step").exists() for each in runs), 100)
+    assert comes_true(lambda: all(len(each.guards()) == 2 for each in runs), 10)
+    targets = [[each.pid(part) for part in each.killed] for each in runs]
+    for run, (first, _) in zip(runs, targets, strict=True):
+        run.kill(first)
     time.sleep(seconds)
-    for one, (_, second) in zip(runs, targets, strict=True):
+    for run, (_, second) in zip(runs, targets, strict=True):
         if is_alive(second):  # or it has ended with the first
-            one.kill(second)
+            run.kill(second)
     time.sleep(1)
-    for one in runs:
-        if one.goes_on:
-            assert is_alive(one.step[0]), one.killed
-            one.kill(one.run)
-    comes_true(lambda: not any(one.left() for one in runs), 15)
-    assert {one.killed: left for one in runs if (left := one.left())} == {}
+    for each in runs:
+        if each.goes_on:
+            assert is_alive(each.step[0]), each.killed
+            each.kill(each.run)
+    comes_true(lambda: not any(each.left() for each in runs), 15)
+    assert {each.killed: left for each in runs if (left := each.left())} == {}
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_any_two_processes_of_a_run_are_killed(step_file: Path, seconds: float) 
     started is ended within fifteen seconds, or goes on if neither was the run's or the step's."""
     fresh = sleeping(step_file.parent / "fresh", FRESH)
     warm = sleeping(step_file.parent / "warm", WARM, "server")
-    places = [json.dumps([str(one.directory) for one in runs]) for runs in (fresh, warm)]
+    places = [json.dumps([str(run.directory) for run in runs]) for runs in (fresh, warm)]
     command = [sys.executable, "-c", RUNS, str(step_file), *places]
     with subprocess.Popen(command, cwd=step_file.parent) as mother:
         try:
@@ -237,11 +237,11 @@ def test_process_of_the_op_is_killed_with_another_one(
         subprocess.Popen(
             [sys.executable, "sleeping.py"],
             cwd=step_file.parent,
-            env={**os.environ, "DIRECTORY": str(one.directory)},
+            env={**os.environ, "DIRECTORY": str(run.directory)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for one in runs
+        for run in runs
     ]
     try:
         assert_nothing_is_left(runs, 0.05)

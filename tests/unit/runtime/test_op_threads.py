@@ -35,8 +35,8 @@ def test_whoever_waits_is_interrupted() -> None:
         while len(interruption.waiting) < 2:
             time.sleep(0.01)
         interruption.happen()
-        for one in waiting:
-            assert isinstance(one.exception(60), DagsterExecutionInterruptedError)
+        for each in waiting:
+            assert isinstance(each.exception(60), DagsterExecutionInterruptedError)
     assert not interruption.waiting
 
 

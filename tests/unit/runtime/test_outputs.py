@@ -46,18 +46,20 @@ def test_flat(paths: list[Any], result: list[str]) -> None:
 def test_items_fanned_out_are_numbered_by_task(tasks: list[tuple[int, int]]) -> None:
     lists = [[task_path([outer])] * count for outer, count in tasks]
     expected = {f"{outer}_{inner}" for outer, count in tasks for inner in range(count)}
-    for paths in (lists, [lists], [path for one in lists for path in one]):
+    for paths in (lists, [lists], [path for each in lists for path in each]):
         outputs = list(fanned_out(paths))
-        assert {one.mapping_key for one in outputs} == expected
+        assert {output.mapping_key for output in outputs} == expected
         assert len(outputs) == len(expected)
-        assert all(one.value == task_path([int(one.mapping_key.split("_")[0])]) for one in outputs)
+        assert all(
+            output.value == task_path([int(output.mapping_key.split("_")[0])]) for output in outputs
+        )
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 3)] * 3), unique=True), st.integers(1, 2))
 def test_regrouped_by_outer_indices(paths: list[tuple[int, int, int]], depth: int) -> None:
     groups = {
-        one.mapping_key: one.value
-        for one in regrouped([[task_path(path) for path in paths]], depth)
+        each.mapping_key: each.value
+        for each in regrouped([[task_path(path) for path in paths]], depth)
     }
     assert sorted(path for group in groups.values() for path in group) == sorted(
         map(task_path, paths)
@@ -93,6 +95,12 @@ def test_outputs() -> None:
 
 def test_metadata_goes_with_the_first_output_only() -> None:
     split = list(split_outputs(finished(), "a", "b"))
-    assert [(one.output_name, bool(one.metadata)) for one in split] == [("a", True), ("b", False)]
+    assert [(each.output_name, bool(each.metadata)) for each in split] == [
+        ("a", True),
+        ("b", False),
+    ]
     items = list(foreach_outputs(finished(num_splits=2)))
-    assert [(one.mapping_key, bool(one.metadata)) for one in items] == [("0", True), ("1", False)]
+    assert [(item.mapping_key, bool(item.metadata)) for item in items] == [
+        ("0", True),
+        ("1", False),
+    ]

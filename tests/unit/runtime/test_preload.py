@@ -11,8 +11,9 @@ from textwrap import dedent
 
 import pytest
 
-from metaflow_dagster.runtime import warm
+from metaflow_dagster.runtime import preload
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, members
+from metaflow_dagster.runtime.preload import PreloadedModules
 from metaflow_dagster.runtime.starting import fresh_process
 from metaflow_dagster.runtime.warm import ForkedProcess, StepServer, read_too_early
 from tests.unit.runtime.test_guard import comes_true, is_alive
@@ -102,9 +103,9 @@ def write_modules(directory: Path) -> None:
             file.write_text(f"{count}\n{source}\n")
 
 
-def new_server(file: Path, *preload: str) -> StepServer:
+def new_server(file: Path, *names: str) -> StepServer:
     variables = environment(**{PROCESS_VARIABLE: "0" * 32})
-    return StepServer(str(file), str(file.parent), variables, preload)
+    return StepServer(str(file), str(file.parent), variables, PreloadedModules(names))
 
 
 class Said:
@@ -112,7 +113,7 @@ class Said:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left_out: dict[str, str] = {}
-        monkeypatch.setattr(warm, "log_left_out", self.left_out.update)
+        monkeypatch.setattr(preload, "log_left_out", self.left_out.update)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def patches() -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture(scope="module")
 def said(patches: pytest.MonkeyPatch) -> Said:
-    patches.setattr(warm, "SECONDS_TO_IMPORT", 2)
+    patches.setattr(preload, "SECONDS_TO_IMPORT", 2)
     return Said(patches)
 
 
@@ -174,7 +175,7 @@ def test_variables_that_a_module_has_set(steps: Steps) -> None:
 def test_state_of_the_process(steps: Steps) -> None:
     code = f"import plain, sets, ended_thread, package.inner, seeds\n{dedent(STATE)}"
     ended = [steps.run(start, code) for start in (fresh_process, steps.warm)]
-    fresh, forked = (json.loads(one.stdout[one.stdout.index("{") :]) for one in ended)
+    fresh, forked = (json.loads(each.stdout[each.stdout.index("{") :]) for each in ended)
     assert {name for name in fresh if fresh[name] != forked[name]} == set()
 
 
@@ -190,11 +191,13 @@ def test_another_environment_needs_a_fresh_python(steps: Steps) -> None:
     assert steps.run(steps.warm, code, OMP_NUM_THREADS="1").stdout == "True\n"
     assert steps.run(steps.warm, code, METAFLOW_RUN_ID="dagster-1").stdout == "False\n"
     assert read_too_early({}, {"OMP_NUM_THREADS": "1"}) == []
-    assert read_too_early({}, {"OMP_NUM_THREADS": "1"}, ["numpy"]) == ["OMP_NUM_THREADS"]
+    assert read_too_early({}, {"OMP_NUM_THREADS": "1"}, PreloadedModules(["numpy"])) == [
+        "OMP_NUM_THREADS"
+    ]
 
 
 def test_each_is_imported_once(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm, "SECONDS_TO_IMPORT", 1)  # which the server lives on after
+    monkeypatch.setattr(preload, "SECONDS_TO_IMPORT", 1)  # which the server lives on after
     record = steps.file.parent / "imports"
     record.unlink()
     server = new_server(steps.file, "plain", "package.inner", "plain")

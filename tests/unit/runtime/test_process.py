@@ -238,7 +238,7 @@ def test_step_failure(returncode: int, may_retry: bool, most: int, tries: int) -
     result = failing.execute_in_process(raise_on_error=False)
     said = f"Step a failed with exit code {returncode}.\n1\nlast"
     (failure,) = result.get_step_failure_events()
-    assert sum(one.is_step_up_for_retry for one in result.all_events) == tries - 1
+    assert sum(event.is_step_up_for_retry for event in result.all_events) == tries - 1
     shown = failure.step_failure_data.user_failure_data
     assert shown is not None
     assert shown.description == said

@@ -68,11 +68,11 @@ def test_each_op_has_logs_of_its_own(
     ):
         assert result.success
         captured = [
-            one.logs_captured_data
-            for one in result.all_events
-            if one.event_type == DagsterEventType.LOGS_CAPTURED
+            event.logs_captured_data
+            for event in result.all_events
+            if event.event_type == DagsterEventType.LOGS_CAPTURED
         ]
-        files = {tuple(one.step_keys or []): one.file_key for one in captured}
+        files = {tuple(each.step_keys or []): each.file_key for each in captured}
         assert files.keys() == {("ann",), ("bob",)}
         logs = instance.compute_log_manager
         for (name,), file in files.items():
@@ -93,5 +93,5 @@ def test_logs_that_cannot_be_kept_do_not_matter(
     monkeypatch.setattr(manager, "_base_dir", "/dev/null/nowhere")
     with executed(instance, speaking) as result:
         assert result.success
-        messages = [str(one.message) for one in result.all_events]
-    assert any("The logs of ann are not captured" in one for one in messages)
+        messages = [str(event.message) for event in result.all_events]
+    assert any("The logs of ann are not captured" in each for each in messages)

@@ -96,7 +96,7 @@ def executed(
 
 def keys(result: JobExecutionResult, kind: DagsterEventType) -> list[str]:
     """The ops that had an event of a kind, in that order."""
-    return [str(one.step_key) for one in result.all_events if one.event_type == kind]
+    return [str(event.step_key) for event in result.all_events if event.event_type == kind]
 
 
 @op(out=DynamicOut(int))
@@ -276,7 +276,7 @@ def test_retries_with_delay(instance: DagsterInstance) -> None:
             in (DagsterEventType.STEP_UP_FOR_RETRY, DagsterEventType.STEP_RESTARTED)
         ]
     assert SEEN.count("hopeless") == 1
-    assert [one for one in SEEN if "attempt" in one] == ["attempt 0", "attempt 1", "attempt 2"]
+    assert [each for each in SEEN if "attempt" in each] == ["attempt 0", "attempt 1", "attempt 2"]
     assert all(
         later - earlier >= 0.5 for earlier, later in zip(times[::2], times[1::2], strict=True)
     )
@@ -453,20 +453,20 @@ def interrupted(home: Path, kind: str, number: signal.Signals) -> list[DagsterEv
         # Nobody has told Dagster beforehand that it is to be canceled.
         assert run.status == DagsterRunStatus.FAILURE
         entries = instance.all_logs(run.run_id)
-    return [one.dagster_event for one in entries if one.dagster_event]
+    return [entry.dagster_event for entry in entries if entry.dagster_event]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_signal_interrupts_all_ops(tmp_path: Path, number: signal.Signals) -> None:
     events = interrupted(tmp_path, "attentive", number)
-    errors = [one.step_failure_data.error for one in events if one.is_step_failure]
-    names = [one.cls_name if one else None for one in errors]
+    errors = [event.step_failure_data.error for event in events if event.is_step_failure]
+    names = [each.cls_name if each else None for each in errors]
     assert names == ["DagsterExecutionInterruptedError"] * 2
-    assert len({one.step_key for one in events if one.is_step_start}) == 2
+    assert len({event.step_key for event in events if event.is_step_start}) == 2
 
 
 @pytest.mark.slow
 def test_op_that_cannot_be_interrupted_does_not_hold_the_run_up(tmp_path: Path) -> None:
     events = interrupted(tmp_path, "deaf", signal.SIGTERM)
-    assert len({one.step_key for one in events if one.is_step_start}) == 2
+    assert len({event.step_key for event in events if event.is_step_start}) == 2

@@ -255,7 +255,7 @@ def test_request_that_fills_a_tick_has_it_for_itself(instance: DagsterInstance) 
     texts = ["a", "é" * triggers.TICK_BYTES, "b", "c"]
     for label in texts:
         publish(instance, "orders", l=label)
-    looks = [[one["label"] for one in sensor.given()] for _ in range(4)]
+    looks = [[each["label"] for each in sensor.given()] for _ in range(4)]
     assert looks == [texts[:1], texts[1:2], texts[2:], []]
 
 
@@ -339,7 +339,7 @@ def test_several_events_have_to_happen_all(instance: DagsterInstance) -> None:
     publish(instance, "orders", n=3)
     (run,) = sensor.runs()
     assert parameters(run) == {"size": 3, "label": "b"}
-    assert [one["name"] for one in json.loads(run.tags["metaflow/triggers"])] == [
+    assert [load["name"] for load in json.loads(run.tags["metaflow/triggers"])] == [
         "orders",
         "payments",
     ]
@@ -401,7 +401,7 @@ def test_many_events_take_several_looks(instance: DagsterInstance) -> None:
     sensor = Sensor(instance, ORDERS, most_events=5)
     for size in range(12):
         publish(instance, "orders", n=size)
-    looks = [[one["size"] for one in sensor.given()] for _ in range(4)]
+    looks = [[each["size"] for each in sensor.given()] for _ in range(4)]
     assert looks == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11], []]
 
 
@@ -493,7 +493,7 @@ def test_events_are_forgotten_at_times(
     sensor = Sensor(instance, Trigger("event", BOTH.events, "0 0 * * *", "Europe/Berlin"))
     publish(instance, "orders", n=1)
     publish(instance, "payments", l="a")
-    moments = [time.mktime(time.strptime(one, "%Y-%m-%d %H:%M")) for one in (first, second)]
+    moments = [time.mktime(time.strptime(each, "%Y-%m-%d %H:%M")) for each in (first, second)]
     happened_at(instance, {n: at - time.timezone for n, at in enumerate(moments, 1)})
     assert len(sensor.runs()) == runs
 

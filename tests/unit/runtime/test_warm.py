@@ -18,6 +18,7 @@ import pytest
 
 from metaflow_dagster.runtime.command import process_environment
 from metaflow_dagster.runtime.guard import PROCESS_VARIABLE, members
+from metaflow_dagster.runtime.preload import PreloadedModules
 from metaflow_dagster.runtime.settings import FRESH_PYTHON
 from metaflow_dagster.runtime.starting import StartProcess, StepProcess, fresh_process
 from metaflow_dagster.runtime.warm import (
@@ -136,7 +137,7 @@ STATE = """
 def test_state_of_the_process(steps: Steps) -> None:
     variables = {"METAFLOW_RUN_ID": "dagster-1", "MY_VARIABLE": "a\nb"}
     ended = [steps.run(start, STATE, **variables) for start in (fresh_process, steps.warm)]
-    fresh, forked = (json.loads(one.stdout) for one in ended)
+    fresh, forked = (json.loads(each.stdout) for each in ended)
     assert forked["environment"]["MY_VARIABLE"] == "a\nb"
     assert {name for name in fresh if fresh[name] != forked[name]} == set()
 
@@ -538,9 +539,9 @@ def test_server_ends_with_its_run(steps: Steps) -> None:
 def test_many_at_once(steps: Steps) -> None:
     processes = [steps.started(steps.warm, SLOW) for _ in range(20)]
     started = time.monotonic()
-    assert [one.wait() for one in processes] == [0] * 20
+    assert [process.wait() for process in processes] == [0] * 20
     assert time.monotonic() - started < 15
-    assert comes_true(lambda: not any(is_alive(one.pid) for one in processes), 5)
+    assert comes_true(lambda: not any(is_alive(process.pid) for process in processes), 5)
 
 
 def test_flow_that_is_not_there() -> None:
@@ -584,9 +585,10 @@ def test_metaflow_that_cannot_be_imported(steps: Steps, capfd: pytest.CaptureFix
     assert "the process from which they are forked has ended" in said
 
 
-def test_program_of_the_server_defines_every_name() -> None:
+@pytest.mark.parametrize("preload", [None, PreloadedModules(["a"])], ids=["alone", "preload"])
+def test_program_of_the_server_defines_every_name(preload: PreloadedModules | None) -> None:
     # The socket is there before. Nor does it import what it does not use.
-    program = f"control = None\n{server_program('/a/flow.py')}"
+    program = f"control = None\n{server_program('/a/flow.py', preload)}"
     rules = [
         "--isolated",
         "--select=E9,F401,F811,F821",

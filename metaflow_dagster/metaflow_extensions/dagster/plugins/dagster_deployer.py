@@ -66,7 +66,7 @@ class DagsterDeployer(DeployerImpl):
 
     @staticmethod
     def deployed_flow_type() -> type[DagsterDeployedFlow]:
-        """What `create` returns."""
+        """The class of the objects that `create` returns."""
         from metaflow_dagster.deployer import DagsterDeployedFlow
 
         return DagsterDeployedFlow

@@ -76,7 +76,7 @@ class DagsterInternalDecorator(StepDecorator):
 
 
 def packed(environment: Mapping[str, str]) -> str:
-    """What is known of a task, as text that no shell and no command line gets wrong."""
+    """The facts about a task, as text that no shell and no command line gets wrong."""
     known = {name: environment[name] for name in (*_METADATA, _TRIGGERS) if name in environment}
     return base64.urlsafe_b64encode(json.dumps(known).encode()).decode().rstrip("=")
 
