@@ -157,9 +157,7 @@ class Workspace:
 
 def witness(file: Path) -> dict[str, str]:
     """The environment in which every Python that is started writes its command line to a file."""
-    # This tree comes first as well: that which is installed may be another one.
-    path = os.pathsep.join([str(WITNESS), str(FIXTURES.parent)])
-    return {"PYTHONPATH": path, "WITNESS_FILE": str(file)}
+    return {"PYTHONPATH": str(WITNESS), "WITNESS_FILE": str(file)}
 
 
 def started_afresh(file: Path, flow_file: str) -> list[list[str]]:
