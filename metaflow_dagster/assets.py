@@ -31,6 +31,7 @@ from metaflow_dagster.ir.flow import (
     Foreach,
     Parallel,
     Step,
+    targets,
 )
 from metaflow_dagster.options import Options
 
@@ -229,10 +230,13 @@ def _free_name(wish: str, taken: Sequence[str]) -> str:
 
 def enclosing_join(flow: Flow, step: Step) -> str | None:
     """The step that joins the outermost foreach that a step is in; None if it is in none."""
-    around = _foreaches(flow)[step.name]
-    if not around:
+    around = _foreaches(flow)
+    if not around[step.name]:
         return None
-    return next(other.name for other in flow.steps if other.joins == around[0])
+    while around[step.name]:  # whatever way it goes on, it comes to the join
+        onward = (name for name in targets(step.transition) if name != step.name)
+        step = flow.step(next(onward))
+    return step.name
 
 
 def _foreaches(flow: Flow) -> Mapping[str, tuple[str, ...]]:

@@ -226,13 +226,14 @@ def load_module(path: Path) -> ModuleType:
 
 
 def _job(module: ModuleType) -> Any:
+    """The only job, as Dagster has it; that of an asset is made when it is asked for."""
     (job,) = module.defs.jobs
-    return job
+    return module.defs.get_repository_def().get_job(job.name)
 
 
 def run_config(job: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The run configuration that gives the flow parameters, in the op of its first step."""
-    (first,) = [node.name for node in job.nodes if not node.definition.ins]
+    (first,) = [node.name for node in job.nodes if not node.definition.input_defs]
     return {"ops": {first: {"config": dict(parameters)}}} if parameters else {}
 
 

@@ -70,7 +70,7 @@ def flow_asset(
                 END_OUTPUT: {"dagster/code_references": code_references(flow)}
             },
             tags_by_output_name=dict.fromkeys(keys, every_tag),
-            owners_by_output_name=dict.fromkeys(keys, owners),
+            owners_by_output_name={output: list(owners) for output in keys},
             automation_conditions_by_output_name=dict.fromkeys(keys, automation_condition),
         )
 
