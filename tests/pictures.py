@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.pages import Job, RunPage
 from tests.browser.place import place_with
+from tests.docs.pages import file_of
 from tests.golden import FLOWS, isolate
-from tests.operated import Place, Server, running_server
+from tests.operated import Place, Server, place_of, running_server
 from tests.services.chromium import chromium
 
 DIRECTORY = FLOWS.parent.parent / "docs" / "images"
@@ -129,6 +130,58 @@ PICTURES: Mapping[str, Callable[[Scene], bytes]] = {
 }
 
 
+def asset_partitions(scene: Scene) -> bytes:
+    scene.resize(720)
+    asset = f"{scene.server.url}/assets/metaflow.DemandFlow.end"
+    scene.page.goto(f"{asset}?view=partitions&partition=2026-01-03")
+    expect(scene.page.get_by_text("Materialized (6)")).to_be_visible()
+    expect(scene.page.get_by_text("View all historical events (1)")).to_be_visible()
+    return scene.picture()
+
+
+def asset_plot(scene: Scene) -> bytes:
+    scene.resize(760)
+    scene.page.goto(f"{scene.server.url}/assets/demand/forecast")
+    expect(scene.page.get_by_text("retrieve")).to_be_visible()  # of the latest materialization
+    scene.page.get_by_role("button", name="Plots").click()
+    scene.page.get_by_role("button", name="Events").click()
+    expect(scene.page.locator("canvas")).to_have_count(2)
+    return scene.picture()
+
+
+def asset_check(scene: Scene) -> bytes:
+    scene.resize(900)
+    page = scene.page
+    page.goto(f"{scene.server.url}/assets/metaflow.DemandFlow.end?view=checks")
+    page.get_by_text("train_error_lt", exact=True).first.click()
+    expect(page.get_by_text("error is 3.0")).to_be_visible()
+    return scene.picture()
+
+
+ASSET_PICTURES: Mapping[str, Callable[[Scene], bytes]] = {
+    f"{take.__name__.replace('_', '-')}.png": take
+    for take in (asset_partitions, asset_plot, asset_check)
+}
+
+
+@contextmanager
+def asset_scene(browser: Browser, directory: Path) -> Iterator[Scene]:
+    """A server with the flow of docs/assets.md, of which some partitions have been run."""
+    flow = file_of("docs/assets.md", "demand_flow.py")
+    place = place_of(directory, "demand_flow.py", flow, "nux: {enabled: false}\n")
+    create = ["create", "demand.py", "--assets", "--owner=team:planning"]
+    days = "--partition=day=daily:2026-01-01,end=2026-01-10"
+    checks = ["--check-artifact=train.error < 3", "--check-artifact=start.rows >= 28; blocking"]
+    assert not place.dagster(
+        *create, days, "--asset=train.forecast=demand/forecast", *checks
+    ).returncode
+    backfill = ["backfill", "--definitions-file=demand.py", "--from=2026-01-01", "--to=2026-01-06"]
+    assert place.dagster(*backfill).returncode == 0
+    with running_server(place, "demand.py") as server, browser.new_context() as person:
+        person.add_init_script(f"({REMEMBER})({json.dumps(HABITS)})")
+        yield Scene(place, server, person.new_page(), {})
+
+
 def prepared(page: Page, server: Server) -> Mapping[str, str]:
     """Run the flows, and return the addresses of the runs by what the pictures call them."""
 
@@ -164,12 +217,18 @@ def scene(browser: Browser, directory: Path) -> Iterator[Scene]:
 def write() -> None:
     """Take all pictures."""
     DIRECTORY.mkdir(exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        chromium() as browser,
-        scene(browser, Path(directory)) as found,
-    ):
-        for name, take in PICTURES.items():
+    with chromium() as browser:
+        for pictures, prepare in ((PICTURES, scene), (ASSET_PICTURES, asset_scene)):
+            _take(pictures, prepare, browser)
+
+
+def _take(
+    pictures: Mapping[str, Callable[[Scene], bytes]],
+    prepare: Callable[[Browser, Path], AbstractContextManager[Scene]],
+    browser: Browser,
+) -> None:
+    with tempfile.TemporaryDirectory() as directory, prepare(browser, Path(directory)) as found:
+        for name, take in pictures.items():
             (DIRECTORY / name).write_bytes(take(found))
 
 
@@ -178,7 +237,8 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="take them")
     if parser.parse_args().write:
         write()
-    missing = [name for name in PICTURES if not (DIRECTORY / name).exists()]
+    names = [*PICTURES, *ASSET_PICTURES]
+    missing = [name for name in names if not (DIRECTORY / name).exists()]
     print("\n".join(f"docs/images/{name} is missing" for name in missing), end="\n" * bool(missing))
     return bool(missing)
 
