@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.browser.pages import Job, RunPage, cells
 from tests.browser.place import place_with
 from tests.golden import FIXTURES
 from tests.operated import Place, Server, is_alive, running_server, until
+from tests.pictures import asset_scene
 from tests.services.chromium import chromium
 from tests.support import checked, use_client
 
@@ -215,3 +217,34 @@ def test_re_execution_from_failure(orchard: Orchard, failed: str) -> None:
     picked = ["pick/pick-0", "pick/pick-0", "pick/pick-1", "pick/pick-1"]
     assert orchard.tasks(run_id) == [*picked, "start/start", "weigh/weigh"]
     assert orchard.artifacts(f"{run_id}/end/end", "kilograms") == [36.0]
+
+
+def test_partitions_are_materialized_from_their_pages(browser: Browser, tmp_path: Path) -> None:
+    """One on the page of the asset, and those that are missing in the graph of all assets."""
+    with asset_scene(browser, tmp_path) as scene:
+        page, url = scene.page, f"{scene.server.url}/assets/metaflow.DemandFlow.end"
+        page.goto(url)
+        page.get_by_role("button", name="Materialize").first.click()
+        page.get_by_role("button", name="Confirm").click()  # that the artifact's asset is, too
+        page.get_by_role("button", name="Latest").click()
+        page.get_by_role("button", name="Launch 1 run").click()
+        until(lambda: partitions(scene.place) == {*DAYS[:6], DAYS[8]})
+
+        page.goto(f"{scene.server.url}/asset-groups")
+        page.get_by_role("button", name="Materialize all").click()
+        page.get_by_role("button", name="Missing", exact=True).click()
+        page.get_by_role("button", name="Launch").last.click()
+        until(lambda: partitions(scene.place) == {*DAYS})
+        page.goto(f"{url}?view=partitions")
+        expect(page.get_by_text("Materialized (9)")).to_be_visible()
+
+
+DAYS = [f"2026-01-0{day}" for day in range(1, 10)]
+
+
+def partitions(place: Place) -> set[str]:
+    """The partitions of the flow's asset that are there."""
+    from dagster import AssetKey, DagsterInstance
+
+    with DagsterInstance.from_config(str(place.home)) as instance:
+        return set(instance.get_materialized_partitions(AssetKey(["metaflow.DemandFlow.end"])))

@@ -169,7 +169,7 @@ def test_backfill_by_the_daemon(kind: str, tmp_path: Path) -> None:
             check_reexecution(place, server, failed[0][1])
             result = place.dagster("backfill", url, "--failed", "--wait")
             assert result.returncode == 0, result.stderr
-            assert "A backfill of 1 partitions is started" in result.stdout
+            assert "A backfill of 1 partition is started" in result.stdout
             nothing = place.dagster("backfill", url, "--failed", "--wait")
             assert "there is nothing to do" in nothing.stdout
             check_what_is_there(place)

@@ -88,7 +88,7 @@ def backfill(
             click.echo("There is no such partition: there is nothing to do.")
             return
         started = target.backfill(tagged(launch, tags), chosen)
-        click.echo(f"A backfill of {len(chosen)} partitions is started on Dagster.")
+        click.echo(f"A backfill of {_number_of(chosen)} is started on Dagster.")
         for line in started.where:
             click.echo(line)
         if wait or started.needs_waiting:
@@ -125,6 +125,10 @@ def _chosen(
             for key in keys:
                 _ = [*partitions.new_keys(key)]  # refuses what cannot be one
             return [*dict.fromkeys(keys)]
+
+
+def _number_of(keys: Sequence[str]) -> str:
+    return "1 partition" if len(keys) == 1 else f"{len(keys)} partitions"
 
 
 def _end_of(backfill: Backfill) -> BackfillState:
