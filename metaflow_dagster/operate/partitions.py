@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Final
 
@@ -17,13 +18,18 @@ _SEPARATOR: Final = "|"
 _SHOWN: Final = 5  # keys in a message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PartitionDimension:
     """Keys in their order; `added_to` is the name under which Dagster adds new ones, if it does."""
 
     name: str
     keys: Sequence[str]
     added_to: str | None = None
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The keys, to look whether there is one: there may be many thousands."""
+        return frozenset(self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class JobPartitions:
         if len(parts) != len(self.dimensions):
             raise RunNotStarted(self._unknown(key))
         for dimension, part in zip(self._sorted(), parts, strict=True):
-            if part in dimension.keys:
+            if part in dimension.known:
                 continue
             if dimension.added_to is None or not (part.strip() and part.isprintable()):
                 raise RunNotStarted(self._unknown(key))
@@ -94,7 +100,7 @@ class JobPartitions:
         if first in keys and last in keys:
             return keys[keys.index(first) : keys.index(last) + 1]
         for place, dimension in enumerate(self._sorted()):
-            if first in dimension.keys and last in dimension.keys:
+            if {first, last} <= dimension.known:
                 begin, end = map(list(dimension.keys).index, (first, last))
                 chosen = set(dimension.keys[begin : end + 1])
                 return [key for key in keys if key.split(_SEPARATOR)[place] in chosen]
