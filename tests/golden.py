@@ -77,6 +77,11 @@ _OPTION_NAMES = {
     "decospecs": "with",
     "pools": "pool",
     "fresh_steps": "fresh-step",
+    "partitions": "partition",
+    "owners": "owner",
+    "assets": "asset",
+    "checks": "check-artifact",
+    "as_assets": "assets",
 }
 
 FLOW_CASES = (
@@ -180,6 +185,25 @@ INLINE_CASES = (
     ),
 )
 
+# Nor are these, whose assets are others than those of the flow without options: flows like them are
+# run by tests/test_assets.py, test_partitions.py and test_graph_assets.py.
+_ASSET_OPTIONS = {
+    "partitions": ("day=daily:2025-01-01",),
+    "assets": ("join.forecasts=sales/forecasts", "forecast.level"),
+    "checks": ("join.last_day is not None; blocking",),
+    "owners": ("team:sales",),
+    "upstream": ("warehouse/sales",),
+}
+ASSET_CASES = (
+    Case("forecast", "ForecastFlow", "partitioned", _ASSET_OPTIONS),
+    Case(
+        "forecast",
+        "ForecastFlow",
+        "assets",
+        {**_ASSET_OPTIONS, "as_assets": True, "automation": "eager"},
+    ),
+)
+
 # Nor is this one: it needs a cluster.
 POD_CASE = Case(
     "trained",
@@ -202,7 +226,15 @@ EXAMPLE_CASES = (
     Case("forecast_report", "ForecastReportFlow"),
 )
 
-CASES = (*FLOW_CASES, FRESH_CASE, *INLINE_CASES, POD_CASE, *EXAMPLE_CASES, *SHAPE_CASES)
+CASES = (
+    *FLOW_CASES,
+    FRESH_CASE,
+    *INLINE_CASES,
+    *ASSET_CASES,
+    POD_CASE,
+    *EXAMPLE_CASES,
+    *SHAPE_CASES,
+)
 
 
 def isolate() -> None:

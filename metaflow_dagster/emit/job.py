@@ -196,8 +196,9 @@ class JobBody:
     def _invoke(self, op: StepOp | GlueOp) -> Statement:
         node = call(attribute(name(self.ops[op.name]), "alias"), literal(op.name))
         before = self.form.upstream if self.form and not inputs(op) else ()
-        taken = [*map(name, before), *(self._argument(op_input) for op_input in inputs(op))]
-        invocation = call(node, *taken)
+        taken = (self._argument(op_input) for op_input in inputs(op))
+        # By name: Dagster does not count inputs without a value.
+        invocation = call(node, *taken, keywords={each: name(each) for each in before})
         given = (*outputs(op), *self._artifacts(op))
         if not self.used.intersection(given):
             return expression(invocation)
