@@ -143,7 +143,6 @@ def asset_job(
     identifier: str,
     asset: str,
     plan: JobPlan,
-    partitions: str | None,
     options: Options,
     scope: ModuleScope,
 ) -> Statement:
@@ -159,7 +158,6 @@ def asset_job(
                 "description": call(scope.ref("flow_description"), scope.ref(FLOW)),
                 "tags": literal(job_tags(plan, options)),
                 "metadata": text_dict(dict(_metadata(scope))),
-                "partitions_def": name(partitions) if partitions else None,
                 "executor_def": executor_of(plan.flow, options, scope),
             },
         ),

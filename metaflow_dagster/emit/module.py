@@ -256,7 +256,7 @@ def _graph(
     graph, asset = str(identifiers.graph), str(identifiers.asset)
     yield graph_function(graph, plan, identifiers.ops, identifiers.config, form, scope)
     yield asset_statement(asset, graph, plan, form, common, options, scope)
-    yield asset_job(identifiers.job, asset, plan, identifiers.partitions, options, scope)
+    yield asset_job(identifiers.job, asset, plan, options, scope)
 
 
 def _automation(
