@@ -110,7 +110,7 @@ def test_loads_in_dagster_without_warnings_as_the_job_of_its_name(case: Case) ->
         warnings.simplefilter("error")
         Definitions.validate_loadable(module.defs)
     (job,) = module.defs.jobs
-    assert isinstance(job, JobDefinition)
+    assert isinstance(module.defs.get_repository_def().get_job(job.name), JobDefinition)
     identifier = f"{job.name}_" if job.name in ("Config", "Definitions", "job") else job.name
     assert getattr(module, identifier) is job
     if case.flow != "projects":
