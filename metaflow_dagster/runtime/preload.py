@@ -25,11 +25,9 @@ from dagster import get_dagster_logger
 
 SECONDS_TO_IMPORT = 60  # in which a module has to be imported
 PRELOAD_IMPORTS = """\
-import atexit
 import select
 import shutil
 import signal
-import threading
 import time
 import weakref
 
