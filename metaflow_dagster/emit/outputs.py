@@ -46,7 +46,7 @@ def step_outputs(op: StepOp, form: GraphForm | None, scope: ModuleScope) -> Expr
     own = _own_outputs(op, form, scope)
     artifacts = {} if form is None else form.outputs_of(op.step.name)
     if not artifacts:
-        return _alone(own)
+        return _without_name(op, own)
     return text_dict({**own, **{output: _artifact_out(scope) for output in artifacts}})
 
 
@@ -55,9 +55,13 @@ def _artifact_out(scope: ModuleScope) -> Expression:
     return call(scope.ref("Out"), scope.ref("Nothing"), keywords=nothing)
 
 
-def _alone(outputs: Mapping[str, Expression]) -> Expression:
-    """The only output without its name, or all by theirs."""
-    return outputs[RESULT] if RESULT in outputs else text_dict(outputs)
+def _without_name(op: StepOp, outputs: Mapping[str, Expression]) -> Expression:
+    """The only output without its name, or those of branches by theirs."""
+    match op.output:
+        case SplitOutputs() | SwitchOutputs():
+            return text_dict(outputs)
+        case _:
+            return outputs[RESULT]
 
 
 def _is_read(op: StepOp) -> bool:

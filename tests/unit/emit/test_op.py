@@ -135,3 +135,17 @@ def test_pod_of_an_op() -> None:
         "pod_template_spec_metadata": {"labels": {"team": "search"}},
         "job_metadata": {"labels": {"team": "search"}},
     }
+
+
+def test_a_branch_that_is_called_as_the_only_output_is_not_alone() -> None:
+    flow = flow_of(
+        {
+            "start": Switch(("result", "other"), "case"),
+            "result": Linear("end"),
+            "other": Linear("end"),
+            "end": End(),
+        }
+    )
+    text = emitted(flow)
+    assert '"result": Out(str, is_required=False)' in text
+    assert '"other": Out(str, is_required=False)' in text
