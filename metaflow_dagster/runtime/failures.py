@@ -121,7 +121,7 @@ def final_failure(
     except (ImportError, AttributeError):
         return failure  # a Dagster to come, which may show the stack of the op, too
 
-    class StepFailure(Failure, shown_as):  # type: ignore[misc]
+    class StepFailure(Failure, shown_as):  # type: ignore[misc, unused-ignore]
         """As of an error in another process, Dagster shows what that says and not its own stack.
 
         dagster/_utils/error.py: serializable_error_info_from_exc_info
