@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -180,7 +181,7 @@ def assert_nothing_is_left(runs: Sequence[Sleeping], seconds: float) -> None:
         run.kill(first)
     time.sleep(seconds)
     for run, (_, second) in zip(runs, targets, strict=True):
-        if is_alive(second):  # or it has ended with the first
+        with suppress(ProcessLookupError):  # as it may have ended with the first, by now
             run.kill(second)
     time.sleep(1)
     for each in runs:
