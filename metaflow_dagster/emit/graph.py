@@ -12,7 +12,7 @@ TrainFlow = define_asset_job(name="TrainFlow", selection=..., executor_def=threa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from metaflow_dagster.emit.build import (
     Expression,
@@ -157,12 +157,10 @@ def asset_job(
                 "selection": call(attribute(selection, "without_checks")),
                 "description": call(scope.ref("flow_description"), scope.ref(FLOW)),
                 "tags": literal(job_tags(plan, options)),
-                "metadata": text_dict(dict(_metadata(scope))),
+                "metadata": text_dict(
+                    {"code": call(scope.ref("code_references"), scope.ref(FLOW))}
+                ),
                 "executor_def": executor_of(plan.flow, options, scope),
             },
         ),
     )
-
-
-def _metadata(scope: ModuleScope) -> Iterator[tuple[str, Expression]]:
-    yield "code", call(scope.ref("code_references"), scope.ref(FLOW))

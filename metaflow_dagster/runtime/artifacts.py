@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dagster import AssetKey, AssetMaterialization, MetadataValue, OpExecutionContext, Output
+from dagster import AssetKey, MetadataValue, OpExecutionContext, Output
 
+from metaflow_dagster.runtime.events import materialize
 from metaflow_dagster.runtime.history import stored_attempt
-from metaflow_dagster.runtime.results import metadata_provider, plain_type, public_artifacts
+from metaflow_dagster.runtime.results import client_lines, plain_type, public_artifacts
 from metaflow_dagster.runtime.settings import FlowSettings
 from metaflow_dagster.runtime.store import store_of
 from metaflow_dagster.runtime.tasks import FinishedTask, parse_task
@@ -29,7 +30,7 @@ def publish_artifacts(
 ) -> None:
     """Materialize the assets that some artifacts of a task are, by name; log which it has not."""
     for name, metadata in described_artifacts(flow, context, task, keys):
-        materialize(flow, context, keys[name], metadata)
+        materialize(flow, context, AssetKey(list(keys[name])), metadata)
 
 
 def artifact_outputs(
@@ -69,7 +70,7 @@ def publish_items(
 ) -> None:
     """Materialize the asset that an artifact of all tasks of a step is, after they are joined."""
     if metadata := described_items(flow, task, step, name):
-        materialize(flow, context, key, metadata)
+        materialize(flow, context, AssetKey(list(key)), metadata)
 
 
 def items_output(
@@ -95,19 +96,6 @@ def described_items(
     if not items:
         return {}
     return {"items": MetadataValue.int(items), **place_metadata(flow, path, name)}
-
-
-def materialize(
-    flow: FlowSettings,
-    context: OpExecutionContext,
-    key: Sequence[str],
-    metadata: Mapping[str, Any],
-) -> None:
-    """Record that an asset is there, in the partition of the run if that has one."""
-    has_partition = flow.partitions is not None and context.has_partition_key
-    partition = context.partition_key if has_partition else None
-    asset = AssetKey(list(key))
-    context.log_event(AssetMaterialization(asset, metadata=metadata, partition=partition))
 
 
 def task_result(flow: FlowSettings, task: FinishedTask) -> Any:
@@ -172,11 +160,7 @@ def place_metadata(flow: FlowSettings, path: str, name: str) -> dict[str, Any]:
 
 def artifact_snippet(flow: FlowSettings, pathspec: str, name: str) -> str:
     """Code that reads an artifact wherever it is pasted."""
-    lines = ["from metaflow import Step, Task, metadata, namespace", "", "namespace(None)"]
-    if flow.variables:
-        lines = ["import os", "", f"os.environ.update({dict(flow.variables)!r})", *lines]
-    if provider := metadata_provider(flow):
-        lines.append(f"metadata({provider!r})")
+    lines = client_lines(flow, "Step, Task")
     if pathspec.count("/") == 3:
         lines.append(f"Task({pathspec!r})[{name!r}].data")
     else:

@@ -94,9 +94,15 @@ def event_spec(name: str) -> AssetSpec:
 
 def publish_end(flow: FlowSettings, context: OpExecutionContext, task: FinishedTask) -> None:
     """Publish that the run of a task, its last one, has succeeded."""
+    materialize(flow, context, event_asset(flow.end_event), end_metadata(flow, context, task))
+
+
+def materialize(
+    flow: FlowSettings, context: OpExecutionContext, asset: AssetKey, metadata: Mapping[str, Any]
+) -> None:
+    """Record that an asset is there, in the partition of the run if that has one."""
     has_partition = flow.partitions is not None and context.has_partition_key
     partition = context.partition_key if has_partition else None
-    asset, metadata = event_asset(flow.end_event), end_metadata(flow, context, task)
     context.log_event(AssetMaterialization(asset, metadata=metadata, partition=partition))
 
 

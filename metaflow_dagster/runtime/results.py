@@ -206,14 +206,20 @@ def artifact_table(datastore: Any) -> Any:
 
 def retrieval_snippet(flow: FlowSettings, task: Task, datastore: Any) -> str:
     """Code that reads the task's artifacts wherever it is pasted."""
-    lines = ["from metaflow import Task, metadata, namespace", "", "namespace(None)"]
+    lines = client_lines(flow, "Task")
+    lines.append(f"task = Task({f'{flow.name}/{task}'!r})")
+    lines += [f"task[{name!r}].data" for name in public_artifacts(datastore)]
+    return "\n".join(lines)
+
+
+def client_lines(flow: FlowSettings, classes: str) -> list[str]:
+    """Code that lets Metaflow's client find the flow's runs, with some of its classes."""
+    lines = [f"from metaflow import {classes}, metadata, namespace", "", "namespace(None)"]
     if flow.variables:
         lines = ["import os", "", f"os.environ.update({dict(flow.variables)!r})", *lines]
     if provider := metadata_provider(flow):
         lines.append(f"metadata({provider!r})")
-    lines.append(f"task = Task({f'{flow.name}/{task}'!r})")
-    lines += [f"task[{name!r}].data" for name in public_artifacts(datastore)]
-    return "\n".join(lines)
+    return lines
 
 
 def metadata_provider(flow: FlowSettings) -> str | None:
