@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from metaflow_dagster.diagnostics import CompileError, Diagnostic
+from metaflow_dagster.diagnostics import CompileError, Diagnostic, MalformedOption
 from metaflow_dagster.ir.assets import (
     ArtifactAsset,
     ArtifactCheck,
@@ -49,14 +49,6 @@ _OPERATORS: Final[Mapping[str, str]] = {
 }
 
 
-class _Malformed(Exception):
-    """What is wrong with one option."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        self.diagnostic = Diagnostic(message, hint)
-        super().__init__(message)
-
-
 def read_assets(flow: Flow, options: Options) -> tuple[ArtifactAsset, ...]:
     """The artifacts that are assets.
 
@@ -69,7 +61,7 @@ def read_assets(flow: Flow, options: Options) -> tuple[ArtifactAsset, ...]:
     for text in options.assets:
         try:
             found.append(_asset(flow, text))
-        except _Malformed as error:
+        except MalformedOption as error:
             problems.append(error.diagnostic)
     problems += _check_keys(flow, found)
     if problems:
@@ -90,7 +82,7 @@ def read_checks(flow: Flow, options: Options) -> tuple[Check, ...]:
         for text in texts:
             try:
                 found.append(read(flow, text, [check.name for check in found]))
-            except _Malformed as error:
+            except MalformedOption as error:
                 problems.append(error.diagnostic)
     if problems:
         raise CompileError(problems)
@@ -102,7 +94,7 @@ def _asset(flow: Flow, text: str) -> ArtifactAsset:
     step, artifact = _artifact(flow, f"--asset {text!r}", named)
     parts = tuple(key.split("/")) if equals else (*_flow_key(flow), step.name, artifact)
     if not all(part.strip() and part.isprintable() for part in parts):
-        raise _Malformed(
+        raise MalformedOption(
             f"--asset {text!r} names no key of an asset.",
             f"Write its parts with slashes between them, as in --asset {named}=ml/{artifact}.",
         )
@@ -117,7 +109,7 @@ def _flow_key(flow: Flow) -> tuple[str, ...]:
 def _artifact(flow: Flow, option: str, named: str) -> tuple[Step, str]:
     match = _NAMED.fullmatch(named)
     if match is None:
-        raise _Malformed(
+        raise MalformedOption(
             f"{option} does not name an artifact of a step.",
             f"Write STEP.ARTIFACT, such as {flow.steps[0].name}.model.",
         )
@@ -127,7 +119,7 @@ def _artifact(flow: Flow, option: str, named: str) -> tuple[Step, str]:
 def _step(flow: Flow, option: str, name: str) -> Step:
     names = [step.name for step in flow.steps]
     if name not in names:
-        raise _Malformed(
+        raise MalformedOption(
             f"{option} is of a step that {flow.name} does not have.",
             f"Its steps are {', '.join(names)}.",
         )
@@ -149,7 +141,7 @@ def _check(flow: Flow, text: str, taken: Sequence[str]) -> ArtifactCheck:
     condition = text[: words.start()]
     named = _NAMED.match(condition)
     if named is None:
-        raise _Malformed(
+        raise MalformedOption(
             f"{option} does not name an artifact of a step.",
             "Write it as STEP.ARTIFACT >= 0.8, STEP.ARTIFACT is not None, or "
             "STEP.ARTIFACT is true.",
@@ -176,7 +168,7 @@ def _condition(option: str, text: str) -> tuple[str, Comparison | IsNone | IsTru
             return "is_false", IsTrue(False)
     compared = _COMPARED.fullmatch(text)
     if compared is None:
-        raise _Malformed(
+        raise MalformedOption(
             f"{option} has no condition.",
             f"After the artifact, it takes one of {', '.join(_OPERATORS)} with a value, "
             "`is not None`, or `is true`; then `; warn` or `; blocking`.",
@@ -190,7 +182,7 @@ def _value(option: str, text: str) -> str | int | float | bool:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         value = None
     if not isinstance(value, (str, int, float)):
-        raise _Malformed(
+        raise MalformedOption(
             f"{option} compares with {text.strip()!r}, which is no number and no quoted text.",
             "Write it as 'train.accuracy >= 0.8', or 'load.unit == \"EUR\"'.",
         )
@@ -202,7 +194,7 @@ def _function(flow: Flow, text: str, taken: Sequence[str]) -> CheckFunction:
     match = _FUNCTION.fullmatch(text)
     words = _WORDS.fullmatch(match[4]) if match else None
     if match is None or words is None:
-        raise _Malformed(
+        raise MalformedOption(
             f"{option} does not name a function for a step.",
             "Write it as STEP=MODULE:FUNCTION, such as train=checks:is_calibrated.",
         )
@@ -217,7 +209,7 @@ def _function(flow: Flow, text: str, taken: Sequence[str]) -> CheckFunction:
 def _check_alone(flow: Flow, option: str, step: Step) -> None:
     """Refuse a check of a step that has many tasks."""
     if join := enclosing_join(flow, step):
-        raise _Malformed(
+        raise MalformedOption(
             f"{option} is of a step that has a task for each item.",
             f"Check an artifact of {join}, which joins them.",
         )

@@ -39,6 +39,14 @@ class CompileError(Exception):
         return type(self), (self.diagnostics,)
 
 
+class MalformedOption(Exception):
+    """An option cannot be read; its `diagnostic` goes into a `CompileError`, with others."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        self.diagnostic = Diagnostic(message, hint)
+        super().__init__(message)
+
+
 class InternalError(Exception):
     """The compiler broke one of its own rules."""
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from typing_extensions import assert_never
 
-from metaflow_dagster.diagnostics import CompileError, Diagnostic
+from metaflow_dagster.diagnostics import CompileError, Diagnostic, MalformedOption
 from metaflow_dagster.internals.operation import DagsterHome
 from metaflow_dagster.ir.assets import (
     Dimension,
@@ -85,7 +85,7 @@ def read_dimensions(flow: Flow, texts: Sequence[str]) -> tuple[Dimension, ...]:
     for text in texts:
         try:
             dimensions.append(_dimension(flow, text))
-        except _Malformed as error:
+        except MalformedOption as error:
             problems.append(error.diagnostic)
     problems += _check_together(dimensions)
     if problems:
@@ -107,18 +107,10 @@ def check_triggers(flow: Flow, dimensions: Sequence[Dimension]) -> Iterator[Diag
                 )
 
 
-class _Malformed(Exception):
-    """What is wrong with one `--partition`."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        self.diagnostic = Diagnostic(message, hint)
-        super().__init__(message)
-
-
 def _dimension(flow: Flow, text: str) -> Dimension:
     names, equals, given = text.partition("=")
     if not equals:
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r} is not of the form PARAMETER=PARTITIONS.",
             f"Write it as {OPTION} day=daily:2026-01-01, or {OPTION} region=static:eu,us.",
         )
@@ -128,12 +120,12 @@ def _dimension(flow: Flow, text: str) -> Dimension:
     for parameter in (name, end) if comma else (name,):
         _check_parameter(flow, parameter, text, partitions)
     if comma and not isinstance(partitions, TimePartitions):
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r} names two parameters, which only time windows have values for.",
             "Name one parameter, or take hourly, daily, weekly or monthly partitions.",
         )
     if name == end:
-        raise _Malformed(f"{OPTION} {text!r} names {name} twice.", "Name two parameters.")
+        raise MalformedOption(f"{OPTION} {text!r} names {name} twice.", "Name two parameters.")
     return Dimension(name, partitions, end if comma else None)
 
 
@@ -148,18 +140,20 @@ def _partitions(flow: Flow, name: str, text: str, given: str) -> Partitions:
             return _time_partitions(Interval(kind), text, words)
         case _:
             known = ", ".join([*(each.value for each in Interval), "static", "dynamic"])
-            raise _Malformed(f"{OPTION} {text!r}: {kind!r} is unknown.", f"Choose one of {known}.")
+            raise MalformedOption(
+                f"{OPTION} {text!r}: {kind!r} is unknown.", f"Choose one of {known}."
+            )
 
 
 def _static_keys(text: str, words: str) -> Iterator[str]:
     keys = words.split(",")
     for key in keys:
         if not key:
-            raise _Malformed(
+            raise MalformedOption(
                 f"{OPTION} {text!r} has a key without any text.", "Write it as region=static:eu,us."
             )
         if keys.count(key) > 1:
-            raise _Malformed(f"{OPTION} {text!r} has key {key} twice.", "Name each key once.")
+            raise MalformedOption(f"{OPTION} {text!r} has key {key} twice.", "Name each key once.")
         yield key
 
 
@@ -170,7 +164,9 @@ def _time_partitions(interval: Interval, text: str, words: str) -> TimePartition
     end, timezone = more.pop("end", None), more.pop("timezone", None)
     begin, *_ = [_moment(text, each, key_format) for each in (start, end) if each is not None]
     if end is not None and _moment(text, end, key_format) <= begin:
-        raise _Malformed(f"{OPTION} {text!r} ends before it begins.", "Let end be after the start.")
+        raise MalformedOption(
+            f"{OPTION} {text!r} ends before it begins.", "Let end be after the start."
+        )
     if timezone is not None:
         _check_timezone(text, timezone)
     offsets = tuple((word, _offset(text, interval, word, value)) for word, value in more.items())
@@ -180,7 +176,7 @@ def _time_partitions(interval: Interval, text: str, words: str) -> TimePartition
 def _word(text: str, word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals or name not in _WORDS:
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r}: {word!r} is unknown.",
             f"After the start, it takes {', '.join(f'{known}=…' for known in _WORDS)}.",
         )
@@ -192,7 +188,7 @@ def _moment(text: str, moment: str, key_format: str) -> datetime:
         return datetime.strptime(moment, key_format)
     except (ValueError, re.error) as error:
         example = datetime(2026, 1, 1).strftime(key_format)
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r}: {moment!r} is no time in the format {key_format} ({error}).",
             f"Write it as {example}, or give another format=….",
         ) from error
@@ -205,7 +201,7 @@ def _check_timezone(text: str, timezone: str) -> None:
     known = zoneinfo.available_timezones()
     if timezone not in known or timezone == "localtime":
         close = difflib.get_close_matches(timezone, sorted(known)) or ["Europe/Berlin"]
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r}: the timezone {timezone!r} is not known.",
             f"Write its name in the IANA database, such as {' or '.join(close)}.",
         )
@@ -213,9 +209,11 @@ def _check_timezone(text: str, timezone: str) -> None:
 
 def _offset(text: str, interval: Interval, word: str, value: str) -> int:
     if interval not in _OFFSETS[word]:
-        raise _Malformed(f"{OPTION} {text!r}: {interval.value} has no {word}.", "Leave it out.")
+        raise MalformedOption(
+            f"{OPTION} {text!r}: {interval.value} has no {word}.", "Leave it out."
+        )
     if not re.fullmatch(r"-?[0-9]{1,6}", value):
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r}: {word} does not take {value!r}.", "Give a whole number."
         )
     return int(value)
@@ -248,7 +246,7 @@ def _check_with_dagster(text: str, partitions: Partitions) -> None:
         if isinstance(partitions, TimePartitions):
             _check_windows(text, partitions, _first_keys(definition, partitions))
     except _refusals() as error:
-        raise _Malformed(
+        raise MalformedOption(
             f"Dagster does not take {OPTION} {text!r}: {str(error).strip()}", "Write it otherwise."
         ) from error
 
@@ -279,9 +277,9 @@ def _first_keys(definition: Any, partitions: TimePartitions) -> Sequence[str]:
 def _check_windows(text: str, partitions: TimePartitions, keys: Sequence[str]) -> None:
     """Refuse a format in which several windows have the same key, or there is none at all."""
     if not keys:
-        raise _Malformed(f"{OPTION} {text!r} has no partition at all.", "Let it end later.")
+        raise MalformedOption(f"{OPTION} {text!r} has no partition at all.", "Let it end later.")
     if len(set(keys)) < len(keys):
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r}: in the format {partitions.format}, several "
             f"{partitions.interval.value} partitions have the same key.",
             f"Take a format that tells them apart, such as {_FORMATS[partitions.interval]}.",
@@ -291,7 +289,7 @@ def _check_windows(text: str, partitions: TimePartitions, keys: Sequence[str]) -
 def _check_parameter(flow: Flow, name: str, text: str, partitions: Partitions) -> None:
     found = {parameter.name: parameter for parameter in flow.parameters}
     if name not in found:
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r}: {flow.name} has no parameter {name}.",
             f"Its parameters are: {', '.join(found) or 'none'}.",
         )
@@ -313,7 +311,7 @@ def _sample_keys(partitions: Partitions) -> tuple[str, ...]:
 def _check_kind(parameter: Parameter, text: str, key: str) -> None:
     read = _KEYED.get(parameter.kind)
     if read is None:
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r}: parameter {parameter.name} is of type {parameter.kind.value}, "
             "and keys of partitions are texts.",
             "Name a parameter that is a text or a number.",
@@ -321,7 +319,7 @@ def _check_kind(parameter: Parameter, text: str, key: str) -> None:
     try:
         read(key)
     except ValueError as error:
-        raise _Malformed(
+        raise MalformedOption(
             f"{OPTION} {text!r}: parameter {parameter.name} is of type {parameter.kind.value}, "
             f"which the key {key!r} does not fit.",
             "Take keys, or a format, that the parameter can read, such as format=%Y%m%d.",
